@@ -1,0 +1,9 @@
+"""The one kind of error that the kit raises for what a user gave it."""
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong: a file, a column, a value, a parameter.
+
+    The message is one line and says what is wrong, where, and what to do about it.
+    The verbs print it without a traceback and end with exit code 2.
+    """

@@ -1,0 +1,67 @@
+"""The six classes, their order and their names.
+
+The terms are those of the American Clinical Neurophysiology Society's 2021
+terminology (Hirsch et al., doi:10.1097/WNP.0000000000000806). The order is the
+competition's; arrays of votes or probabilities have it on their last axis everywhere.
+"""
+
+import numpy as np
+
+CLASSES = ("Seizure", "LPD", "GPD", "LRDA", "GRDA", "Other")
+"""Names as they stand in ``expert_consensus`` and in figures."""
+
+DESCRIPTIONS = (
+    "seizure",
+    "lateralized periodic discharges",
+    "generalized periodic discharges",
+    "lateralized rhythmic delta activity",
+    "generalized rhythmic delta activity",
+    "none of these",
+)
+
+VOTE_COLUMNS = tuple(f"{name.lower()}_vote" for name in CLASSES)
+"""Column names of votes in ``train.csv`` and of probabilities in a submission."""
+
+N_CLASSES = len(CLASSES)
+
+RELIABLE_VOTES = 10
+"""Windows with at least this many votes track the leaderboard; both scores are reported."""
+
+
+def vote_fractions(votes: np.ndarray) -> np.ndarray:
+    """Normalise votes to fractions.
+
+    Parameters
+    ----------
+    votes : array, shape (..., 6)
+        Counts of votes, each row with at least one.
+
+    Returns
+    -------
+    array of float64, shape (..., 6)
+        Rows that sum to one.
+
+    Raises
+    ------
+    ValueError
+        If a row holds no vote or a negative one.
+    """
+    votes = np.asarray(votes, dtype=np.float64)
+    totals = votes.sum(axis=-1, keepdims=True)
+    if (votes < 0).any() or (totals <= 0).any():
+        raise ValueError("every row needs at least one vote and none may be negative")
+    return votes / totals
+
+
+def consensus(votes: np.ndarray) -> np.ndarray:
+    """Name the class with the most votes; the first one in ``CLASSES`` wins a tie.
+
+    Parameters
+    ----------
+    votes : array, shape (n, 6)
+
+    Returns
+    -------
+    array of str, shape (n,)
+    """
+    return np.asarray(CLASSES)[np.argmax(votes, axis=-1)]

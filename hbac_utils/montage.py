@@ -1,0 +1,118 @@
+"""Electrodes of the 10–20 system and the longitudinal bipolar montage ("double banana").
+
+A derivation is written ``"Fp1-F7"`` and means anode minus cathode. Electrode names are
+those of the data (T3, T4, T5, T6 for what is also called T7, T8, P7, P8).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+ELECTRODES = (
+    "Fp1", "F3", "C3", "P3", "F7", "T3", "T5", "O1",
+    "Fz", "Cz", "Pz",
+    "Fp2", "F4", "C4", "P4", "F8", "T4", "T6", "O2",
+)  # fmt: skip
+"""The 19 scalp electrodes in the data's column order."""
+
+EKG = "EKG"
+CHANNELS = (*ELECTRODES, EKG)
+"""All columns of an EEG file, in order."""
+
+CHAINS = {
+    "LL": ("Fp1-F7", "F7-T3", "T3-T5", "T5-O1"),
+    "RL": ("Fp2-F8", "F8-T4", "T4-T6", "T6-O2"),
+    "LP": ("Fp1-F3", "F3-C3", "C3-P3", "P3-O1"),
+    "RP": ("Fp2-F4", "F4-C4", "C4-P4", "P4-O2"),
+}
+"""Left and right lateral, left and right parasagittal; the order of Kaggle's spectrograms."""
+
+MIDLINE = ("Fz-Cz", "Cz-Pz")
+
+LEFT = CHAINS["LL"] + CHAINS["LP"]
+RIGHT = CHAINS["RL"] + CHAINS["RP"]
+
+DOUBLE_BANANA = CHAINS["LL"] + CHAINS["RL"] + CHAINS["LP"] + CHAINS["RP"] + MIDLINE
+"""The 18 derivations as a clinical page shows them, top to bottom by chain."""
+
+
+def derivation_matrix(
+    derivations: Sequence[str], electrodes: Sequence[str] = ELECTRODES
+) -> np.ndarray:
+    """Build the matrix that turns referential signals into bipolar ones.
+
+    Parameters
+    ----------
+    derivations : sequence of str
+        Names such as ``"Fp1-F7"`` (anode − cathode).
+    electrodes : sequence of str
+        Names of the columns of the referential signal.
+
+    Returns
+    -------
+    array of float32, shape (n_electrodes, n_derivations)
+        ``eeg @ matrix`` is the bipolar signal.
+
+    Raises
+    ------
+    ValueError
+        If a derivation is not ``anode-cathode`` or names an unknown electrode.
+
+    Examples
+    --------
+    >>> derivation_matrix(["Fz-Cz"], ["Fz", "Cz", "Pz"]).T
+    array([[ 1., -1.,  0.]], dtype=float32)
+    """
+    row = {name: i for i, name in enumerate(electrodes)}
+    matrix = np.zeros((len(electrodes), len(derivations)), dtype=np.float32)
+    for column, derivation in enumerate(derivations):
+        anode, dash, cathode = derivation.partition("-")
+        unknown = [name for name in (anode, cathode) if name not in row]
+        if not dash or unknown or anode == cathode:
+            raise ValueError(
+                f"{derivation!r} is no derivation: write anode-cathode with two of "
+                f"{', '.join(electrodes)}"
+            )
+        matrix[row[anode], column] = 1
+        matrix[row[cathode], column] = -1
+    return matrix
+
+
+def mirror_electrode(name: str) -> str:
+    """Name the electrode on the other side of the head: odd is left, even right, z midline.
+
+    Examples
+    --------
+    >>> [mirror_electrode(name) for name in ("T3", "O2", "Cz")]
+    ['T4', 'O1', 'Cz']
+    """
+    digit = name[-1]
+    if not digit.isdigit():
+        return name
+    return name[:-1] + str(int(digit) + (1 if int(digit) % 2 else -1))
+
+
+def mirror_permutation(names: Sequence[str]) -> np.ndarray:
+    """Find, for each electrode or derivation, the place of its mirror image in ``names``.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Electrodes or derivations, closed under mirroring.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        ``signal[..., permutation]`` is the signal of the mirrored head.
+
+    Raises
+    ------
+    ValueError
+        If the mirror image of a name is not among the names.
+    """
+    names = list(names)
+    mirrored = ["-".join(mirror_electrode(part) for part in name.split("-")) for name in names]
+    missing = sorted(set(mirrored) - set(names))
+    if missing:
+        raise ValueError(f"not closed under mirroring: {', '.join(missing)} missing")
+    return np.array([names.index(name) for name in mirrored])
