@@ -1,0 +1,115 @@
+"""What is done to a recording once, before it is stored: gaps, band-pass, clipping, log power.
+
+Arrays in, arrays out; nothing here knows of files. `VERSION` enters the key of a store, so
+raise it when a change here changes the numbers.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.signal import butter, sosfiltfilt
+
+from hbac_utils.data.competition import SAMPLING_RATE
+
+VERSION = 1
+FILTER_ORDER = 4  # of the Butterworth filter; run forth and back it acts as twice that
+
+LOG_FLOOR = 1e-6
+"""Power below this is stored as ln(1e-6) ≈ −13.8; the real files hold exact zeros."""
+
+
+def fill_gaps(eeg: np.ndarray) -> tuple[np.ndarray, float]:
+    """Replace what is not finite, so that the filter does not spread it over the recording.
+
+    Parameters
+    ----------
+    eeg : array of float32, shape (n_times, n_channels), microvolts
+
+    Returns
+    -------
+    filled : array of float32, same shape
+        Gaps interpolated linearly inside a channel; a channel with no finite sample is zero.
+    missing : array of bool, shape (n_times, n_channels)
+        Where something was filled.
+    """
+    missing = ~np.isfinite(eeg)
+    if not missing.any():
+        return eeg, missing
+    filled = eeg.copy()
+    times = np.arange(len(eeg))
+    for channel in np.flatnonzero(missing.any(axis=0)):
+        gap = missing[:, channel]
+        if gap.all():
+            filled[:, channel] = 0
+        else:
+            filled[gap, channel] = np.interp(times[gap], times[~gap], eeg[~gap, channel])
+    return filled, missing
+
+
+def bandpass(eeg: np.ndarray, band: tuple[float, float]) -> np.ndarray:
+    """Band-pass without phase shift (Butterworth, second-order sections, forth and back).
+
+    The mean is taken off first: amplifier offsets of ±120 µV would ring at the edges.
+
+    Parameters
+    ----------
+    eeg : array, shape (n_times, n_channels), microvolts, 200 Hz, all finite
+    band : (low, high), Hz
+
+    Returns
+    -------
+    array of float32, same shape, microvolts
+
+    References
+    ----------
+    Gustafsson (1996), doi:10.1109/78.492552, on forward–backward filtering.
+    """
+    centred = eeg - eeg.mean(axis=0, dtype=np.float64)
+    sections = _sections(*band)
+    padding = min(3 * SAMPLING_RATE, len(eeg) - 1)
+    return sosfiltfilt(sections, centred, axis=0, padlen=padding).astype(np.float32)
+
+
+@lru_cache
+def _sections(low: float, high: float) -> np.ndarray:
+    return butter(FILTER_ORDER, (low, high), btype="bandpass", fs=SAMPLING_RATE, output="sos")
+
+
+def clean_eeg(
+    eeg: np.ndarray, band: tuple[float, float], clip: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Do to a recording all that is done before it is stored or predicted.
+
+    Parameters
+    ----------
+    eeg : array of float32, shape (n_times, n_channels), microvolts, may hold NaN
+    band : (low, high), Hz
+    clip : float, microvolts
+        Amplitudes beyond ±clip are cut; float16 keeps half a microvolt at 1,024.
+
+    Returns
+    -------
+    cleaned : array of float16, same shape, microvolts
+    missing : array of bool, same shape
+    """
+    filled, missing = fill_gaps(eeg)
+    cleaned = np.clip(bandpass(filled, band), -clip, clip)
+    return cleaned.astype(np.float16), missing
+
+
+def log_power(power: np.ndarray) -> np.ndarray:
+    """Take the natural logarithm of linear power for the store.
+
+    Parameters
+    ----------
+    power : array of float32, linear power; zeros and NaN occur
+
+    Returns
+    -------
+    array of float16, same shape
+        NaN stays NaN (and infinities become it): the view decides what a gap looks like.
+    """
+    with np.errstate(invalid="ignore"):
+        log = np.log(np.maximum(power, LOG_FLOOR))
+    log[~np.isfinite(log)] = np.nan
+    return log.astype(np.float16)

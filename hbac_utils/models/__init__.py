@@ -1,0 +1,1 @@
+"""Keras: from a raw window to six probabilities."""

@@ -1,0 +1,281 @@
+"""A recipe: everything that makes one experiment, in one validated, frozen document.
+
+It is written in YAML, checked when it is loaded (an unknown key is an error), and saved
+beside every result. Nothing else steers a training run.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from hbac_utils.errors import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and no key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """What the store holds, and how windows are split into folds."""
+
+    band: tuple[PositiveFloat, PositiveFloat] = (0.5, 40.0)  # Hz, zero-phase
+    clip: PositiveFloat = 1024.0  # µV
+    folds: Annotated[int, Field(ge=2)] = 5  # by patient, stratified by consensus
+
+    @model_validator(mode="after")
+    def _band_is_a_band(self):
+        low, high = self.band
+        if not low < high < 100:
+            raise ValueError(f"band must rise and end below 100 Hz, not {low:g}–{high:g}")
+        return self
+
+
+class KaggleSpectrogram(Section):
+    """The competition's own 10-minute spectrogram as an image, frequency × time."""
+
+    kind: Literal["kaggle_spectrogram"]
+    clip: tuple[float, float] = (-4.0, 8.0)  # ln power
+    size: tuple[PositiveInt, PositiveInt] = (400, 300)  # frequency bins × frames
+
+
+class EegSpectrogram(Section):
+    """Spectrograms of the four chains computed from the raw EEG in the model."""
+
+    kind: Literal["eeg_spectrogram"]
+    seconds: Annotated[float, Field(gt=2, le=50)] = 50.0  # around the label's centre
+    frame: PositiveFloat = 2.0  # s of EEG in one column
+    frames: PositiveInt = 256  # columns
+    bins: PositiveInt = 32  # rows per chain
+    band: tuple[NonNegativeFloat, PositiveFloat] = (0.5, 20.0)  # Hz
+
+
+class Waveform(Section):
+    """The bipolar EEG itself, one row per derivation."""
+
+    kind: Literal["waveform"]
+    rate: Literal[20, 25, 40, 50, 100, 200] = 100  # Hz after averaging neighbours
+    scale: PositiveFloat = 50.0  # µV that become about 1; larger values are compressed
+    layout: Literal["series", "image"] = "series"
+
+
+View = Annotated[KaggleSpectrogram | EegSpectrogram | Waveform, Field(discriminator="kind")]
+
+
+class Augment(Section):
+    """Random changes of the training input; a value of zero switches one off.
+
+    Shift and MixUp happen in the dataset (they choose another window or mix labels), the
+    others in layers of the model. Each acts on every sample by itself.
+    """
+
+    shift: NonNegativeFloat = 0.0  # s, window moved by up to ± this
+    mixup: NonNegativeFloat = 0.0  # α of the Beta distribution of the mixing share
+    mirror: Share = 0.0  # probability of exchanging the hemispheres
+    polarity: Share = 0.0  # probability of changing the sign of the EEG
+    reverse: Share = 0.0  # probability of reversing the time of the EEG
+    time_mask: Share = 0.0  # widest share of the time axis to be masked
+    frequency_mask: Share = 0.0  # widest share of the frequency axis to be masked
+    translation: Share = 0.0  # widest share of the image's width to move in time
+    cutout: Share = 0.0  # widest share of each side of a rectangle to be cut out
+
+
+class EfficientNetV2(Section):
+    """KerasCV's EfficientNetV2 B0–B3."""
+
+    kind: Literal["efficientnetv2"]
+    variant: Literal["b0", "b1", "b2", "b3"] = "b2"
+    kernel_size: Literal[3, 5, 7] = 3
+
+
+class ResNet50V2(Section):
+    """KerasCV's ResNet50V2."""
+
+    kind: Literal["resnet50v2"]
+
+
+class YoloV8(Section):
+    """KerasCV's YOLOv8 backbone, size l."""
+
+    kind: Literal["yolov8"]
+
+
+class Compact(Section):
+    """A small left–right symmetric network over waveforms, for a CPU."""
+
+    kind: Literal["compact"]
+    width: PositiveInt = 32  # channels after the stem
+
+
+Backbone = Annotated[EfficientNetV2 | ResNet50V2 | YoloV8 | Compact, Field(discriminator="kind")]
+
+
+class Stage(Section):
+    """One stretch of training."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt = 64
+    min_votes: PositiveInt = 1  # windows with fewer votes are left out
+    weight: Literal["none", "votes"] = "none"  # votes: sample weight votes/20
+    learning_rate: PositiveFloat | None = None  # the peak; None: 6e-6 × batch size
+    warmup_epochs: NonNegativeFloat = 3
+    warmup_from: PositiveFloat = 5e-5
+    final_learning_rate: PositiveFloat = 1e-5
+    augment: bool = True
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The rate at the end of the warm-up."""
+        return 6e-6 * self.batch_size if self.learning_rate is None else self.learning_rate
+
+
+class Recipe(Section):
+    """One experiment: data, view, augmentation, backbone and stages of training."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    seed: NonNegativeInt = 0
+    data: Data = Data()
+    view: View
+    augment: Augment = Augment()
+    backbone: Backbone
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # before the head
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    select: Literal["best", "last"] = "best"  # which epoch's weights a fold keeps
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the view reads: ``("eeg",)`` or ``("spectrogram",)``."""
+        return ("spectrogram",) if self.view.kind == "kaggle_spectrogram" else ("eeg",)
+
+    @model_validator(mode="after")
+    def _parts_fit(self):
+        series = self.view.kind == "waveform" and self.view.layout == "series"
+        if series != (self.backbone.kind == "compact"):
+            raise ValueError(
+                f"backbone {self.backbone.kind} cannot read this view: compact reads waveform with "
+                "layout series, the others read images"
+            )
+        if self.view.kind == "kaggle_spectrogram":
+            only_eeg = [k for k in ("polarity", "reverse", "shift") if getattr(self.augment, k)]
+            if only_eeg:
+                raise ValueError(f"augment.{only_eeg[0]} changes the EEG, which this view ignores")
+        if series:
+            images = ("frequency_mask", "translation", "cutout")
+            only_images = [k for k in images if getattr(self.augment, k)]
+            if only_images:
+                raise ValueError(f"augment.{only_images[0]} needs a view that makes an image")
+        return self
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Load a recipe from YAML or JSON.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, or the bare name of one in the folder ``recipes``.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is not YAML, or a key or value is wrong (each is named).
+    """
+    path = Path(path)
+    if not path.suffix:
+        path = Path("recipes") / f"{path}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        hint = f"; there are {', '.join(known)}" if known else ""
+        raise InputError(f"{path}: no such recipe{hint}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    return parse_recipe(content, str(path))
+
+
+def parse_recipe(content: object, source: str = "recipe") -> Recipe:
+    """Validate a recipe's content; ``source`` names it in the message of an `InputError`."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{source}: {describe_problems(error)}") from None
+
+
+def describe_problems(error: ValidationError) -> str:
+    """Say in one line what pydantic found wrong: the key, the reason, the value."""
+    problems = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "the whole"
+        if problem["type"] == "extra_forbidden":
+            problems.append(f"unknown key {key}")
+        elif problem["type"] == "missing":
+            problems.append(f"missing key {key}")
+        else:
+            problems.append(f"{key}: {problem['msg']}")
+    return "; ".join(problems)
+
+
+def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
+    """Replace single values of a recipe, for a sweep or a quick try.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    changes : dict
+        From a dotted key to its new value: ``{"backbone.kernel_size": 5, "stages.0.epochs": 1}``.
+
+    Returns
+    -------
+    Recipe
+        Validated anew.
+
+    Raises
+    ------
+    InputError
+        If a key does not exist or the changed recipe is not valid.
+    """
+    content = recipe.model_dump(mode="json")
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        try:
+            place = content
+            for part in path:
+                place = place[int(part) if isinstance(place, list) else part]
+            place[int(last) if isinstance(place, list) else last] = value
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise InputError(f"override {key}: the recipe has no such key") from None
+    return parse_recipe(content, "overridden recipe")
+
+
+def as_table(recipe: Recipe) -> pd.DataFrame:
+    """Lay a recipe out as a table: a row per section (or stage), key and value."""
+    rows = []
+    for section, content in recipe.model_dump(mode="json").items():
+        parts = content if isinstance(content, list) else [content]
+        for i, part in enumerate(parts):
+            name = f"{section}.{i}" if isinstance(content, list) else section
+            values = part if isinstance(part, dict) else {"": part}
+            rows += [(name, key, str(value)) for key, value in values.items()]
+    return pd.DataFrame(rows, columns=["section", "key", "value"]).set_index(["section", "key"])
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe as JSON, every default spelled out."""
+    path.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
