@@ -73,6 +73,7 @@ def train(options) -> None:
         "folds": options.folds,
     }
     page = run_notebook("training", parameters, options.run)
+    scores(options)
     print(f"run     {options.run}\nscores  {options.run / 'metrics.json'}\npage    {page}")
 
 
@@ -93,7 +94,15 @@ def score(options) -> None:
     """Score a submission as the competition does, beside constant predictions."""
     from hbac_utils.scoring import score_files
 
-    print(score_files(options.submission, options.solution, options.run, options.truth))
+    result = score_files(options.submission, options.solution, options.run, options.truth)
+    print(result.to_string())
+
+
+def scores(options) -> None:
+    """Show a run's out-of-fold scores beside the constant prior's and uniform's."""
+    from hbac_utils.scoring import run_scores
+
+    print(run_scores(options.run).to_string())
 
 
 def _folder(path: str) -> str:
@@ -145,6 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--data", **data)
     verb.add_argument("--run", type=Path, required=True, help="a trained run")
     verb.add_argument("--out", type=Path, required=True, help="folder for the submission")
+
+    verb = add(scores)
+    verb.add_argument("run", type=Path, help="a trained run")
 
     verb = add(score)
     verb.add_argument("submission", type=Path)

@@ -87,9 +87,9 @@ def build_compact(n_times: int, width: int) -> keras.Model:
 
 def _encode(series, width: int, name: str):
     x = Hemispheres(name=f"{name}_hemispheres")(series)
-    x = _convolve(x, width, 13, f"{name}_stem", strides=4)
-    for i, channels in enumerate((width, 2 * width, 2 * width)):
-        x = _residual(x, channels, f"{name}_block{i}")
+    x = _convolve(x, width, 15, f"{name}_stem", strides=4)
+    for i, channels in enumerate((width, 2 * width, 2 * width, 2 * width)):
+        x = _convolve(x, channels, 5, f"{name}_{i}")
         x = layers.AveragePooling2D((1, 2), name=f"{name}_pool{i}")(x)
     x = Meet(name=f"{name}_meet")(x)
     x = _convolve(x, 3 * width, 1, f"{name}_mix")
@@ -100,23 +100,9 @@ def _encode(series, width: int, name: str):
     return layers.Concatenate(name=f"{name}_features")(pooled)
 
 
-def _residual(x, channels: int, name: str):
-    shortcut = x
-    if x.shape[-1] != channels:
-        shortcut = _convolution(channels, 1, f"{name}_shortcut")(x)
-    y = _convolve(x, channels, 5, f"{name}_a")
-    y = _convolution(channels, 5, f"{name}_b")(y)
-    y = layers.BatchNormalization(momentum=MOMENTUM, name=f"{name}_b_norm")(y)
-    return layers.ReLU(name=name)(layers.Add(name=f"{name}_add")([shortcut, y]))
-
-
 def _convolve(x, channels: int, kernel: int, name: str, strides: int = 1):
-    x = _convolution(channels, kernel, f"{name}_conv", strides)(x)
+    x = layers.Conv2D(
+        channels, (1, kernel), (1, strides), padding="same", use_bias=False, name=f"{name}_conv"
+    )(x)
     x = layers.BatchNormalization(momentum=MOMENTUM, name=f"{name}_norm")(x)
     return layers.ReLU(name=name)(x)
-
-
-def _convolution(channels: int, kernel: int, name: str, strides: int = 1) -> layers.Conv2D:
-    return layers.Conv2D(
-        channels, (1, kernel), (1, strides), padding="same", use_bias=False, name=name
-    )

@@ -88,7 +88,7 @@ class EegSpectrogramView(keras.layers.Layer):
         n_frame = round(frame * SAMPLING_RATE)
         self.hop = max((round(seconds * SAMPLING_RATE) - n_frame) // max(frames - 1, 1), 1)
         length = n_frame + (frames - 1) * self.hop
-        if length > WINDOW_SAMPLES:
+        if length > round(seconds * SAMPLING_RATE):
             raise ValueError(f"{frames} frames of {frame} s do not fit into {seconds} s")
         self._start = (WINDOW_SAMPLES - length) // 2
         self._length = length

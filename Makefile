@@ -1,0 +1,116 @@
+# The verbs of the kit. `make` alone lists them.
+
+DATA   ?=
+RECIPE ?= compact
+RUN    ?= outputs/runs/$(notdir $(basename $(RECIPE)))
+STORE  ?= outputs/stores/$(or $(notdir $(abspath $(DATA))),competition)
+FOLDS  ?=
+EEGS   ?= 300
+SEED   ?= 0
+
+# the first interpreter that the kit supports
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+HBAC  := $(BIN)/python -m hbac_utils
+READY := $(VENV)/.ready
+TOOLS := $(VENV)/.tools
+PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints/tested.txt
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test coverage lint format synth pack eda train infer score \
+	push submit sweep bench clean
+
+help: ## list the verbs
+	@echo "make VERB [VARIABLE=value …]"; echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
+		awk -F ':.*## ' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
+	@echo; echo "  DATA=competition folder  RECIPE=$(RECIPE)  RUN=$(RUN)"
+	@echo "  FOLDS=such as 0,2  OUT=where a verb writes  STORE=$(STORE)"
+
+# -- the environment ---------------------------------------------------------
+
+$(READY): requirements.txt constraints/tested.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=…" >&2; exit 2; }
+	@echo "installing into $(VENV) with $$($(PYTHON) --version); this takes a few minutes, once"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --requirement requirements.txt
+	@$(PIP) --no-deps --editable .
+	@touch $@
+
+$(TOOLS): $(READY) requirements-dev.txt
+	@$(PIP) --requirement requirements-dev.txt
+	@touch $@
+
+# -- two commands that do everything -----------------------------------------
+
+DEMO := outputs/demo
+
+demo: $(READY) ## synthesize a small competition, train, predict and score it
+	@rm -rf $(DEMO)
+	@$(HBAC) synth --out $(DEMO)/competition --eegs 480 --seed 7
+	@$(HBAC) pack --data $(DEMO)/competition --recipe demo --out $(DEMO)/store
+	@$(HBAC) eda --data $(DEMO)/competition --out $(DEMO)
+	@$(HBAC) train --data $(DEMO)/competition --store $(DEMO)/store --recipe demo --run $(DEMO)
+	@$(HBAC) infer --data $(DEMO)/competition --run $(DEMO) --out $(DEMO)
+	@echo; echo "out of fold, on the training patients"
+	@$(HBAC) scores $(DEMO)
+	@echo; echo "submission.csv, on the test patients"
+	@$(HBAC) score $(DEMO)/submission.csv $(DEMO)/competition_truth/solution.csv \
+		--run $(DEMO) --truth $(DEMO)/competition_truth/truth.parquet
+	@echo; echo "all of it lies in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"
+
+test: $(TOOLS) ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+# -- the steps, one by one ---------------------------------------------------
+
+synth: $(READY) ## write a synthetic competition: OUT= EEGS= PATIENTS= SEED=
+	@$(HBAC) synth --out $(or $(OUT),outputs/synthetic) --eegs $(EEGS) --seed $(SEED) \
+		$(if $(PATIENTS),--patients $(PATIENTS))
+
+pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE=
+	@$(HBAC) pack --data "$(DATA)" --recipe $(RECIPE) --out $(or $(OUT),$(STORE))
+
+eda: $(READY) ## look at a competition: DATA= OUT=
+	@$(HBAC) eda --data "$(DATA)" --out $(or $(OUT),outputs/eda)
+
+train: $(READY) ## train a recipe: DATA= RECIPE= RUN= FOLDS= STORE=
+	@$(HBAC) train --data "$(DATA)" --store $(STORE) --recipe $(RECIPE) --run $(RUN) --folds "$(FOLDS)"
+
+infer: $(READY) ## predict a test folder with a run: DATA= RUN= OUT=
+	@$(HBAC) infer --data "$(DATA)" --run $(RUN) --out $(or $(OUT),outputs/inference)
+
+score: $(READY) ## score a submission: SUBMISSION= SOLUTION=
+	@$(HBAC) score $(or $(SUBMISSION),outputs/inference/submission.csv) \
+		$(or $(SOLUTION),$(error name the true votes: SOLUTION=…/solution.csv))
+
+# -- what is not built yet ---------------------------------------------------
+
+push submit sweep bench: ## (not built yet)
+	@echo "make $@: not built yet" >&2; exit 1
+
+# -- care of the code --------------------------------------------------------
+
+lint: $(TOOLS) ## check code and notebooks
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+format: $(TOOLS) ## format code, strip notebooks
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+	@$(BIN)/nbstripout notebooks/*.ipynb
+
+coverage: $(TOOLS) ## run the tests and list the lines that none reaches
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+clean: ## remove outputs, builds and caches (not the environment)
+	@rm -rf outputs build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@echo "removed outputs, builds and caches; $(VENV) stays"

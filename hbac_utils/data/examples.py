@@ -1,0 +1,200 @@
+"""Windows to look at: chosen from the table, read for display."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hbac_utils.data import signals
+from hbac_utils.data.agreement import agreement
+from hbac_utils.data.competition import (
+    SAMPLING_RATE,
+    SPECTROGRAM_ROWS,
+    SPECTROGRAM_STEP,
+    WINDOW_SAMPLES,
+    Competition,
+    read_eeg,
+    read_spectrogram,
+)
+from hbac_utils.errors import InputError
+from hbac_utils.labels import CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
+from hbac_utils.montage import ELECTRODES
+
+DISPLAY_BAND = (0.5, 40.0)  # Hz, of the EEG that is shown
+
+
+class Window(NamedTuple):
+    """One labelled window, ready to be drawn by `plots.window_page`."""
+
+    eeg: np.ndarray
+    """float32, shape (10000, 19), microvolts, band-passed; NaN where the file has it."""
+
+    spectrogram: np.ndarray | None
+    """float32, shape (300, 400), natural logarithm of power; None where the folder has none."""
+
+    votes: np.ndarray | None
+    """int64, shape (6,); None where the table has none, as in the test set."""
+
+    title: str
+
+
+def one_per_vote_vector(train: pd.DataFrame) -> pd.DataFrame:
+    """Keep the first window of each (EEG, vote vector), so that long recordings count once."""
+    return train.drop_duplicates(["eeg_id", *VOTE_COLUMNS])
+
+
+def votes_of(table: pd.DataFrame) -> np.ndarray:
+    """Take the votes out of a table, shape (n, 6)."""
+    return table[list(VOTE_COLUMNS)].to_numpy()
+
+
+def example_windows(
+    competition: Competition, per_class: int = 1, *, kind: str = "idealized", seed: int = 0
+) -> pd.DataFrame:
+    """Choose windows that show what each class looks like.
+
+    At random, but those of the wanted kind of agreement come before others, and among these
+    the ones with ≥ 10 votes; a class without such windows gives what it has. No EEG is chosen
+    twice.
+
+    Parameters
+    ----------
+    competition : Competition
+    per_class : int
+    kind : str
+        One of `agreement.KINDS`.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Rows of ``train.csv`` in the classes' order, at most ``per_class`` of each class.
+    """
+    rows = one_per_vote_vector(competition.train).sample(frac=1, random_state=seed)
+    votes = votes_of(rows)
+    # lexsort is stable and its last key comes first; False sorts before True
+    order = np.lexsort([votes.sum(axis=1) < RELIABLE_VOTES, agreement(votes) != kind])
+    return _per_class(rows.iloc[order].drop_duplicates("eeg_id"), per_class)
+
+
+def sample_windows(competition: Competition, per_class: int, seed: int = 0) -> pd.DataFrame:
+    """Draw windows of each class, one per (EEG, vote vector).
+
+    Returns
+    -------
+    DataFrame
+        Rows of ``train.csv`` in the classes' order, at most ``per_class`` of each class.
+    """
+    rows = one_per_vote_vector(competition.train).sample(frac=1, random_state=seed)
+    return _per_class(rows, per_class)
+
+
+def of_class(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Keep the rows whose experts agree on one class."""
+    return rows[rows["expert_consensus"] == name]
+
+
+def _per_class(rows: pd.DataFrame, per_class: int) -> pd.DataFrame:
+    chosen = rows.groupby("expert_consensus").head(per_class)
+    place = chosen["expert_consensus"].map(CLASSES.index)
+    return chosen.loc[place.sort_values(kind="stable").index].reset_index(drop=True)
+
+
+def read_window(competition: Competition, row: pd.Series, split: str = "train") -> Window:
+    """Read one window's EEG and spectrogram for display.
+
+    Parameters
+    ----------
+    competition : Competition
+    row : Series
+        A row of ``train.csv``, or of ``test.csv``: offsets that it lacks are zero.
+    split : {"train", "test"}
+
+    Returns
+    -------
+    Window
+
+    Raises
+    ------
+    InputError
+        If a file is missing, unreadable, or ends before the window does.
+    """
+    spectrogram = None
+    if competition.has_spectrograms(split) and "spectrogram_id" in row:
+        spectrogram = read_window_spectrogram(competition, row, split)
+    known = all(column in row for column in VOTE_COLUMNS)
+    votes = row[list(VOTE_COLUMNS)].to_numpy(dtype=np.int64) if known else None
+    eeg = read_window_eeg(competition, row, split)
+    return Window(eeg, spectrogram, votes, _title(row))
+
+
+def read_windows(competition: Competition, rows: pd.DataFrame) -> list[Window]:
+    """Read several windows of the training set; see `read_window`."""
+    return [read_window(competition, row) for _, row in rows.iterrows()]
+
+
+def read_test_windows(competition: Competition, most: int) -> list[Window]:
+    """Read the first recordings of the test set, and never fail over one.
+
+    Returns
+    -------
+    list of Window
+        In the order of ``test.csv``; a recording that cannot be read is all NaN, and its title
+        says why.
+    """
+    return [_read_or_blank(competition, row) for _, row in competition.test.head(most).iterrows()]
+
+
+def _read_or_blank(competition: Competition, row: pd.Series) -> Window:
+    try:
+        return read_window(competition, row, "test")
+    except InputError as error:
+        blank = np.full((WINDOW_SAMPLES, len(ELECTRODES)), np.nan, dtype=np.float32)
+        return Window(blank, None, None, f"{_title(row)}: {error}")
+
+
+def read_window_eeg(competition: Competition, row: pd.Series, split: str = "train") -> np.ndarray:
+    """Read a window's 50 s of EEG, band-passed for display.
+
+    Returns
+    -------
+    array of float32, shape (10000, 19), microvolts
+        NaN where the file has it.
+    """
+    path = competition.eeg_path(split, int(row["eeg_id"]))
+    filled, missing = signals.fill_gaps(read_eeg(path))
+    eeg = signals.bandpass(filled, DISPLAY_BAND)
+    eeg[missing] = np.nan
+    start = int(row.get("eeg_label_offset_seconds", 0) * SAMPLING_RATE)
+    return _cut(eeg, start, WINDOW_SAMPLES, path)
+
+
+def read_window_spectrogram(
+    competition: Competition, row: pd.Series, split: str = "train"
+) -> np.ndarray:
+    """Read a window's ten minutes of spectrogram.
+
+    Returns
+    -------
+    array of float32, shape (300, 400), natural logarithm of power
+        NaN where the file has it.
+    """
+    path = competition.spectrogram_path(split, int(row["spectrogram_id"]))
+    start = int(row.get("spectrogram_label_offset_seconds", 0) // SPECTROGRAM_STEP)
+    power = _cut(read_spectrogram(path), start, SPECTROGRAM_ROWS, path)
+    return signals.log_power(power).astype(np.float32)
+
+
+def _cut(recording: np.ndarray, start: int, length: int, path: Path) -> np.ndarray:
+    window = recording[start : start + length]
+    if len(window) < length:
+        raise InputError(
+            f"{path}: {len(recording)} rows, but a window of the table ends at row {start + length}"
+        )
+    return window
+
+
+def _title(row: pd.Series) -> str:
+    name = row.get("expert_consensus", "")
+    return f"{name} · EEG {row['eeg_id']}" if name else f"EEG {row['eeg_id']}"

@@ -1,0 +1,46 @@
+"""The kit's figures: arrays in, a matplotlib ``Figure`` out, one style and one colour per class.
+
+Nothing here reads files or needs TensorFlow, and importing it changes no global setting.
+"""
+
+from hbac_utils.plots.eeg import eeg_page
+from hbac_utils.plots.predictions import (
+    confusion,
+    distribution_against_prior,
+    kl_by_class,
+    kl_by_group,
+    prediction_bars,
+    reliability,
+    score_bars,
+)
+from hbac_utils.plots.spectra import band_power, mean_spectrograms
+from hbac_utils.plots.spectrogram import spectrogram_page
+from hbac_utils.plots.style import CLASS_COLORS
+from hbac_utils.plots.tables import agreement_map, class_balance, counts_distribution, vote_totals
+from hbac_utils.plots.training import batch_images, learning_rate_curve, training_curves
+from hbac_utils.plots.window import show_pages, window_page, window_pages
+
+__all__ = [
+    "CLASS_COLORS",
+    "agreement_map",
+    "band_power",
+    "batch_images",
+    "class_balance",
+    "confusion",
+    "counts_distribution",
+    "distribution_against_prior",
+    "eeg_page",
+    "kl_by_class",
+    "kl_by_group",
+    "learning_rate_curve",
+    "mean_spectrograms",
+    "prediction_bars",
+    "reliability",
+    "score_bars",
+    "show_pages",
+    "spectrogram_page",
+    "training_curves",
+    "vote_totals",
+    "window_page",
+    "window_pages",
+]

@@ -1,0 +1,76 @@
+"""One small synthetic competition, packed once, and one quickly trained run, for all tests."""
+
+import os
+import shutil
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import pytest
+
+from hbac_utils.data.competition import Competition, open_competition
+from hbac_utils.data.store import Store, pack
+from hbac_utils.recipe import Recipe, parse_recipe
+from hbac_utils.synthetic.folder import synthesize
+
+REAL_EEG = Path(__file__).parents[2] / "shared" / "real_eeg"
+
+
+@pytest.fixture(scope="session")
+def competition(tmp_path_factory) -> Competition:
+    """Forty training EEGs of sixteen patients, eight test EEGs; do not change it."""
+    folder = tmp_path_factory.mktemp("data") / "competition"
+    return synthesize(folder, eegs=40, patients=16, test_eegs=8, seed=5, progress=False)
+
+
+@pytest.fixture
+def own_competition(competition, tmp_path) -> Competition:
+    """A copy of the competition that a test may spoil."""
+    return open_competition(shutil.copytree(competition.path, tmp_path / "competition"))
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Recipe:
+    """The compact network at its smallest, two folds, two epochs."""
+    return parse_recipe(
+        {
+            "name": "tiny",
+            "data": {"folds": 2},
+            "view": {"kind": "waveform", "rate": 100},
+            "augment": {"shift": 2, "mixup": 0.2, "polarity": 0.5},
+            "backbone": {"kind": "compact", "width": 8},
+            "stages": [
+                {"epochs": 1, "batch_size": 16, "learning_rate": 2e-3, "warmup_epochs": 0},
+                {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "warmup_epochs": 0,
+                 "augment": False, "weight": "votes"},
+            ],
+            "select": "last",
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def store(competition, tiny_recipe, tmp_path_factory) -> Store:
+    """The competition, packed; do not change it."""
+    return pack(
+        competition, tmp_path_factory.mktemp("stores") / "store", tiny_recipe.data, progress=False
+    )
+
+
+@pytest.fixture(scope="session")
+def run(store, tiny_recipe, tmp_path_factory) -> Path:
+    """The folder of a run of the tiny recipe; do not change it."""
+    from hbac_utils.training import train
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny_recipe, store, folder)
+    return folder
+
+
+@pytest.fixture
+def real_eeg() -> Competition:
+    """The real recordings, where they lie beside the repository."""
+    if not REAL_EEG.is_dir():
+        pytest.skip("no real recordings beside the repository")
+    return open_competition(REAL_EEG)

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus, vote_fractions
+from hbac_utils.montage import (
+    CHAINS,
+    CHANNELS,
+    DOUBLE_BANANA,
+    ELECTRODES,
+    LEFT,
+    RIGHT,
+    derivation_matrix,
+    mirror_electrode,
+    mirror_permutation,
+)
+
+
+def test_classes_and_columns_are_in_the_competitions_order():
+    assert CLASSES == ("Seizure", "LPD", "GPD", "LRDA", "GRDA", "Other")
+    assert VOTE_COLUMNS == (
+        "seizure_vote", "lpd_vote", "gpd_vote", "lrda_vote", "grda_vote", "other_vote",
+    )  # fmt: skip
+
+
+def test_vote_fractions_sum_to_one():
+    fractions = vote_fractions(np.array([[3, 0, 0, 0, 0, 1], [0, 0, 5, 0, 0, 0]]))
+    np.testing.assert_array_equal(fractions, [[0.75, 0, 0, 0, 0, 0.25], [0, 0, 1, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("votes", [[0, 0, 0, 0, 0, 0], [2, -1, 0, 0, 0, 0]])
+def test_vote_fractions_refuse_no_votes_and_negative_ones(votes):
+    with pytest.raises(ValueError, match="at least one vote"):
+        vote_fractions(np.array([votes]))
+
+
+def test_consensus_is_the_first_of_equals():
+    votes = np.array([[0, 2, 0, 2, 0, 0], [0, 0, 0, 0, 0, 1]])
+    assert consensus(votes).tolist() == ["LPD", "Other"]
+
+
+def test_the_data_has_nineteen_electrodes_and_an_ekg():
+    assert len(ELECTRODES) == 19
+    assert CHANNELS == (*ELECTRODES, "EKG")
+
+
+def test_bipolar_signals_by_hand():
+    eeg = np.arange(19, dtype=np.float32)[None]  # electrode i is at i microvolts
+    place = {name: i for i, name in enumerate(ELECTRODES)}
+    bipolar = (eeg @ derivation_matrix(DOUBLE_BANANA))[0]
+    expected = [place[name.split("-")[0]] - place[name.split("-")[1]] for name in DOUBLE_BANANA]
+    np.testing.assert_array_equal(bipolar, expected)
+
+
+def test_a_chain_runs_from_the_front_to_the_back_and_telescopes():
+    for chain in CHAINS.values():
+        anodes, cathodes = zip(*(name.split("-") for name in chain), strict=True)
+        assert anodes[1:] == cathodes[:-1]
+        assert anodes[0] in ("Fp1", "Fp2")
+        assert cathodes[-1] in ("O1", "O2")
+
+
+@pytest.mark.parametrize("name", ["Fp1", "Fp1-F99", "Fz-Fz", "Fp1F7"])
+def test_what_is_no_derivation_is_refused(name):
+    with pytest.raises(ValueError, match="no derivation"):
+        derivation_matrix([name])
+
+
+def test_mirroring_exchanges_odd_and_even():
+    assert [mirror_electrode(n) for n in ("Fp1", "T4", "Pz", "O2")] == ["Fp2", "T3", "Pz", "O1"]
+
+
+def test_mirroring_derivations_exchanges_the_halves():
+    permutation = mirror_permutation(DOUBLE_BANANA)
+    mirrored = [DOUBLE_BANANA[i] for i in permutation]
+    assert [mirrored[DOUBLE_BANANA.index(name)] for name in LEFT] == list(RIGHT)
+    np.testing.assert_array_equal(permutation[permutation], np.arange(18))
+
+
+def test_mirroring_refuses_one_sided_names():
+    with pytest.raises(ValueError, match="Fp2 missing"):
+        mirror_permutation(["Fp1", "Fz"])

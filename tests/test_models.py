@@ -1,0 +1,180 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hbac_utils.data.windows import SHAPES
+from hbac_utils.models.backbones import build_backbone
+from hbac_utils.models.classifier import (
+    as_seen,
+    build_classifier,
+    load_classifier,
+    set_augmentation,
+)
+from hbac_utils.models.schedules import learning_rate_schedule, learning_rates
+from hbac_utils.montage import ELECTRODES, mirror_permutation
+from hbac_utils.recipe import EfficientNetV2, ResNet50V2, Stage, YoloV8, load_recipe, override
+
+
+def raw(name, n=4, seed=0):
+    return np.random.default_rng(seed).normal(0, 30, (n, *SHAPES[name])).astype(np.float16)
+
+
+# -- the published tables ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parameters", "channels"),
+    [
+        (EfficientNetV2(kind="efficientnetv2", variant="b2", kernel_size=5), 9_678_430, 1408),
+        (EfficientNetV2(kind="efficientnetv2", variant="b2", kernel_size=7), 11_042_014, 1408),
+        (YoloV8(kind="yolov8"), 19_831_744, 512),
+    ],
+    ids=["efficientnetv2-b2-5x5", "efficientnetv2-b2-7x7", "yolov8"],
+)
+def test_backbones_have_the_published_size(backbone, parameters, channels):
+    model = build_backbone(backbone, (None, None, 3))
+    assert model.count_params() == parameters
+    assert model.output_shape[-1] == channels
+
+
+def test_efficientnetv2_b2_is_the_papers_classifier():
+    model = build_classifier(load_recipe("recipes/paper-efficientnetv2b2.yaml"))
+    assert sizes(model) == {"total": 8_777_828, "trainable": 8_695_540, "head": 8_454}
+    assert model.get_layer("kaggle_spectrogram").output.shape == (None, 400, 300, 1)
+
+
+def test_resnet50v2_is_the_papers_classifier():
+    model = build_classifier(load_recipe("recipes/paper-resnet50v2.yaml"))
+    assert sizes(model)["total"] == 23_564_800 + 12_294
+    assert sizes(model)["head"] == 12_294
+
+
+def test_yolov8s_head_is_the_papers():
+    recipe = load_recipe("recipes/paper-yolov8.yaml")
+    small = override(recipe, {"view.size": [64, 64]})
+    model = build_classifier(small)
+    assert sizes(model)["head"] == 3_078
+    assert sizes(model)["total"] == 19_831_744 + 3_078
+
+
+def sizes(model):
+    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    head = model.get_layer("probabilities").count_params()
+    return {"total": model.count_params(), "trainable": trainable, "head": head}
+
+
+def test_an_unknown_variant_needs_no_network():
+    """The explicit constructors build bare architectures offline; presets would not."""
+    recipe = EfficientNetV2(kind="efficientnetv2", variant="b0")
+    assert build_backbone(recipe, (64, 64, 3)).count_params() == 5_919_312
+    assert ResNet50V2(kind="resnet50v2").kind == "resnet50v2"
+
+
+# -- the compact network -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def compact():
+    return build_classifier(load_recipe("recipes/compact.yaml"))
+
+
+def test_compact_is_small(compact):
+    assert compact.count_params() < 1_000_000
+
+
+def test_compact_cannot_tell_left_from_right(compact):
+    eeg = raw("eeg")
+    mirrored = eeg[..., mirror_permutation(ELECTRODES)]
+    first, second = (compact.predict_on_batch({"eeg": x}) for x in (eeg, mirrored))
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    other = compact.predict_on_batch({"eeg": eeg[..., ::-1].copy()})
+    assert np.abs(first - other).max() > 1e-4, "but it sees which electrode is which"
+
+
+def test_probabilities_are_probabilities(compact):
+    probabilities = compact.predict_on_batch({"eeg": raw("eeg")})
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_the_seed_makes_the_weights(tiny_recipe):
+    first, second = build_classifier(tiny_recipe), build_classifier(tiny_recipe)
+    other = build_classifier(override(tiny_recipe, {"seed": 1}))
+    for one, two in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert any(
+        (one != two).any()
+        for one, two in zip(first.get_weights(), other.get_weights(), strict=True)
+    )
+
+
+def test_saved_models_predict_the_same_in_a_fresh_process(tiny_recipe, tmp_path):
+    spectral = override(load_recipe("recipes/eeg-spectrogram.yaml"), {"view.frames": 64})
+    eeg = raw("eeg", 2)
+    np.save(tmp_path / "eeg.npy", eeg)
+    here = []
+    for recipe in (tiny_recipe, spectral):
+        model = build_classifier(recipe)
+        model.save(tmp_path / f"{recipe.name}.keras")
+        here.append(model.predict_on_batch({"eeg": eeg}))
+    script = (
+        "import json, pathlib, sys, numpy as np\n"
+        "from hbac_utils.models.classifier import load_classifier\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "inputs = {'eeg': np.load(folder / 'eeg.npy')}\n"
+        "models = [load_classifier(folder / f'{name}.keras') for name in sys.argv[2:]]\n"
+        "print(json.dumps([model.predict_on_batch(inputs).tolist() for model in models]))\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), tiny_recipe.name, spectral.name]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    np.testing.assert_allclose(here, json.loads(result.stdout.splitlines()[-1]), atol=1e-6)
+
+
+def test_augmentation_acts_in_training_until_a_stage_switches_it_off(tiny_recipe):
+    recipe = override(tiny_recipe, {"augment.polarity": 1.0, "augment.time_mask": 0.5})
+    model, eeg = build_classifier(recipe), raw("eeg")
+    before = np.asarray(model.get_layer("eeg_augmentation")(eeg, training=True))
+    np.testing.assert_array_equal(before, -eeg.astype(np.float32))
+    set_augmentation(model, False)
+    np.testing.assert_array_equal(model.get_layer("eeg_augmentation")(eeg, training=True), eeg)
+
+
+def test_what_the_network_sees_can_be_drawn(tiny_recipe):
+    assert as_seen(tiny_recipe, {"eeg": raw("eeg")}).shape == (4, 18, 5000, 1)
+    recipe = load_recipe("recipes/paper-efficientnetv2b2.yaml")
+    assert as_seen(recipe, {"spectrogram": raw("spectrogram")}).shape == (4, 400, 300, 1)
+
+
+def test_loading_needs_nothing_unsafe(tiny_recipe, tmp_path):
+    build_classifier(tiny_recipe).save(tmp_path / "model.keras")
+    assert load_classifier(tmp_path / "model.keras").jit_compile is False
+
+
+# -- schedules ---------------------------------------------------------------
+
+
+def test_the_rate_rises_linearly_then_falls_to_the_final_one_exactly():
+    stage = Stage(epochs=13, batch_size=64)
+    epochs, rates = learning_rates(stage, 20)
+    assert len(rates) == 260
+    assert rates[0] == pytest.approx(5e-5)
+    assert rates.argmax() == 60
+    assert epochs[60] == 3
+    assert rates.max() == pytest.approx(6e-6 * 64)
+    np.testing.assert_allclose(np.diff(rates[:61]), (6e-6 * 64 - 5e-5) / 60, rtol=1e-3)
+    assert (np.diff(rates[60:]) < 0).all()
+    assert rates[-1] == pytest.approx(1e-5, rel=1e-4)
+
+
+def test_without_a_warm_up_it_starts_at_the_peak():
+    stage = Stage(epochs=2, learning_rate=1e-3, warmup_epochs=0)
+    _, rates = learning_rates(stage, 10)
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(1e-5, rel=1e-4)
+
+
+def test_one_single_step_is_enough():
+    assert float(learning_rate_schedule(Stage(epochs=1, warmup_epochs=0), 1)(0)) > 0

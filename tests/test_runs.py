@@ -1,0 +1,255 @@
+"""Training, prediction and scoring on the small competition."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hbac_utils import prediction as prediction_module
+from hbac_utils.data.competition import open_competition
+from hbac_utils.data.splits import patient_folds
+from hbac_utils.errors import InputError
+from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.metric import both_scores, kl_divergence
+from hbac_utils.models.classifier import load_classifier
+from hbac_utils.prediction import find_run, open_run, predict, read_window, write_submission
+from hbac_utils.recipe import load_recipe, override
+from hbac_utils.scoring import run_scores, score_files
+from hbac_utils.training import (
+    RunResult,
+    constant_priors,
+    learning_rate_plan,
+    parse_folds,
+    summarize,
+    train,
+)
+
+COLUMNS = list(VOTE_COLUMNS)
+
+
+def test_a_run_holds_what_it_should(run, tiny_recipe):
+    assert load_recipe(run / "recipe.json") == tiny_recipe
+    for fold in (0, 1):
+        history = pd.read_csv(run / f"fold{fold}" / "history.csv")
+        assert history["epoch"].tolist() == [0, 1]
+        assert history["stage"].tolist() == [0, 1]
+        assert (history["fold"] == fold).all()
+        assert np.isfinite(history[["loss", "kl_all", "learning_rate"]]).all().all()
+        assert (run / f"fold{fold}" / "model.keras").is_file()
+
+
+def test_out_of_fold_covers_every_scored_window_by_a_model_that_has_not_seen_it(
+    run, store, tiny_recipe
+):
+    oof = pd.read_parquet(run / "oof.parquet")
+    evaluation = store.windows.iloc[store.evaluation_windows()]
+    assert sorted(oof["label_id"]) == sorted(evaluation["label_id"])
+    np.testing.assert_allclose(oof[COLUMNS].sum(axis=1), 1, rtol=1e-5)
+    fold = patient_folds(store.windows, tiny_recipe.data.folds, tiny_recipe.seed)
+    held_out = dict(zip(store.windows["patient_id"], fold, strict=True))
+    assert (oof["patient_id"].map(held_out) == oof["fold"]).all()
+
+
+def test_the_saved_model_gives_the_out_of_fold_predictions(run, store):
+    oof = pd.read_parquet(run / "oof.parquet")
+    part = oof[oof["fold"] == 1].head(5)
+    starts = store.windows.set_index("label_id").loc[part["label_id"], "eeg_start"]
+    eeg = np.stack([store.eeg[start : start + 10_000] for start in starts])
+    probabilities = load_classifier(run / "fold1" / "model.keras").predict_on_batch({"eeg": eeg})
+    np.testing.assert_allclose(probabilities, part[COLUMNS], atol=1e-5)
+
+
+def test_the_metrics_are_the_metric(run, store):
+    metrics = json.loads((run / "metrics.json").read_text())
+    result = RunResult(run, store)
+    assert metrics["scores"]["model"]["kl_all"] == pytest.approx(
+        kl_divergence(result.truth, result.probabilities)
+    )
+    evaluation = store.windows.iloc[store.evaluation_windows()]
+    votes = evaluation[COLUMNS].to_numpy()
+    assert metrics["scores"]["uniform"] == both_scores(votes, np.full(6, 1 / 6))
+    assert metrics["prior"] == constant_priors(votes)["kl_reliable"].tolist()
+    # the prior is out of fold, so a little worse than the best constant
+    best = both_scores(votes, constant_priors(votes)["kl_all"])["kl_all"]
+    assert metrics["scores"]["prior"]["kl_all"] >= best
+
+
+def test_training_again_gives_the_same_numbers(run, store, tiny_recipe, tmp_path):
+    train(tiny_recipe, store, tmp_path / "again", folds=[0])
+    first = pd.read_parquet(run / "fold0" / "predictions_last.parquet")
+    again = pd.read_parquet(tmp_path / "again" / "fold0" / "predictions_last.parquet")
+    np.testing.assert_allclose(first[COLUMNS], again[COLUMNS], atol=1e-5)
+
+
+def test_the_best_epoch_is_kept_beside_the_last(store, tiny_recipe, tmp_path):
+    recipe = override(tiny_recipe, {"select": "best", "stages.0.epochs": 3})
+    metrics = train(recipe, store, tmp_path / "run", folds=[0])
+    history = pd.read_csv(tmp_path / "run" / "fold0" / "history.csv")
+    reliable = history["kl_reliable"].min()
+    assert metrics["scores"]["best"]["kl_reliable"] == pytest.approx(reliable, abs=1e-6)
+    assert metrics["scores"]["model"] == metrics["scores"]["best"]
+    assert metrics["scores"]["last"]["kl_all"] == pytest.approx(history["kl_all"].iloc[-1])
+    assert (tmp_path / "run" / "fold0" / "last.keras").is_file()
+
+
+def test_a_run_is_refused_before_any_work(run, store, tiny_recipe, tmp_path):
+    with pytest.raises(InputError, match="another recipe"):
+        train(override(tiny_recipe, {"seed": 9}), store, run)
+    with pytest.raises(InputError, match="fold 2 does not exist"):
+        train(tiny_recipe, store, tmp_path / "x", folds=[2])
+    with pytest.raises(InputError, match="min_votes"):
+        train(override(tiny_recipe, {"stages.1.min_votes": 99}), store, tmp_path / "x")
+    with pytest.raises(InputError, match="need at least 20 patients"):
+        train(override(tiny_recipe, {"data.folds": 20}), store, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_folds_are_parsed():
+    assert parse_folds("0, 2") == [0, 2]
+    assert parse_folds("") is None
+    with pytest.raises(InputError, match="write fold numbers"):
+        parse_folds("first")
+
+
+def test_the_learning_rate_plan_spans_all_stages(store, tiny_recipe):
+    epochs, rates = learning_rate_plan(tiny_recipe, store)
+    assert epochs[0] == 0
+    assert 1 < epochs[-1] < 2
+    assert rates[0] == pytest.approx(2e-3)
+    assert rates[-1] == pytest.approx(1e-5, rel=1e-3)
+
+
+# -- prediction --------------------------------------------------------------
+
+
+def test_a_submission_is_complete_and_the_folds_are_averaged(run, competition, tmp_path):
+    predicted = predict(open_run(run), competition, progress=False)
+    path = write_submission(predicted, tmp_path)
+    submission = pd.read_csv(path)
+    assert submission["eeg_id"].tolist() == competition.test["eeg_id"].tolist()
+    mean = np.mean(list(predicted.by_fold.values()), axis=0)
+    np.testing.assert_allclose(submission[COLUMNS], mean, atol=1e-6)
+    report = json.loads((tmp_path / "inference_report.json").read_text())
+    assert report == {"rows": 8, "fallbacks": {}}
+
+
+def test_a_test_window_is_treated_as_the_store_treats_it(competition, store, tiny_recipe, tmp_path):
+    """A 50-s training recording read as a test recording gives the stored window's numbers."""
+    counts = store.windows.groupby("eeg_id")["eeg_last"].first()
+    window = next(
+        row
+        for _, row in store.windows.iterrows()
+        if counts[row["eeg_id"]] - row["eeg_first"] == 10_000
+    )
+    (tmp_path / "test_eegs").mkdir()
+    name = f"{window['eeg_id']}.parquet"
+    (tmp_path / "test_eegs" / name).write_bytes(
+        (competition.path / "train_eegs" / name).read_bytes()
+    )
+    (tmp_path / "test.csv").write_text(f"eeg_id\n{window['eeg_id']}\n")
+    folder = open_competition(tmp_path)
+    read = read_window(folder, folder.test.iloc[0], tiny_recipe)["eeg"]
+    start = window["eeg_start"]
+    np.testing.assert_array_equal(read, store.eeg[start : start + 10_000])
+
+
+def test_what_cannot_be_read_gets_the_prior_and_is_listed(run, own_competition, tmp_path):
+    ids = own_competition.test["eeg_id"].tolist()
+    own_competition.eeg_path("test", ids[0]).unlink()
+    own_competition.eeg_path("test", ids[1]).write_text("not parquet")
+    path = own_competition.eeg_path("test", ids[2])
+    pd.read_parquet(path).iloc[:-1].to_parquet(path)
+    path = own_competition.eeg_path("test", ids[3])
+    (pd.read_parquet(path) * np.float32("nan")).to_parquet(path)
+
+    opened = open_run(run)
+    predicted = predict(opened, own_competition, progress=False)
+    assert list(predicted.fallbacks) == ids[:4]
+    for eeg_id, reason in zip(
+        ids,
+        ["no such file", "not a readable parquet", "9999 rows", "no finite value"],
+        strict=False,
+    ):
+        assert reason in predicted.fallbacks[eeg_id]
+    assert predicted.fallback_table()["eeg_id"].tolist() == ids[:4]
+    values = predicted.submission[COLUMNS].to_numpy()
+    np.testing.assert_allclose(values[:4], np.tile(opened.prior, (4, 1)), rtol=1e-6)
+    assert np.abs(values[4:] - opened.prior).max() > 1e-3
+    write_submission(predicted, tmp_path / "out")
+
+
+def test_doubled_ids_give_one_row_each(run, own_competition):
+    path = own_competition.path / "test.csv"
+    table = pd.read_csv(path)
+    pd.concat([table, table.iloc[:3]]).assign(note="x").to_csv(path, index=False)
+    folder = open_competition(own_competition.path)
+    predicted = predict(open_run(run), folder, progress=False)
+    assert predicted.submission["eeg_id"].tolist() == table["eeg_id"].tolist()
+
+
+def test_a_view_without_its_data_is_refused(store, tiny_recipe, run, own_competition):
+    recipe = override(load_recipe("recipes/paper-efficientnetv2b2.yaml"), {"view.size": [32, 32]})
+    opened = open_run(run)
+    spectral = prediction_module.Run(opened.path, recipe, opened.prior, {})
+    for path in (own_competition.path / "test_spectrograms").iterdir():
+        path.unlink()
+    (own_competition.path / "test_spectrograms").rmdir()
+    with pytest.raises(InputError, match="needs spectrograms, and there is no folder"):
+        predict(spectral, own_competition, progress=False)
+
+
+def test_what_is_no_run_is_refused(tmp_path, run):
+    with pytest.raises(InputError, match="no finished run"):
+        open_run(tmp_path)
+    for name in ("recipe.json", "metrics.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    with pytest.raises(InputError, match="train it again"):
+        open_run(tmp_path)
+
+
+def test_the_attached_run_is_found_wherever_it_is_mounted(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction_module, "KAGGLE_INPUT", tmp_path)
+    with pytest.raises(InputError, match="0 runs"):
+        find_run()
+    folder = tmp_path / "notebooks" / "somebody" / "training" / "run"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_bytes((run / "metrics.json").read_bytes())
+    assert find_run() == folder
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(InputError, match="2 runs"):
+        find_run()
+
+
+def test_real_recordings_can_be_predicted(run, real_eeg, tmp_path):
+    predicted = predict(open_run(run), real_eeg, progress=False)
+    path = write_submission(predicted, tmp_path)
+    assert not predicted.fallbacks
+    scores = score_files(path, real_eeg.path / "solution_votes.csv", run)
+    assert scores["uniform"] == pytest.approx(1.41, abs=0.01)
+    assert np.isfinite(scores["submission"])
+
+
+# -- scoring -----------------------------------------------------------------
+
+
+def test_scores_stand_beside_the_constants_and_the_oracle(run, competition, tmp_path):
+    path = write_submission(predict(open_run(run), competition, progress=False), tmp_path)
+    truth = competition.path.with_name("competition_truth")
+    scores = score_files(path, truth / "solution.csv", run, truth / "truth.parquet")
+    assert scores["excess"] == pytest.approx(scores["submission"] - scores["oracle"], abs=2e-4)
+    assert scores["oracle"] < scores["prior"]
+    solution = pd.read_csv(truth / "solution.csv")
+    exact = solution.copy()
+    exact[COLUMNS] = solution[COLUMNS].to_numpy() / solution[COLUMNS].to_numpy().sum(
+        axis=1, keepdims=True
+    )
+    exact.to_csv(tmp_path / "exact.csv", index=False)
+    assert score_files(tmp_path / "exact.csv", truth / "solution.csv")["submission"] == 0
+
+
+def test_a_runs_scores_are_tabulated(run):
+    table = run_scores(run)
+    assert table.index.tolist() == ["model", "prior", "uniform"]
+    expected = 100 * (1 - table.loc["model", "all votes"] / table.loc["prior", "all votes"])
+    assert table.loc["model", "all votes, % below prior"] == pytest.approx(expected, abs=0.06)
