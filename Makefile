@@ -20,8 +20,6 @@ READY := $(VENV)/.ready
 TOOLS := $(VENV)/.tools
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints/tested.txt
 
-export TF_CPP_MIN_LOG_LEVEL ?= 3
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage lint format synth pack eda train infer score \
 	push submit sweep bench clean

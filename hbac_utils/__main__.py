@@ -5,14 +5,10 @@ the traceback. Each verb says at its end where its results lie.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from hbac_utils.errors import InputError
-
-# TensorFlow's start-up chatter would bury what a verb says
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -84,9 +84,15 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
 
 
 def export_html(notebook: Path) -> Path:
-    """Write a notebook as one self-contained HTML page beside it, and return its path."""
+    """Write a notebook as one self-contained HTML page beside it, and return its path.
+
+    The page is for reading: progress bars and other things on standard error are left out.
+    """
     page = notebook.with_suffix(".html")
     content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
     body, _ = HTMLExporter(embed_images=True).from_notebook_node(
         content, resources={"metadata": {"name": notebook.stem}}
     )

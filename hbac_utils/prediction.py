@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -38,7 +37,7 @@ class Run:
     path: Path
     recipe: Recipe
     prior: np.ndarray
-    models: dict[str, keras.Model]
+    models: dict  # of str to keras.Model
 
 
 @dataclass
@@ -133,10 +132,9 @@ def predict(run: Run, competition: Competition, *, progress: bool = True) -> Pre
     fallbacks: dict[int, str] = {}
     bar = tqdm(total=len(test), desc="predict", unit="EEG", disable=not progress)
     for rows, batch in _batches(competition, test, run.recipe, fallbacks):
-        if rows:
-            for name, model in run.models.items():
-                by_fold[name][rows] = model.predict_on_batch(batch)
-        bar.update(BATCH if bar.n + BATCH <= len(test) else len(test) - bar.n)
+        for name, model in run.models.items() if rows else ():
+            by_fold[name][rows] = model.predict_on_batch(batch)[: len(rows)]
+        bar.update(min(BATCH, len(test) - bar.n))
     bar.close()
     mean = np.mean(list(by_fold.values()), axis=0, dtype=np.float64)
     broken = ~np.isfinite(mean).all(axis=1)
@@ -151,7 +149,10 @@ def predict(run: Run, competition: Competition, *, progress: bool = True) -> Pre
 def _batches(
     competition: Competition, test: pd.DataFrame, recipe: Recipe, fallbacks: dict[int, str]
 ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
-    """Yield rows of ``test`` that could be read and their inputs, a batch at a time."""
+    """Yield rows of ``test`` that could be read and their inputs, a batch at a time.
+
+    Every batch is filled up to the full size, so that each model is traced only once.
+    """
     for start in range(0, len(test), BATCH):
         rows, windows = [], []
         for row in range(start, min(start + BATCH, len(test))):
@@ -160,6 +161,7 @@ def _batches(
                 rows.append(row)
             except Exception as error:  # whatever is wrong with one file, the others go on
                 fallbacks[int(test["eeg_id"][row])] = str(error) or type(error).__name__
+        windows += windows[:1] * (BATCH - len(windows)) if rows else []
         names = recipe.inputs if rows else ()
         yield rows, {name: np.stack([window[name] for window in windows]) for name in names}
 

@@ -17,10 +17,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
+from hbac_utils.backend import keras
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
 from hbac_utils.data.windows import TrainingWindows, evaluation_dataset
@@ -145,6 +145,7 @@ def train_fold(
             epochs=stage.epochs,
             steps_per_epoch=windows.steps_per_epoch,
             callbacks=[watch],
+            shuffle=False,  # the windows come shuffled
             verbose=0,
         )
     _save_fold(model, watch, recipe, folder)

@@ -7,8 +7,8 @@ repeated, or taken up in the middle, to the same numbers.
 from functools import lru_cache
 
 import numpy as np
-import tensorflow as tf
 
+from hbac_utils.backend import tf
 from hbac_utils.data.competition import SAMPLING_RATE, SPECTROGRAM_ROWS, WINDOW_SAMPLES
 from hbac_utils.data.store import Store
 from hbac_utils.errors import InputError

@@ -1,0 +1,1 @@
+"""A competition folder with known truth, for tests, demonstrations and training."""
