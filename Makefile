@@ -7,6 +7,7 @@ STORE  ?= outputs/stores/$(or $(notdir $(abspath $(DATA))),competition)
 FOLDS  ?=
 EEGS   ?= 300
 SEED   ?= 0
+CLARITY ?= 1
 
 # the first interpreter that the kit supports
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -51,7 +52,7 @@ DEMO := outputs/demo
 
 demo: $(READY) ## synthesize a small competition, train, predict and score it
 	@rm -rf $(DEMO)
-	@$(HBAC) synth --out $(DEMO)/competition --eegs 480 --seed 7
+	@$(HBAC) synth --out $(DEMO)/competition --eegs 480 --seed 7 --clarity 3
 	@$(HBAC) pack --data $(DEMO)/competition --recipe demo --out $(DEMO)/store
 	@$(HBAC) eda --data $(DEMO)/competition --out $(DEMO)
 	@$(HBAC) train --data $(DEMO)/competition --store $(DEMO)/store --recipe demo --run $(DEMO)
@@ -68,8 +69,8 @@ test: $(TOOLS) ## run the tests
 
 # -- the steps, one by one ---------------------------------------------------
 
-synth: $(READY) ## write a synthetic competition: OUT= EEGS= PATIENTS= SEED=
-	@$(HBAC) synth --out $(or $(OUT),outputs/synthetic) --eegs $(EEGS) --seed $(SEED) \
+synth: $(READY) ## write a synthetic competition: OUT= EEGS= PATIENTS= SEED= CLARITY=
+	@$(HBAC) synth --out $(or $(OUT),outputs/synthetic) --eegs $(EEGS) --seed $(SEED) --clarity $(CLARITY) \
 		$(if $(PATIENTS),--patients $(PATIENTS))
 
 pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE=
@@ -90,7 +91,12 @@ score: $(READY) ## score a submission: SUBMISSION= SOLUTION=
 
 # -- what is not built yet ---------------------------------------------------
 
-push submit sweep bench: ## (not built yet)
+push: ## push a notebook to Kaggle (not built yet)
+submit: ## submit a pushed notebook's output (not built yet)
+sweep: ## run a parameter sweep (not built yet)
+bench: ## measure the pipeline (not built yet)
+
+push submit sweep bench:
 	@echo "make $@: not built yet" >&2; exit 1
 
 # -- care of the code --------------------------------------------------------

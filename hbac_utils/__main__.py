@@ -33,7 +33,7 @@ def synth(options) -> None:
 
     competition = synthesize(
         options.out, eegs=options.eegs, patients=options.patients, seed=options.seed,
-        jobs=options.jobs,
+        clarity=options.clarity, jobs=options.jobs,
     )  # fmt: skip
     print(f"competition  {competition.path}\ntruth        {competition.path}_truth")
 
@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--eegs", type=int, default=300, help="training EEGs")
     verb.add_argument("--patients", type=int, help="training patients; as many as is usual")
     verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--clarity", type=float, default=1.0, help="1: as in reality; 3: plain")
     verb.add_argument("--jobs", **jobs)
 
     verb = add(pack)

@@ -38,6 +38,7 @@ def synthesize(
     patients: int | None = None,
     test_eegs: int | None = None,
     seed: int = 0,
+    clarity: float = 1.0,
     jobs: int = -1,
     progress: bool = True,
 ) -> Competition:
@@ -59,6 +60,9 @@ def synthesize(
         A tenth of ``eegs``, and eight at least.
     seed : int
         The same seed gives the same bytes, whatever ``jobs``.
+    clarity : float
+        How far the patterns stand out: at 1 as in reality, at 3 so plainly that a few hundred
+        EEGs suffice to learn them.
     jobs : int
         Processes; −1 takes all cores.
     progress : bool
@@ -77,7 +81,9 @@ def synthesize(
     patients = max(1, round(eegs / EEGS_PER_PATIENT)) if patients is None else patients
     test_eegs = max(FEWEST_TESTS, eegs // TEST_SHARE) if test_eegs is None else test_eegs
     _check(out, eegs, patients, test_eegs, seed, jobs)
-    plan = make_plan(eegs, patients, test_eegs, seed)
+    if clarity <= 0:
+        raise InputError(f"clarity is {clarity}; it is above zero")
+    plan = make_plan(eegs, patients, test_eegs, seed, clarity)
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         for name in FOLDERS:

@@ -74,7 +74,7 @@ class Plan:
     scenes: tuple[Scene, ...]
 
 
-def make_plan(eegs: int, patients: int, test_eegs: int, seed: int) -> Plan:
+def make_plan(eegs: int, patients: int, test_eegs: int, seed: int, clarity: float = 1.0) -> Plan:
     """Draw all tables.
 
     Parameters
@@ -83,6 +83,8 @@ def make_plan(eegs: int, patients: int, test_eegs: int, seed: int) -> Plan:
         Of the training part.
     test_eegs : int
     seed : int
+    clarity : float
+        Factor of all evidence: above one, patterns stand out more and fewer are in doubt.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def make_plan(eegs: int, patients: int, test_eegs: int, seed: int) -> Plan:
     """
     rng = np.random.default_rng([seed, 0])
     sessions = make_sessions(rng, eegs, patients, test_eegs)
-    intents = {split: _intents(rng, sessions, split) for split in ("train", "test")}
+    intents = {split: _intents(rng, sessions, split, clarity) for split in ("train", "test")}
     scenes, rows = [], []
     for session in sessions:
         patient = np.random.default_rng([seed, 1, session.patient_id])
@@ -101,7 +103,9 @@ def make_plan(eegs: int, patients: int, test_eegs: int, seed: int) -> Plan:
     return _plan(rng, pd.DataFrame(rows), tuple(scenes))
 
 
-def _intents(rng: np.random.Generator, sessions: list[Session], split: str) -> Iterator[np.ndarray]:
+def _intents(
+    rng: np.random.Generator, sessions: list[Session], split: str, clarity: float
+) -> Iterator[np.ndarray]:
     # the place in the continuum of one stretch after the other, in exact shares
     recordings = [r for session in sessions if session.split == split for r in session.recordings]
     reliable = np.array([many for recording in recordings for many in recording.reliable])
@@ -116,7 +120,7 @@ def _intents(rng: np.random.Generator, sessions: list[Session], split: str) -> I
         drawn = np.minimum(np.searchsorted(ends, levels), len(shares) - 1)
         fractions = 1 - (ends[drawn] - levels) / shares[drawn]
         wanted = [
-            wanted_evidence(rng, listed[cell], fraction, population)
+            clarity * wanted_evidence(rng, listed[cell], fraction, population)
             for cell, fraction in zip(drawn, fractions, strict=True)
         ]
         # neighbours, that is a patient's recordings, are alike more often than by chance
