@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--eegs", type=int, default=300, help="training EEGs")
     verb.add_argument("--patients", type=int, help="training patients; as many as is usual")
     verb.add_argument("--seed", type=int, default=0)
-    verb.add_argument("--clarity", type=float, default=1.0, help="1: as in reality; 3: plain")
+    verb.add_argument("--clarity", type=float, default=1.0, help="1: as in reality; 5: plain")
     verb.add_argument("--jobs", **jobs)
 
     verb = add(pack)

@@ -431,3 +431,17 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="not empty"):
         synthesize(tmp_path, eegs=2, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_clarity_moves_the_truth_away_from_doubt():
+    votes = list(VOTE_COLUMNS)
+    entropies = []
+    for clarity in (1, 3, 5):
+        truth = make_plan(200, 30, 8, seed=3, clarity=clarity).truth[votes].to_numpy()
+        entropies.append(-(truth * np.log(truth + 1e-12)).sum(axis=1).mean())
+    assert entropies[0] > 1.5 * entropies[1] > 1.5 * entropies[2]
+
+
+def test_clarity_must_be_positive(tmp_path):
+    with pytest.raises(InputError, match="clarity is 0"):
+        synthesize(tmp_path / "new", eegs=5, clarity=0, progress=False)

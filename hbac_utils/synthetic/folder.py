@@ -61,7 +61,7 @@ def synthesize(
     seed : int
         The same seed gives the same bytes, whatever ``jobs``.
     clarity : float
-        How far the patterns stand out: at 1 as in reality, at 3 so plainly that a few hundred
+        How far the patterns stand out: at 1 as in reality, at 5 so plainly that a few hundred
         EEGs suffice to learn them.
     jobs : int
         Processes; −1 takes all cores.
