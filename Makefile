@@ -52,7 +52,7 @@ DEMO := outputs/demo
 
 demo: $(READY) ## synthesize a small competition, train, predict and score it
 	@rm -rf $(DEMO)
-	@$(HBAC) synth --out $(DEMO)/competition --eegs 360 --seed 7 --clarity 5
+	@$(HBAC) synth --out $(DEMO)/competition --eegs 360 --patients 180 --seed 7 --clarity 5
 	@$(HBAC) pack --data $(DEMO)/competition --recipe demo --out $(DEMO)/store
 	@$(HBAC) eda --data $(DEMO)/competition --out $(DEMO)
 	@$(HBAC) train --data $(DEMO)/competition --store $(DEMO)/store --recipe demo --run $(DEMO)
