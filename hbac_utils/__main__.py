@@ -96,7 +96,7 @@ def score(options) -> None:
 
 def scores(options) -> None:
     """Show a run's out-of-fold scores beside the constant prior's and uniform's."""
-    from hbac_utils.scoring import run_scores
+    from hbac_utils.runs import run_scores
 
     print(run_scores(options.run).to_string())
 

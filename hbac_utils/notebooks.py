@@ -53,7 +53,8 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             parameters=parameters,
             kernel_name="python3",
             progress_bar=False,
-            log_output=False,
+            # the kernel would warn about its loopback connection at every start
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
         )

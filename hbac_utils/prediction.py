@@ -26,6 +26,7 @@ from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.metric import check_probabilities
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import Data, Recipe, load_recipe
+from hbac_utils.runs import read_metrics
 
 BATCH = 32
 
@@ -92,16 +93,14 @@ def open_run(path: str | Path) -> Run:
         If the folder is no finished run.
     """
     path = Path(path)
-    for name in ("recipe.json", "metrics.json"):
-        if not (path / name).is_file():
-            raise InputError(f"{path}: no finished run (no {name} in it); train one, or set RUN=…")
+    prior = np.array(read_metrics(path)["prior"])
     weights = sorted(path.glob("fold*/model.keras"))
     if not weights:
         raise InputError(f"{path}: no fold*/model.keras in it; train it again")
     return Run(
         path,
         load_recipe(path / "recipe.json"),
-        np.array(json.loads((path / "metrics.json").read_text())["prior"]),
+        prior,
         {file.parent.name: load_classifier(file) for file in weights},
     )
 

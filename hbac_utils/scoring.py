@@ -1,6 +1,5 @@
 """Scoring a submission file against a solution file, beside what needs no model."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,9 @@ import pandas as pd
 
 from hbac_utils.data.competition import read_table
 from hbac_utils.errors import InputError
-from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
+from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS
 from hbac_utils.metric import SubmissionError, aligned, kl_divergence
+from hbac_utils.runs import read_metrics
 
 
 def score_files(
@@ -49,38 +49,11 @@ def score_files(
         "uniform": kl_divergence(fractions, np.full(N_CLASSES, 1 / N_CLASSES)),
     }
     if run is not None:
-        scores["prior"] = kl_divergence(fractions, np.array(_metrics(run)["prior"]))
+        scores["prior"] = kl_divergence(fractions, np.array(read_metrics(run)["prior"]))
     if truth is not None:
         scores["oracle"] = kl_divergence(fractions, _true_probabilities(truth, votes["eeg_id"]))
         scores["excess"] = scores["submission"] - scores["oracle"]
     return pd.Series(scores).round(4)
-
-
-def run_scores(run: Path) -> pd.DataFrame:
-    """Tabulate a run's out-of-fold scores beside the constant predictions'.
-
-    Returns
-    -------
-    DataFrame of float, nats
-        Rows ``model``, ``prior``, ``uniform``; a column for all windows and one for those with
-        ten votes or more; and how far each lies below the prior, in percent.
-
-    Raises
-    ------
-    InputError
-        If the folder is no finished run.
-    """
-    scores = pd.DataFrame(_metrics(run)["scores"]).T.loc[["model", "prior", "uniform"]]
-    scores.columns = ["all votes", f"≥ {RELIABLE_VOTES} votes"]
-    below = (100 * (1 - scores / scores.loc["prior"])).add_suffix(", % below prior")
-    return scores.astype(float).round(4).join(below.astype(float).round(1))
-
-
-def _metrics(run: Path) -> dict:
-    path = run / "metrics.json"
-    if not path.is_file():
-        raise InputError(f"{run}: no finished run (no metrics.json in it)")
-    return json.loads(path.read_text())
 
 
 def _true_probabilities(path: Path, eeg_ids: pd.Series) -> np.ndarray:

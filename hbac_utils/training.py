@@ -1,18 +1,8 @@
 """A run: a recipe trained on a store, fold by fold, with out-of-fold predictions and scores.
 
-A run's folder holds
-
-============================ ==================================================
-``recipe.json``              the recipe, every default spelled out
-``fold{k}/model.keras``      the epoch that the recipe selects, view included
-``fold{k}/last.keras``       the last epoch, if the recipe selects the best one
-``fold{k}/history.csv``      a row per epoch: stage, learning rate, loss, both scores
-``oof.parquet``              out-of-fold probabilities of the evaluation windows
-``metrics.json``             scores beside the constant prior's and uniform's
-============================ ==================================================
+What the run's folder holds is said in `hbac_utils.runs`, which reads it.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +15,12 @@ from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
 from hbac_utils.data.windows import TrainingWindows, evaluation_dataset
 from hbac_utils.errors import InputError
-from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
+from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.metric import both_scores
 from hbac_utils.models.classifier import build_classifier, compile_classifier, set_augmentation
-from hbac_utils.models.schedules import learning_rate_schedule, learning_rates
-from hbac_utils.recipe import Recipe, load_recipe, save_recipe
+from hbac_utils.models.schedules import learning_rates
+from hbac_utils.recipe import Recipe, Stage, load_recipe, save_recipe
+from hbac_utils.runs import summarize
 
 EVALUATION_BATCH = 64
 
@@ -72,8 +63,9 @@ def train(
         for stage in range(len(recipe.stages)):
             TrainingWindows(store, np.flatnonzero(fold_of_window != fold), recipe, stage)
     _claim(run, recipe)
+    bench = Workbench(recipe)
     for fold in wanted:
-        train_fold(recipe, store, fold_of_window, fold, run / f"fold{fold}")
+        train_fold(bench, recipe, store, fold_of_window, fold, run / f"fold{fold}")
     return summarize(run, store)
 
 
@@ -103,9 +95,8 @@ def learning_rate_plan(recipe: Recipe, store: Store) -> tuple[np.ndarray, np.nda
     epochs, rates, begun = [], [], 0
     for index, stage in enumerate(recipe.stages):
         steps = TrainingWindows(store, training, recipe, index).steps_per_epoch
-        stage_epochs, stage_rates = learning_rates(stage, steps)
-        epochs.append(begun + stage_epochs)
-        rates.append(stage_rates)
+        rates.append(learning_rates(stage, steps))
+        epochs.append(begun + np.arange(len(rates[-1])) / steps)
         begun += stage.epochs
     return np.concatenate(epochs), np.concatenate(rates)
 
@@ -118,8 +109,64 @@ def _claim(run: Path, recipe: Recipe) -> None:
     save_recipe(recipe, written)
 
 
+class Workbench:
+    """A model and its optimizer that are set back for each fold instead of being made anew.
+
+    Tracing a training step takes as long as dozens of steps of a small model, and a minute for a
+    large one; so it is done once, and again only where a stage switches the augmentation.
+    """
+
+    def __init__(self, recipe: Recipe):
+        self.model = build_classifier(recipe)
+        # the variables, not the weights: the states of the random generators are among them
+        self._variables = list(self.model.variables)
+        self._initial = [variable.numpy() for variable in self._variables]
+        self._augment: bool | None = None
+
+    def begin_fold(self) -> None:
+        """Set the model back to its first state."""
+        _restore(self._variables, self._initial)
+
+    def begin_stage(self, stage: Stage) -> None:
+        """Set the optimizer back, and compile if the stage needs another training step."""
+        if stage.augment != self._augment:
+            self._augment = stage.augment
+            set_augmentation(self.model, stage.augment)
+            compile_classifier(self.model, keras.optimizers.Adam(stage.peak_learning_rate))
+            self.model.optimizer.build(self.model.trainable_variables)
+            self._blank = [variable.numpy() for variable in self.model.optimizer.variables]
+        _restore(self.model.optimizer.variables, self._blank)
+
+
+def _restore(variables: list, values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+class SetLearningRate(keras.callbacks.Callback):
+    """Sets the learning rate before each step from a table.
+
+    Parameters
+    ----------
+    rates : array, shape (n_steps,)
+    """
+
+    def __init__(self, rates: np.ndarray):
+        super().__init__()
+        self.rates = iter(rates)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Set the next step's rate."""
+        self.model.optimizer.learning_rate = next(self.rates)
+
+
 def train_fold(
-    recipe: Recipe, store: Store, fold_of_window: np.ndarray, fold: int, folder: Path
+    bench: Workbench,
+    recipe: Recipe,
+    store: Store,
+    fold_of_window: np.ndarray,
+    fold: int,
+    folder: Path,
 ) -> pd.DataFrame:
     """Train one fold through all stages and save its models, history and predictions.
 
@@ -132,23 +179,21 @@ def train_fold(
     evaluation = store.evaluation_windows()
     evaluation = evaluation[fold_of_window[evaluation] == fold]
     training = np.flatnonzero(fold_of_window != fold)
-    model = build_classifier(recipe)
     watch = Watch(recipe, store, evaluation, fold, folder / "history.csv")
+    bench.begin_fold()
     for index, stage in enumerate(recipe.stages):
         windows = TrainingWindows(store, training, recipe, index)
-        set_augmentation(model, stage.augment)
-        rate = learning_rate_schedule(stage, windows.steps_per_epoch)
-        compile_classifier(model, keras.optimizers.Adam(rate))
+        bench.begin_stage(stage)
         watch.begin_stage(index, windows)
-        model.fit(
+        bench.model.fit(
             windows.dataset(),
             epochs=stage.epochs,
             steps_per_epoch=windows.steps_per_epoch,
-            callbacks=[watch],
+            callbacks=[SetLearningRate(learning_rates(stage, windows.steps_per_epoch)), watch],
             shuffle=False,  # the windows come shuffled
             verbose=0,
         )
-    _save_fold(model, watch, recipe, folder)
+    _save_fold(bench.model, watch, recipe, folder)
     return watch.history
 
 
@@ -244,111 +289,3 @@ class Watch(keras.callbacks.Callback):
             f"{record['windows_per_second']:.0f} windows/s",
             flush=True,
         )
-
-
-def constant_priors(votes: np.ndarray) -> dict[str, np.ndarray]:
-    """Find the best constant predictions: the mean vote fractions, for either score.
-
-    Parameters
-    ----------
-    votes : array, shape (n, 6)
-
-    Returns
-    -------
-    dict
-        ``kl_all`` and ``kl_reliable``, arrays of shape (6,); the latter is the former where no
-        window has ten votes.
-    """
-    fractions = vote_fractions(votes)
-    reliable = votes.sum(axis=1) >= RELIABLE_VOTES
-    everything = fractions.mean(axis=0)
-    return {
-        "kl_all": everything,
-        "kl_reliable": fractions[reliable].mean(axis=0) if reliable.any() else everything,
-    }
-
-
-def summarize(run: str | Path, store: Store) -> dict:
-    """Collect the folds of a run: write ``oof.parquet`` and ``metrics.json``.
-
-    The constant prior's score is out of fold too: each fold is predicted by the mean of the
-    other folds' votes.
-
-    Returns
-    -------
-    dict
-        ``scores`` (of the selected epochs ``model``, of the ``last`` and the ``best`` ones,
-        of ``prior`` and ``uniform``), ``prior`` (six numbers, for what cannot be predicted),
-        ``folds``, ``windows``. The best epoch was chosen by the score that it reports, so its
-        figure is a little too good; the last one's is not.
-    """
-    run = Path(run)
-    recipe = load_recipe(run / "recipe.json")
-    predictions = {
-        name: pd.concat(
-            pd.read_parquet(path) for path in sorted(run.glob(f"fold*/predictions_{name}.parquet"))
-        )
-        for name in ("last", "best")
-    }
-    oof = predictions[recipe.select].reset_index(drop=True)
-    oof.to_parquet(run / "oof.parquet", index=False)
-    evaluation = store.windows.iloc[store.evaluation_windows()].set_index("label_id")
-    votes = evaluation.loc[oof["label_id"], list(VOTE_COLUMNS)].to_numpy()
-    columns = list(VOTE_COLUMNS)
-    scores = {"model": both_scores(votes, oof[columns].to_numpy())}
-    for name, table in predictions.items():
-        scores[name] = both_scores(votes, table[columns].to_numpy())
-    scores["prior"] = _prior_scores(evaluation, oof, votes)
-    scores["uniform"] = both_scores(votes, np.full(N_CLASSES, 1 / N_CLASSES))
-    metrics = {
-        "recipe": recipe.name,
-        "folds": sorted(int(fold) for fold in oof["fold"].unique()),
-        "windows": len(oof),
-        "reliable_windows": int((votes.sum(axis=1) >= RELIABLE_VOTES).sum()),
-        "scores": scores,
-        "prior": constant_priors(evaluation[columns].to_numpy())["kl_reliable"].tolist(),
-    }
-    (run / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    return metrics
-
-
-def _prior_scores(evaluation: pd.DataFrame, oof: pd.DataFrame, votes: np.ndarray) -> dict:
-    scores = {}
-    columns = list(VOTE_COLUMNS)
-    for score in ("kl_all", "kl_reliable"):
-        prediction = np.empty(votes.shape)
-        for _, part in oof.groupby("fold"):
-            others = evaluation.drop(index=part["label_id"])
-            prediction[part.index] = constant_priors(others[columns].to_numpy())[score]
-        scores[score] = both_scores(votes, prediction)[score]
-    return scores
-
-
-class RunResult:
-    """A finished run's tables, for looking at them.
-
-    Parameters
-    ----------
-    run : str or Path
-    store : Store
-        That the run was trained on.
-    """
-
-    def __init__(self, run: str | Path, store: Store):
-        self.run = Path(run)
-        self.metrics = json.loads((self.run / "metrics.json").read_text())
-        self.oof = pd.read_parquet(self.run / "oof.parquet")
-        votes = store.windows.set_index("label_id").loc[self.oof["label_id"], list(VOTE_COLUMNS)]
-        self.truth = vote_fractions(votes.to_numpy())
-        self.probabilities = self.oof[list(VOTE_COLUMNS)].to_numpy()
-
-    @property
-    def history(self) -> pd.DataFrame:
-        """All folds' histories, a row per fold and epoch."""
-        paths = sorted(self.run.glob("fold*/history.csv"))
-        return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
-
-    @property
-    def scores(self) -> pd.DataFrame:
-        """The run's scores beside the constant predictions', nats."""
-        return pd.DataFrame(self.metrics["scores"]).T.round(4)

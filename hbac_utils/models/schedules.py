@@ -1,17 +1,15 @@
-"""Learning-rate schedules."""
+"""Learning-rate schedules, tabulated: a rate for every step, no graph involved."""
 
-import keras
 import numpy as np
 
 from hbac_utils.recipe import Stage
 
 
-def learning_rate_schedule(
-    stage: Stage, steps_per_epoch: int
-) -> keras.optimizers.schedules.CosineDecay:
+def learning_rates(stage: Stage, steps_per_epoch: int) -> np.ndarray:
     """Rise linearly over the warm-up, then fall as a cosine to the final rate.
 
-    The final rate is reached at the stage's last step exactly.
+    The final rate is reached at the stage's last step exactly (Loshchilov and Hutter 2017,
+    arXiv:1608.03983, without restarts).
 
     Parameters
     ----------
@@ -20,28 +18,11 @@ def learning_rate_schedule(
 
     Returns
     -------
-    keras.optimizers.schedules.CosineDecay
+    array of float64, shape (epochs * steps_per_epoch,)
     """
-    last = stage.epochs * steps_per_epoch - 1
-    warmup = min(round(stage.warmup_epochs * steps_per_epoch), last)
-    peak = stage.peak_learning_rate
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=stage.warmup_from if warmup else peak,
-        decay_steps=max(last - warmup, 1),
-        alpha=stage.final_learning_rate / peak,
-        warmup_target=peak if warmup else None,
-        warmup_steps=warmup,
-    )
-
-
-def learning_rates(stage: Stage, steps_per_epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tabulate a stage's schedule for a plot.
-
-    Returns
-    -------
-    epochs, rates : arrays of float, shape (epochs * steps_per_epoch,)
-        Time in epochs from the stage's start, and the learning rate at that step.
-    """
-    schedule = learning_rate_schedule(stage, steps_per_epoch)
-    steps = np.arange(stage.epochs * steps_per_epoch)
-    return steps / steps_per_epoch, np.array([float(schedule(step)) for step in steps])
+    n = stage.epochs * steps_per_epoch
+    warmup = min(round(stage.warmup_epochs * steps_per_epoch), n - 1)
+    peak, final = stage.peak_learning_rate, stage.final_learning_rate
+    rising = np.linspace(stage.warmup_from, peak, warmup, endpoint=False)
+    turn = np.linspace(0, np.pi, n - warmup)
+    return np.concatenate([rising, final + (peak - final) * (1 + np.cos(turn)) / 2])

@@ -1,0 +1,166 @@
+"""A run's folder, read: its scores beside the constant predictions', its tables, its history.
+
+============================ ==================================================
+``recipe.json``              the recipe, every default spelled out
+``fold{k}/model.keras``      the epoch that the recipe selects, view included
+``fold{k}/last.keras``       the last epoch, if the recipe selects the best one
+``fold{k}/history.csv``      a row per epoch: stage, learning rate, loss, both scores
+``fold{k}/predictions_*``    the held-out windows' probabilities, best and last epoch
+``oof.parquet``              out-of-fold probabilities of the evaluation windows
+``metrics.json``             scores beside the constant prior's and uniform's
+============================ ==================================================
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hbac_utils.data.store import Store
+from hbac_utils.errors import InputError
+from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
+from hbac_utils.metric import both_scores
+from hbac_utils.recipe import load_recipe
+
+
+def read_metrics(run: str | Path) -> dict:
+    """Read a finished run's ``metrics.json``.
+
+    Raises
+    ------
+    InputError
+        If the folder is no finished run.
+    """
+    path = Path(run) / "metrics.json"
+    if not path.is_file():
+        raise InputError(f"{run}: no finished run (no metrics.json in it); train one, or set RUN=…")
+    return json.loads(path.read_text())
+
+
+def constant_priors(votes: np.ndarray) -> dict[str, np.ndarray]:
+    """Find the best constant predictions: the mean vote fractions, for either score.
+
+    Parameters
+    ----------
+    votes : array, shape (n, 6)
+
+    Returns
+    -------
+    dict
+        ``kl_all`` and ``kl_reliable``, arrays of shape (6,); the latter is the former where no
+        window has ten votes.
+    """
+    fractions = vote_fractions(votes)
+    reliable = votes.sum(axis=1) >= RELIABLE_VOTES
+    everything = fractions.mean(axis=0)
+    return {
+        "kl_all": everything,
+        "kl_reliable": fractions[reliable].mean(axis=0) if reliable.any() else everything,
+    }
+
+
+def summarize(run: str | Path, store: Store) -> dict:
+    """Collect the folds of a run: write ``oof.parquet`` and ``metrics.json``.
+
+    The constant prior's score is out of fold too: each fold is predicted by the mean of the
+    other folds' votes.
+
+    Returns
+    -------
+    dict
+        ``scores`` (of the selected epochs ``model``, of the ``last`` and the ``best`` ones,
+        of ``prior`` and ``uniform``), ``prior`` (six numbers, for what cannot be predicted),
+        ``folds``, ``windows``. The best epoch was chosen by the score that it reports, so its
+        figure is a little too good; the last one's is not.
+    """
+    run = Path(run)
+    recipe = load_recipe(run / "recipe.json")
+    predictions = {
+        name: pd.concat(
+            pd.read_parquet(path) for path in sorted(run.glob(f"fold*/predictions_{name}.parquet"))
+        )
+        for name in ("last", "best")
+    }
+    oof = predictions[recipe.select].reset_index(drop=True)
+    oof.to_parquet(run / "oof.parquet", index=False)
+    evaluation = store.windows.iloc[store.evaluation_windows()].set_index("label_id")
+    votes = evaluation.loc[oof["label_id"], list(VOTE_COLUMNS)].to_numpy()
+    columns = list(VOTE_COLUMNS)
+    scores = {"model": both_scores(votes, oof[columns].to_numpy())}
+    for name, table in predictions.items():
+        scores[name] = both_scores(votes, table[columns].to_numpy())
+    scores["prior"] = _prior_scores(evaluation, oof, votes)
+    scores["uniform"] = both_scores(votes, np.full(N_CLASSES, 1 / N_CLASSES))
+    metrics = {
+        "recipe": recipe.name,
+        "folds": sorted(int(fold) for fold in oof["fold"].unique()),
+        "windows": len(oof),
+        "reliable_windows": int((votes.sum(axis=1) >= RELIABLE_VOTES).sum()),
+        "scores": scores,
+        "prior": constant_priors(evaluation[columns].to_numpy())["kl_reliable"].tolist(),
+    }
+    (run / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    return metrics
+
+
+def _prior_scores(evaluation: pd.DataFrame, oof: pd.DataFrame, votes: np.ndarray) -> dict:
+    scores = {}
+    columns = list(VOTE_COLUMNS)
+    for score in ("kl_all", "kl_reliable"):
+        prediction = np.empty(votes.shape)
+        for _, part in oof.groupby("fold"):
+            others = evaluation.drop(index=part["label_id"])
+            prediction[part.index] = constant_priors(others[columns].to_numpy())[score]
+        scores[score] = both_scores(votes, prediction)[score]
+    return scores
+
+
+class RunResult:
+    """A finished run's tables, for looking at them.
+
+    Parameters
+    ----------
+    run : str or Path
+    store : Store
+        That the run was trained on.
+    """
+
+    def __init__(self, run: str | Path, store: Store):
+        self.run = Path(run)
+        self.metrics = read_metrics(run)
+        self.oof = pd.read_parquet(self.run / "oof.parquet")
+        votes = store.windows.set_index("label_id").loc[self.oof["label_id"], list(VOTE_COLUMNS)]
+        self.truth = vote_fractions(votes.to_numpy())
+        self.probabilities = self.oof[list(VOTE_COLUMNS)].to_numpy()
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """All folds' histories, a row per fold and epoch."""
+        paths = sorted(self.run.glob("fold*/history.csv"))
+        return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The run's scores beside the constant predictions', nats."""
+        return pd.DataFrame(self.metrics["scores"]).T.round(4)
+
+
+def run_scores(run: Path) -> pd.DataFrame:
+    """Tabulate a run's out-of-fold scores beside the constant predictions'.
+
+    Returns
+    -------
+    DataFrame of float, nats
+        Rows ``model``, ``prior``, ``uniform``; a column for all windows and one for those with
+        ten votes or more; and how far each lies below the prior, in percent.
+
+    Raises
+    ------
+    InputError
+        If the folder is no finished run.
+    """
+    scores = pd.DataFrame(read_metrics(run)["scores"]).T.loc[["model", "prior", "uniform"]]
+    scores.columns = ["all votes", f"≥ {RELIABLE_VOTES} votes"]
+    below = (100 * (1 - scores / scores.loc["prior"])).add_suffix(", % below prior")
+    return scores.astype(float).round(4).join(below.astype(float).round(1))
