@@ -16,7 +16,7 @@ from hbac_utils.models.classifier import (
 )
 from hbac_utils.models.schedules import learning_rates
 from hbac_utils.montage import ELECTRODES, mirror_permutation
-from hbac_utils.recipe import EfficientNetV2, ResNet50V2, Stage, YoloV8, load_recipe, override
+from hbac_utils.recipe import EfficientNetV2, Stage, YoloV8, load_recipe, override
 
 
 def raw(name, n=4, seed=0):
@@ -67,11 +67,10 @@ def sizes(model):
     return {"total": model.count_params(), "trainable": trainable, "head": head}
 
 
-def test_an_unknown_variant_needs_no_network():
+def test_bare_architectures_need_no_network():
     """The explicit constructors build bare architectures offline; presets would not."""
     recipe = EfficientNetV2(kind="efficientnetv2", variant="b0")
     assert build_backbone(recipe, (64, 64, 3)).count_params() == 5_919_312
-    assert ResNet50V2(kind="resnet50v2").kind == "resnet50v2"
 
 
 # -- the compact network -----------------------------------------------------
@@ -149,7 +148,7 @@ def test_what_the_network_sees_can_be_drawn(tiny_recipe):
     assert as_seen(recipe, {"spectrogram": raw("spectrogram")}).shape == (4, 400, 300, 1)
 
 
-def test_loading_needs_nothing_unsafe(tiny_recipe, tmp_path):
+def test_a_loaded_model_predicts_without_xla(tiny_recipe, tmp_path):
     build_classifier(tiny_recipe).save(tmp_path / "model.keras")
     assert load_classifier(tmp_path / "model.keras").jit_compile is False
 

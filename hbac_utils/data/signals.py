@@ -18,7 +18,7 @@ LOG_FLOOR = 1e-6
 """Power below this is stored as ln(1e-6) ≈ −13.8; the real files hold exact zeros."""
 
 
-def fill_gaps(eeg: np.ndarray) -> tuple[np.ndarray, float]:
+def fill_gaps(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Replace what is not finite, so that the filter does not spread it over the recording.
 
     Parameters

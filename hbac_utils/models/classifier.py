@@ -6,11 +6,8 @@ from keras import layers, ops
 
 from hbac_utils.data.windows import SHAPES
 from hbac_utils.labels import N_CLASSES
-from hbac_utils.models import augment, backbones, compact, views
+from hbac_utils.models import augment, backbones, views
 from hbac_utils.recipe import Recipe
-
-# what a saved model needs registered before it can be loaded
-CUSTOM_LAYERS = (augment.TrainingOnly, views.KaggleSpectrogramView, compact.Meet)
 
 
 def as_seen(recipe: Recipe, inputs: dict) -> np.ndarray:
