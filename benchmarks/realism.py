@@ -1,10 +1,12 @@
 """Compare simulated EEG with real EEG, feature by feature and page by page.
 
     python benchmarks/realism.py --real <folder> --synthetic <folder> --out <folder>
+    python benchmarks/realism.py --synthetic <folder> --out <folder>
 
 Either folder is a competition's; one that has no ``train.csv`` needs ``solution_votes.csv``
 beside its test EEGs. The classes are compared in equal shares. Written are ``realism.md``
 (a table, also printed) and ``realism.png`` (pages of every class, simulated beside real).
+Without real recordings, ``simulated.png`` alone is written: a page of every class.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from hbac_utils.data.competition import (
     open_competition,
     read_eeg,
 )
-from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus
+from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus, vote_fractions
 from hbac_utils.montage import CHANNELS, DOUBLE_BANANA, derivation_matrix, mirror_permutation
 
 mpl.use("Agg")
@@ -32,6 +34,7 @@ BANDS = {"delta": (0.5, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 30),
 WINDOWS = 600  # simulated windows that are compared
 PAGE_SECONDS = (15, 30)  # of the window's 50 s
 EXAMPLES = 2  # real and simulated pages of each class
+DRAWS = 20  # of as many simulated windows as there are real ones
 
 BIPOLAR = derivation_matrix(DOUBLE_BANANA)
 MIRROR = mirror_permutation(DOUBLE_BANANA)
@@ -45,7 +48,8 @@ def list_windows(folder: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``path``, ``begin`` (sample) and ``consensus``.
+        Columns ``path``, ``begin`` (sample), ``consensus`` and ``agreement`` (its share of the
+        votes).
     """
     competition = open_competition(folder)
     votes = folder / "solution_votes.csv"
@@ -60,6 +64,7 @@ def list_windows(folder: Path) -> pd.DataFrame:
             "path": [competition.eeg_path(split, i) for i in table["eeg_id"]],
             "begin": begin,
             "consensus": consensus(table[list(VOTE_COLUMNS)].to_numpy()),
+            "agreement": vote_fractions(table[list(VOTE_COLUMNS)].to_numpy()).max(axis=1),
         }
     )
 
@@ -215,11 +220,22 @@ def compare(real: pd.DataFrame, synthetic: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).T.sort_values("KS", ascending=False)
 
 
-def as_markdown(table: pd.DataFrame, counts: tuple[int, int]) -> str:
+def distance_by_chance(synthetic: pd.DataFrame, n: int) -> float:
+    """Compute the mean KS distance of ``n`` simulated windows from all others, the least there is."""
+    rng, means = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        order = rng.permutation(len(synthetic))
+        some, others = synthetic.iloc[order[:n]], synthetic.iloc[order[n:]]
+        means.append(np.mean([stats.ks_2samp(some[f], others[f]).statistic for f in synthetic]))
+    return float(np.median(means))
+
+
+def as_markdown(table: pd.DataFrame, counts: tuple[int, int], chance: float) -> str:
     """Write the table of distances."""
     lines = [
         f"{counts[0]} real and {counts[1]} simulated windows of 50 s, classes in equal shares; "
-        f"mean KS distance {table['KS'].mean():.2f}.",
+        f"mean KS distance {table['KS'].mean():.2f} ({counts[0]} simulated ones against the "
+        f"others: {chance:.2f}).",
         "",
         "| feature | real median | simulated median | difference / IQR | KS | p |",
         "|---|---|---|---|---|---|",
@@ -248,6 +264,20 @@ def draw_pages(real: pd.DataFrame, synthetic: pd.DataFrame, path: Path) -> None:
     plt.close(figure)
 
 
+def draw_simulated(synthetic: pd.DataFrame, path: Path) -> None:
+    """Draw one page of each class that most of its experts agree on."""
+    figure, axes = plt.subplots(2, 3, figsize=(15, 11))
+    for axis, name in zip(axes.ravel(), CLASSES, strict=True):
+        of_class = synthetic[synthetic["consensus"] == name]
+        window = of_class.sort_values("agreement", ascending=False, kind="stable").iloc[0]
+        _draw_page(axis, window)
+        axis.set_title(f"{name}: {window.agreement:.0%} of the votes", fontsize=11)
+        axis.set_yticks([-i - 0.7 * (i // 4) for i in range(18)], DOUBLE_BANANA, fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
 def _draw_page(axis: plt.Axes, window) -> None:
     eeg = read_window(window.path, window.begin)[:, :-1]
     bipolar = signal.sosfiltfilt(DISPLAY, eeg @ BIPOLAR, axis=0)
@@ -265,13 +295,19 @@ def main() -> None:
     """Compare, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("real", "synthetic", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+        parser.add_argument(f"--{name}", type=Path, required=name != "real")
     arguments = parser.parse_args()
-    real = list_windows(arguments.real)
-    synthetic = in_equal_shares(list_windows(arguments.synthetic), real)
-    table = compare(measure(real), measure(synthetic))
-    text = as_markdown(table, (len(real), len(synthetic)))
     arguments.out.mkdir(parents=True, exist_ok=True)
+    synthetic = list_windows(arguments.synthetic)
+    if arguments.real is None:
+        draw_simulated(synthetic, arguments.out / "simulated.png")
+        return
+    real = list_windows(arguments.real)
+    synthetic = in_equal_shares(synthetic, real)
+    measured = measure(synthetic)
+    table = compare(measure(real), measured)
+    chance = distance_by_chance(measured, len(real))
+    text = as_markdown(table, (len(real), len(synthetic)), chance)
     (arguments.out / "realism.md").write_text(text)
     draw_pages(real, synthetic, arguments.out / "realism.png")
     print(text)

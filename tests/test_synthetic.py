@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from hbac_utils.errors import InputError
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS, vote_fractions
 from hbac_utils.metric import score
 from hbac_utils.montage import CHANNELS, ELECTRODES, LEFT, RIGHT, derivation_matrix
-from hbac_utils.synthetic import canvas, head, patterns, raters, spectra
+from hbac_utils.synthetic import canvas, courses, head, patterns, raters, spectra
 from hbac_utils.synthetic.canvas import Canvas
 from hbac_utils.synthetic.folder import synthesize, truth_folder
 from hbac_utils.synthetic.sessions import LEAD_IN
@@ -129,8 +130,9 @@ def simulate(name, seed, seconds=60):
     rng = np.random.default_rng([seed, CLASSES.index(name)])
     episode = patterns.draw_episode(rng, np.array(WANTED[name], dtype=float))
     fields = head.referenced(patterns.fields(episode), "CPz")
-    courses = patterns.render_episode(episode, rng, seconds, (seconds / 2 - 5, seconds / 2 + 5))
-    return episode, 100 * courses.T @ fields
+    labelled = seconds / 2 - 5, seconds / 2 + 5
+    waves = courses.render_episode(episode, rng, seconds, labelled)
+    return episode, 100 * waves.T @ fields
 
 
 def amplitude(eeg, derivations):
@@ -207,6 +209,56 @@ def test_seizures_last_and_evolve():
         assert np.abs(eeg[6000 - 1000 : 6000 + 1000]).max() > 10
         assert 1.5 < episode.frequency <= 25
     assert np.mean(evolutions) > 0.5
+
+
+def render(seconds=60, seed=0, **changes):
+    """Simulate a typical discharge train, some of its parameters replaced."""
+    rng = np.random.default_rng(seed)
+    wanted = np.array(WANTED["GPD"], dtype=float)
+    calm = {"deformation": 0, "variation": 0, "accord": 1, "waxing": 0, "irregularity": 0,
+            "wobble": 0, "trend": 0, "growth": 0, "ripening": 0, "intermittency": 0,
+            "recruitment": 0, "lag": 0, "travel": 0, "fast": 0, "frequency": 1.0}  # fmt: skip
+    episode = replace(patterns.draw_episode(rng, wanted), **calm | changes)
+    labelled = seconds / 2 - 5, seconds / 2 + 5
+    return courses.render_episode(episode, rng, seconds, labelled)
+
+
+def spread_of_peaks(wave):
+    peaks = np.abs(wave[2000:-2000]).reshape(-1, SAMPLING_RATE).max(axis=1)
+    return peaks.std() / peaks.mean()
+
+
+def test_discharges_change_their_form():
+    assert spread_of_peaks(render(deformation=0.0)[0]) < 0.1
+    assert spread_of_peaks(render(deformation=0.4)[0]) > 0.15
+
+
+def test_hemispheres_have_forms_of_their_own():
+    near, _, far = render(accord=1)
+    np.testing.assert_allclose(near, far, atol=1e-5)
+    near, _, far = render(accord=0.3, deformation=0.2)
+    assert 0.1 < np.corrcoef(near, far)[0, 1] < 0.98
+
+
+def test_an_evolution_need_not_be_straight():
+    def course(**changes):
+        wave = np.abs(render(**changes)[0][2000:-2000]).reshape(-1, SAMPLING_RATE).max(axis=1)
+        size = np.log2(wave)
+        straight = np.polyval(np.polyfit(np.arange(len(size)), size, 1), np.arange(len(size)))
+        return np.std(size - straight)
+
+    bends = [course(growth=2, wobble=0.5, seed=seed) for seed in range(5)]
+    assert np.median(bends) > 2 * course(growth=2)
+
+
+def test_muscles_tense_with_a_seizure():
+    from hbac_utils.synthetic import artifacts
+
+    signal = Canvas(100, [(0, 100)])
+    artifacts.strain(signal, np.random.default_rng(0), 40, 70, 20.0)
+    (eeg,) = signal.finish()[1]
+    power = np.square(eeg).mean(axis=0).reshape(100, SAMPLING_RATE).mean(axis=1)
+    assert power[50:65].mean() > 20 * power[:35].mean()
 
 
 # experts
@@ -440,6 +492,15 @@ def test_clarity_moves_the_truth_away_from_doubt():
         truth = make_plan(200, 30, 8, seed=3, clarity=clarity).truth[votes].to_numpy()
         entropies.append(-(truth * np.log(truth + 1e-12)).sum(axis=1).mean())
     assert entropies[0] > 1.5 * entropies[1] > 1.5 * entropies[2]
+
+
+def test_classes_can_be_even():
+    def shares(even):
+        train = make_plan(600, 600, 8, seed=3, even=even).train.drop_duplicates("eeg_id")
+        return train["expert_consensus"].value_counts(normalize=True).reindex(CLASSES)
+
+    assert shares(even=True).between(0.10, 0.24).all()
+    assert shares(even=False)["LRDA"] < 0.10
 
 
 def test_clarity_must_be_positive(tmp_path):

@@ -10,6 +10,8 @@ Goncharova et al. (2003), Clin Neurophysiol 114:1580, doi:10.1016/S1388-2457(03)
 spectrum and topography of muscle activity.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.signal import oaconvolve
 
@@ -131,23 +133,44 @@ def eye_movements(canvas: Canvas, rng: np.random.Generator) -> None:
 
 def muscle(canvas: Canvas, rng: np.random.Generator) -> None:
     """Add muscle activity, without a break or in bursts, temporal and frontal first."""
-    weight = np.array([3.0 if name in MUSCULAR else 1.0 for name in ELECTRODES])
-    size = _log_uniform(rng, 3, 80)
-    spectrum = sources.bump(rng.uniform(35, 60), rng.uniform(15, 30))
-
-    def some_fields():
-        count = rng.integers(1, 9)
-        which = rng.choice(len(_EACH), count, replace=False, p=weight / weight.sum())
-        return size * rng.uniform(0.2, 1.2, (count, 1)) * _EACH[which]
-
+    size, spectrum = _log_uniform(rng, 3, 80), _muscular_spectrum(rng)
     if rng.random() < 0.35:
         tension = sources.wander(rng, len(canvas.times), _log_uniform(rng, 1, 60), SLOW_RATE)
-        canvas.add_noise(rng, some_fields(), spectrum, np.exp(0.6 * tension))
+        canvas.add_noise(rng, _muscles(rng, size), spectrum, np.exp(0.6 * tension))
         return
     for begin in _events(rng, canvas, _log_uniform(rng, 0.5, 8)):
-        n, fields = int(SAMPLING_RATE * _log_uniform(rng, 0.5, 15)), some_fields()
+        n, fields = int(SAMPLING_RATE * _log_uniform(rng, 0.5, 15)), _muscles(rng, size)
         courses = sources.noise(rng, spectrum, len(fields), n)
         canvas.add(begin, fields, courses * np.exp(0.5 * sources.wander(rng, n, 0.5)))
+
+
+def strain(canvas: Canvas, rng: np.random.Generator, begin: float, end: float, size: float) -> None:
+    """Add the muscle activity of a seizure, waxing and waning between two times.
+
+    Parameters
+    ----------
+    canvas : Canvas
+    rng : Generator
+    begin, end : float, seconds
+    size : float, µV
+    """
+    ramp = rng.uniform(1, 10)
+    held = sources.switch(canvas.times, begin + rng.uniform(0, 5), end, ramp)
+    bursts = sources.wander(rng, len(canvas.times), _log_uniform(rng, 0.3, 10), SLOW_RATE)
+    envelope = held * np.exp(rng.uniform(0.2, 1) * bursts)
+    canvas.add_noise(rng, _muscles(rng, size), _muscular_spectrum(rng), envelope)
+
+
+def _muscles(rng: np.random.Generator, size: float) -> np.ndarray:
+    # fields of some electrodes, most of them temporal and frontal
+    weight = np.array([3.0 if name in MUSCULAR else 1.0 for name in ELECTRODES])
+    count = rng.integers(1, 9)
+    which = rng.choice(len(_EACH), count, replace=False, p=weight / weight.sum())
+    return size * rng.uniform(0.2, 1.2, (count, 1)) * _EACH[which]
+
+
+def _muscular_spectrum(rng: np.random.Generator) -> Callable:
+    return sources.bump(rng.uniform(35, 60), rng.uniform(15, 30))
 
 
 def chewing(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -9,6 +9,7 @@ Colombo et al. (2019), NeuroImage 189:631, doi:10.1016/j.neuroimage.2019.01.024:
 spectra (exponents to 3 and more) in sedation and coma.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -40,6 +41,8 @@ class Background:
     floor : float
         What is left of the amplitude while it is attenuated.
     spindles : float, per minute
+    transients : float, per minute
+        Waves that stand alone: sporadic discharges, vertex waves, K complexes.
     reactivity : float
         Standard deviation of the slow change of the log amplitude.
     """
@@ -59,6 +62,7 @@ class Background:
     suppression: float
     floor: float
     spindles: float
+    transients: float
     reactivity: float
 
 
@@ -98,6 +102,7 @@ def draw_background(rng: np.random.Generator) -> Background:
         suppression=sometimes(0.18, 0.1, 0.85),
         floor=float(rng.uniform(0.05, 0.5)),
         spindles=sometimes(0.2, 1, 8),
+        transients=sometimes(0.3, 0.5, 12),
         reactivity=float(rng.uniform(0.05, 0.45)),
     )
 
@@ -118,26 +123,42 @@ def paint_background(
     b = background
     width = rng.uniform((0.6, 0.4, 1.5), (2.0, 1.2, 4.0))  # Hz, of theta, alpha and beta
     parts = [
-        (1.0, sources.aperiodic(b.exponent, b.knee), _scattered(rng, PATCHES, 0)),
-        (b.delta, sources.bump(b.delta_frequency, 0.6), _scattered(rng, 6, b.asymmetry)),
-        (b.theta, sources.bump(b.theta_frequency, width[0]), _scattered(rng, 4, b.asymmetry / 2)),
-        (b.alpha, sources.bump(b.alpha_frequency, width[1]), _posterior(rng)),
-        (b.beta, sources.bump(b.beta_frequency, width[2]), _scattered(rng, 4, -b.asymmetry / 2)),
+        (
+            1.0,
+            lambda pace: sources.aperiodic(b.exponent, pace * b.knee),
+            _scattered(rng, PATCHES, 0),
+        ),
+        (b.delta, _rhythm(b.delta_frequency, 0.6), _scattered(rng, 6, b.asymmetry)),
+        (b.theta, _rhythm(b.theta_frequency, width[0]), _scattered(rng, 4, b.asymmetry / 2)),
+        (b.alpha, _rhythm(b.alpha_frequency, width[1]), _posterior(rng)),
+        (b.beta, _rhythm(b.beta_frequency, width[2]), _scattered(rng, 4, -b.asymmetry / 2)),
     ]
     n = len(canvas.times)
     common = np.exp(b.reactivity * sources.wander(rng, n, rng.uniform(60, 240), SLOW_RATE))
     if b.suppression:
         common = common * _continuity(rng, b, canvas)
-    for relative, amplitude, fields in parts:
+    for relative, spectrum, fields in parts:
         if relative:
             fields = head.referenced(fields, reference)
             size = b.amplitude * relative / np.sqrt((fields**2).sum(axis=0).mean())
             half = len(fields) // 2
             for some in (fields[:half], fields[half:]):
                 waxing = sources.wander(rng, n, rng.uniform(1, 8), SLOW_RATE)
-                canvas.add_noise(rng, size * some, amplitude, common * np.exp(0.35 * waxing))
+                # generators of one rhythm differ a little in pace
+                canvas.add_noise(
+                    rng,
+                    size * some,
+                    spectrum(rng.uniform(0.88, 1.12)),
+                    common * np.exp(0.35 * waxing),
+                )
     for _ in range(rng.poisson(b.spindles * canvas.seconds / 60)):
         _paint_spindle(b, canvas, reference, rng)
+    if b.transients:
+        _paint_transients(b, canvas, reference, rng)
+
+
+def _rhythm(frequency: float, width: float) -> Callable:
+    return lambda pace: sources.bump(pace * frequency, width)
 
 
 def _scattered(rng: np.random.Generator, count: int, asymmetry: float) -> np.ndarray:
@@ -148,8 +169,9 @@ def _scattered(rng: np.random.Generator, count: int, asymmetry: float) -> np.nda
         head.patch(head.direction(i, s * a), rng.uniform(12, 40), rng.normal(0, 0.8, 3))
         for i, a, s in zip(inclinations, azimuths, sides, strict=True)
     ]
-    # a share of each is coherent over both hemispheres
-    fields = np.stack([f + rng.uniform(0, 0.5) * head.mirrored(f) for f in fields])
+    # a share of each is coherent over both hemispheres, more in some patients
+    share = rng.uniform(0, 0.6) * rng.uniform(0, 1, count)
+    fields = np.stack([f + s * head.mirrored(f) for f, s in zip(fields, share, strict=True)])
     return fields * np.maximum(1 + asymmetry * sides, 0.05)[:, None]
 
 
@@ -170,6 +192,24 @@ def _paint_spindle(
     field = head.referenced(head.patch(head.direction(rng.uniform(20, 50), 0), 25), reference)
     size = background.amplitude * rng.uniform(0.7, 2.5)
     canvas.add(rng.uniform(0, canvas.seconds), size * field[None], course[None])
+
+
+def _paint_transients(
+    background: Background, canvas: Canvas, reference: str, rng: np.random.Generator
+) -> None:
+    # one or two kinds, each with a place and a form, that come at irregular times
+    x = np.arange(0, 1.2, 1 / SAMPLING_RATE) - 0.4
+    for share in rng.dirichlet((1, 1)):
+        side, midline = rng.choice((-1, 1)), rng.random() < 0.35
+        place = head.direction(rng.uniform(5, 100), 0 if midline else side * rng.uniform(15, 165))
+        field = head.patch(place, rng.uniform(12, 40), rng.normal(0, 0.5, 3))[None]
+        width, slow = np.exp(rng.uniform(np.log(0.015), np.log(0.12))), rng.uniform(0.06, 0.16)
+        form = np.exp(-0.5 * (x / width) ** 2)
+        form = form - rng.uniform(0, 1) * np.exp(-0.5 * ((x - 2 * width - slow) / slow) ** 2)
+        size = background.amplitude * rng.uniform(2, 8) * rng.choice((-1, 1), p=(0.7, 0.3))
+        for _ in range(rng.poisson(share * background.transients * canvas.seconds / 60)):
+            sizes = size * rng.lognormal(0, 0.35) * head.referenced(field, reference)
+            canvas.add(rng.uniform(0, canvas.seconds), sizes, form[None])
 
 
 def _continuity(rng: np.random.Generator, background: Background, canvas: Canvas) -> np.ndarray:

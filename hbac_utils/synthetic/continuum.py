@@ -70,13 +70,15 @@ class Cell:
 
 
 @cache
-def cells(reliable: bool) -> tuple[tuple[Cell, ...], np.ndarray]:
+def cells(reliable: bool, even: bool = False) -> tuple[tuple[Cell, ...], np.ndarray]:
     """List the cells and their shares.
 
     Parameters
     ----------
     reliable : bool
         Whether for windows that many experts see.
+    even : bool
+        Whether all classes are to be as frequent, or as they are in reality.
 
     Returns
     -------
@@ -87,7 +89,8 @@ def cells(reliable: bool) -> tuple[tuple[Cell, ...], np.ndarray]:
     """
     listed, shares = [], []
     typical = TYPICAL[reliable]
-    for intended, share in zip(CLASSES, INTENDED[reliable], strict=True):
+    intentions = (1 / len(CLASSES),) * len(CLASSES) if even else INTENDED[reliable]
+    for intended, share in zip(CLASSES, intentions, strict=True):
         other = intended == "Other"
         for pattern, part in (ALMOST if other else {intended: 1.0}).items():
             doubts = (1, 0, 0, 0) if other else DOUBTS[pattern]

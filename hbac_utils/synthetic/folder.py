@@ -39,6 +39,7 @@ def synthesize(
     test_eegs: int | None = None,
     seed: int = 0,
     clarity: float = 1.0,
+    even: bool = False,
     jobs: int = -1,
     progress: bool = True,
 ) -> Competition:
@@ -63,6 +64,8 @@ def synthesize(
     clarity : float
         How far the patterns stand out: at 1 as in reality, at 5 so plainly that a few hundred
         EEGs suffice to learn them.
+    even : bool
+        Whether the six classes are equally frequent, or as in the real competition.
     jobs : int
         Processes; −1 takes all cores.
     progress : bool
@@ -83,7 +86,7 @@ def synthesize(
     _check(out, eegs, patients, test_eegs, seed, jobs)
     if clarity <= 0:
         raise InputError(f"clarity is {clarity}; it is above zero")
-    plan = make_plan(eegs, patients, test_eegs, seed, clarity)
+    plan = make_plan(eegs, patients, test_eegs, seed, clarity, even)
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         for name in FOLDERS:

@@ -1,9 +1,8 @@
 """Rhythmic and periodic patterns and seizures, as one family with continuous parameters.
 
-A pattern is a train of cycles. Each cycle is a blend of a rhythmic wave that fills it and a
-discharge that stands alone in it; frequency, sharpness, field, sides and evolution vary
-continuously, so that what lies between two terms of the terminology can be simulated as
-well as what is typical of one.
+Frequency, form, sharpness, field, sides and evolution vary continuously, so that what lies
+between two terms of the terminology can be simulated as well as what is typical of one. What
+an episode looks like over time is made in `hbac_utils.synthetic.courses`.
 
 References
 ----------
@@ -14,11 +13,8 @@ modifiers, frequencies, phases, sharpness, lag, evolution.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
-from scipy.stats import norm
 
-from hbac_utils.data.competition import SAMPLING_RATE
-from hbac_utils.synthetic import head, raters, sources
+from hbac_utils.synthetic import head, raters
 
 SILENT = -15.0  # dB of contrast below which a pattern is not drawn at all
 
@@ -55,6 +51,10 @@ class Episode:
         How far behind the focus its surroundings are centred.
     variation : float
         Standard deviation of the log amplitude from cycle to cycle.
+    deformation : float
+        The same of the sizes and widths of a discharge's components.
+    accord : float, 0 to 1
+        Share of the form that the two hemispheres have in common.
     waxing, waxing_seconds : float
         Slow change of the log amplitude and its time.
     fast : float
@@ -64,6 +64,10 @@ class Episode:
         Octaves of frequency in a minute.
     growth : float
         Octaves of amplitude in a minute.
+    wobble : float
+        Standard deviation of frequency and amplitude, in octaves, about that straight course.
+    ripening : float
+        Change of periodicity in a minute: a rhythm that becomes spikes and waves.
     recruitment : float, 0 to 1
         How much of the other field joins only on the way.
     lead, tail : float, seconds
@@ -72,6 +76,8 @@ class Episode:
         Share of that time in which it pauses.
     aftermath : float, 0 to 1
         Attenuation of the background after it.
+    tension : float, µV
+        RMS of the muscle activity that goes with it.
     """
 
     contrast: float
@@ -96,17 +102,22 @@ class Episode:
     travel: float
     reach: float
     variation: float
+    deformation: float
+    accord: float
     waxing: float
     waxing_seconds: float
     fast: float
     fast_frequency: float
     trend: float
     growth: float
+    wobble: float
+    ripening: float
     recruitment: float
     lead: float
     tail: float
     intermittency: float
     aftermath: float
+    tension: float
 
     @property
     def evidence(self) -> np.ndarray:
@@ -167,17 +178,22 @@ def draw_episode(rng: np.random.Generator, wanted: np.ndarray) -> Episode:
         travel=float(rng.uniform(0, 0.1)),
         reach=float(rng.uniform(0, 60)),
         variation=float(rng.uniform(0.05, 0.4)),
+        deformation=float(rng.uniform(0.02, 0.4)),
+        accord=float(rng.uniform(0.3, 1)),
         waxing=float(rng.uniform(0.05, 0.5)),
         waxing_seconds=float(rng.uniform(1.5, 10)),
         fast=float(fast),
         fast_frequency=float(rng.uniform(12, 28)),
         trend=float(evolution * rng.uniform(0.3, 1.8) * rng.choice((-1, 1), p=(0.8, 0.2))),
         growth=float(evolution * rng.uniform(-0.5, 2.5)),
+        wobble=float(evolution * rng.uniform(0, 0.5)),
+        ripening=float(evolution * rng.uniform(-0.2, 0.6)),
         recruitment=float(evolution * rng.uniform(0, 1)),
         lead=float(_duration(rng, seizing)),
         tail=float(_duration(rng, seizing)),
         intermittency=float(rng.uniform(0.05, 0.8) if rng.random() < 0.5 else 0),
         aftermath=float(seizing * rng.uniform(0, 0.8)),
+        tension=float(np.exp(rng.uniform(1, 4)) if rng.random() < 0.4 * seizing else 0),
     )
 
 
@@ -215,54 +231,6 @@ def _duration(rng: np.random.Generator, seizing: float) -> float:
     return np.exp(rng.uniform(np.log(low), np.log(high)))
 
 
-def render_episode(
-    episode: Episode, rng: np.random.Generator, seconds: float, labelled: tuple[float, float]
-) -> np.ndarray:
-    """Simulate the time courses of one episode.
-
-    Parameters
-    ----------
-    episode : Episode
-    rng : Generator
-    seconds : float
-        How long the episode lasts in all.
-    labelled : tuple of 2 float, seconds
-        From its begin: the stretch where frequency and amplitude are the stated ones.
-
-    Returns
-    -------
-    array of float32, shape (3, n_times), 200 Hz
-        For the three `fields`. The first has a peak-to-peak amplitude of about one during
-        ``labelled``.
-    """
-    times = np.arange(round(seconds * SAMPLING_RATE)) / SAMPLING_RATE
-    progress = np.clip((times - sum(labelled) / 2) / np.clip(seconds, 20, 60), -0.8, 0.8)
-    cycle, period = _cycles(episode, rng, times, progress)
-    wave = _wave(episode, rng, cycle, period)
-    wave -= uniform_filter1d(wave, 4 * SAMPLING_RATE)  # amplifiers do not pass what is constant
-    wave /= _peak_to_peak(wave, cycle, slice(*(int(SAMPLING_RATE * t) for t in labelled)))
-    waxing = episode.waxing * sources.wander(rng, len(times), episode.waxing_seconds)
-    wave *= 2 ** (episode.growth * progress) * np.exp(waxing)
-    wave *= sources.switch(times, 0.5, seconds - 0.5, 1.0)
-    wave *= _presence(episode, rng, times, labelled)
-    joining = 1 - episode.recruitment * np.clip(0.5 - 2 * progress, 0, 1)
-    own = np.exp(episode.variation * sources.wander(rng, len(times), 1))  # sides differ a little
-    broad = joining * _delayed(wave, episode.travel)
-    far = own * joining * _delayed(wave, episode.lag)
-    return np.stack([wave, broad, far]).astype(np.float32)
-
-
-def _presence(
-    episode: Episode, rng: np.random.Generator, times: np.ndarray, labelled: tuple[float, float]
-) -> np.ndarray:
-    # it may pause, though not where it is labelled
-    if not episode.intermittency:
-        return np.ones(len(times))
-    pauses = sources.wander(rng, len(times), rng.uniform(5, 60)) < norm.ppf(episode.intermittency)
-    present = uniform_filter1d(1.0 - pauses, 2 * SAMPLING_RATE)
-    return np.maximum(present, sources.switch(times, labelled[0] - 3, labelled[1] + 3, 4))
-
-
 def fields(episode: Episode) -> np.ndarray:
     """Compute the fields of an episode's focus, of its surroundings, and of the other side.
 
@@ -282,93 +250,3 @@ def fields(episode: Episode) -> np.ndarray:
     balance = (1 - episode.laterality) / (1 + episode.laterality)  # far over near amplitude
     broad = 0.5 * (broad + balance * head.mirrored(broad))
     return np.stack([near, broad, balance * head.mirrored(near)])
-
-
-def _cycles(
-    episode: Episode, rng: np.random.Generator, times: np.ndarray, progress: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    # (count of cycles so far, with its fraction; seconds that the present cycle lasts)
-    octaves = episode.trend * progress + 0.5 * episode.irregularity * sources.wander(
-        rng, len(times), 6
-    )
-    frequency = np.clip(episode.frequency * 2**octaves, 0.3, 25)
-    phase = np.cumsum(frequency) / SAMPLING_RATE
-    onsets = np.interp(np.arange(1, phase[-1]), phase, times)
-    period = np.interp(onsets, times, 1 / frequency)
-    onsets += episode.irregularity / np.sqrt(2) * period * rng.standard_normal(len(onsets))
-    onsets = np.concatenate([[-3], np.sort(onsets), [times[-1] + 3]])
-    apart = 0.02 * np.arange(len(onsets))  # seconds, the least between two
-    onsets = np.maximum.accumulate(onsets - apart) + apart
-    cycle = np.interp(times, onsets, np.arange(len(onsets)))
-    return cycle, np.diff(onsets)[cycle.astype(np.int64)].clip(0.02, 2.5)
-
-
-def _wave(
-    episode: Episode, rng: np.random.Generator, cycle: np.ndarray, period: np.ndarray
-) -> np.ndarray:
-    index = cycle.astype(np.int64)
-    sizes = np.exp(episode.variation * rng.standard_normal(index[-1] + 2))
-    x = np.clip((episode.periodicity - 0.2) / 0.6, 0, 1)
-    discrete = x * x * (3 - 2 * x)
-    wave = np.zeros(len(cycle))
-    if discrete < 1:
-        smooth_sizes = np.interp(cycle, np.arange(len(sizes)) + 0.5, sizes)
-        wave += (1 - discrete) * smooth_sizes * _rhythm(episode, rng, cycle)
-    if discrete > 0:
-        wave += discrete * sizes[index] * _discharges(episode, rng, cycle - index, period, index)
-    if episode.fast:
-        band = sources.noise(rng, sources.bump(episode.fast_frequency, 2), 1, len(cycle))[0]
-        wave += episode.fast * band * 0.5 * (1 + wave)
-    return wave
-
-
-def _rhythm(episode: Episode, rng: np.random.Generator, cycle: np.ndarray) -> np.ndarray:
-    angle = 2 * np.pi * cycle
-    angle = angle + episode.skew * np.sin(angle)
-    shifts = rng.uniform(0, 2 * np.pi, 2)
-    change = 1 + 0.5 * sources.wander(rng, len(cycle), 2)
-    wave = np.sin(angle) + episode.harmonic * change * (
-        np.sin(2 * angle + shifts[0]) + 0.4 * np.sin(3 * angle + shifts[1])
-    )
-    f = episode.frequency
-    rough = sources.noise(rng, sources.bump(f, 0.35 * f), 1, len(cycle))[0]
-    return 0.5 * ((1 - episode.roughness / 2) * wave + episode.roughness * rough)
-
-
-def _discharges(
-    episode: Episode,
-    rng: np.random.Generator,
-    fraction: np.ndarray,
-    period: np.ndarray,
-    index: np.ndarray,
-) -> np.ndarray:
-    w, n = episode.sharpness, episode.lobes
-    lobes = [(0.0, w, 1.0)]
-    for k in range(1, n):
-        place = (k + 1) // 2 * (1.9 * w) * (1 if k % 2 else -1)
-        size = (-1) ** ((k + 1) // 2) * rng.uniform(0.3, 0.9)
-        lobes.append((place, w * rng.uniform(0.8, 1.4), size))
-    slow = rng.uniform(0.05, 0.14)
-    lobes.append((2 * w + 2 * slow, slow, episode.slow_wave * rng.choice((1, -1), p=(0.7, 0.3))))
-    begin, end = (f([p + s * 2 * d for p, d, _ in lobes]) for f, s in ((min, -1), (max, 1)))
-    # where too little of the cycle would be left between discharges, they are compressed
-    share = 0.9 - 0.5 * episode.periodicity
-    stretch = np.maximum(1, (end - begin) / (share * period))
-    x = stretch * (fraction * period) + begin
-    wave = np.zeros(len(fraction))
-    for place, width, size in lobes:
-        sizes = size * (1 + 0.25 * rng.standard_normal(index[-1] + 1))
-        wave += sizes[index] * np.exp(-0.5 * ((x - place) / width) ** 2)
-    return episode.polarity * wave
-
-
-def _peak_to_peak(wave: np.ndarray, cycle: np.ndarray, labelled: slice) -> float:
-    wave, index = wave[labelled], cycle[labelled].astype(np.int64)
-    starts = np.flatnonzero(np.diff(index, prepend=-1))
-    ranges = np.maximum.reduceat(wave, starts) - np.minimum.reduceat(wave, starts)
-    return max(float(np.median(ranges)), 1e-3)
-
-
-def _delayed(course: np.ndarray, seconds: float) -> np.ndarray:
-    n = round(seconds * SAMPLING_RATE)
-    return np.concatenate([np.zeros(n, course.dtype), course[: len(course) - n]])

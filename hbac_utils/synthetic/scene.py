@@ -6,7 +6,7 @@ import numpy as np
 
 from hbac_utils.data.competition import SEGMENT_SECONDS, WINDOW_SECONDS
 from hbac_utils.montage import DOUBLE_BANANA, derivation_matrix
-from hbac_utils.synthetic import artifacts, head, patterns, sources, spectra
+from hbac_utils.synthetic import artifacts, courses, head, patterns, sources, spectra
 from hbac_utils.synthetic.background import paint_background
 from hbac_utils.synthetic.canvas import Canvas
 from hbac_utils.synthetic.sessions import Recording
@@ -107,8 +107,10 @@ def _paint_episodes(
             _paint_aftermath(one, fields, canvas, rng)
     for one, fields in zip(placed, scaled, strict=True):
         labelled = tuple(t - one.begin for t in one.labelled)
-        courses = patterns.render_episode(one.episode, rng, one.end - one.begin, labelled)
-        canvas.add(one.begin, fields, courses)
+        waves = courses.render_episode(one.episode, rng, one.end - one.begin, labelled)
+        canvas.add(one.begin, fields, waves)
+        if one.episode.tension:
+            artifacts.strain(canvas, rng, one.begin, one.end, one.episode.tension)
 
 
 def _paint_aftermath(

@@ -74,7 +74,9 @@ class Plan:
     scenes: tuple[Scene, ...]
 
 
-def make_plan(eegs: int, patients: int, test_eegs: int, seed: int, clarity: float = 1.0) -> Plan:
+def make_plan(
+    eegs: int, patients: int, test_eegs: int, seed: int, clarity: float = 1.0, even: bool = False
+) -> Plan:
     """Draw all tables.
 
     Parameters
@@ -85,6 +87,8 @@ def make_plan(eegs: int, patients: int, test_eegs: int, seed: int, clarity: floa
     seed : int
     clarity : float
         Factor of all evidence: above one, patterns stand out more and fewer are in doubt.
+    even : bool
+        Whether the classes are to be equally frequent.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def make_plan(eegs: int, patients: int, test_eegs: int, seed: int, clarity: floa
     """
     rng = np.random.default_rng([seed, 0])
     sessions = make_sessions(rng, eegs, patients, test_eegs)
-    intents = {split: _intents(rng, sessions, split, clarity) for split in ("train", "test")}
+    intents = {split: _intents(rng, sessions, split, clarity, even) for split in ("train", "test")}
     scenes, rows = [], []
     for session in sessions:
         patient = np.random.default_rng([seed, 1, session.patient_id])
@@ -104,14 +108,14 @@ def make_plan(eegs: int, patients: int, test_eegs: int, seed: int, clarity: floa
 
 
 def _intents(
-    rng: np.random.Generator, sessions: list[Session], split: str, clarity: float
+    rng: np.random.Generator, sessions: list[Session], split: str, clarity: float, even: bool
 ) -> Iterator[np.ndarray]:
     # the place in the continuum of one stretch after the other, in exact shares
     recordings = [r for session in sessions if session.split == split for r in session.recordings]
     reliable = np.array([many for recording in recordings for many in recording.reliable])
     intents = np.empty((len(reliable), len(raters.QUESTIONS)))
     for population in (False, True):
-        listed, shares = cells(population)
+        listed, shares = cells(population, even)
         where = np.flatnonzero(reliable == population)
         if not len(where):
             continue
