@@ -9,7 +9,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import pytest
 
 from hbac_utils.data.competition import Competition, open_competition
-from hbac_utils.data.store import Store, pack
+from hbac_utils.data.packing import pack
+from hbac_utils.data.store import Store
 from hbac_utils.recipe import Recipe, parse_recipe
 from hbac_utils.synthetic.folder import synthesize
 

@@ -3,14 +3,14 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.signal import butter, sosfiltfilt
 
 from hbac_utils.data import signals
-from hbac_utils.data.competition import open_competition, read_eeg, read_spectrogram
+from hbac_utils.data.competition import read_eeg, read_spectrogram
 from hbac_utils.data.splits import patient_folds, split_balance
-from hbac_utils.data.store import open_or_pack, open_store, pack
 from hbac_utils.errors import InputError
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS
-from hbac_utils.recipe import Data, override
+from hbac_utils.recipe import Data
 
 
 def sine(frequency, seconds=20, amplitude=100.0):
@@ -32,6 +32,18 @@ def test_the_filter_does_not_shift_a_spike():
     filtered = signals.bandpass(spike, (0.5, 40))[:, 0]
     assert np.argmax(filtered) == 2000
     np.testing.assert_allclose(filtered[1900:2000], filtered[2100:2000:-1], atol=0.5)
+
+
+@pytest.mark.parametrize("band", [(0.5, 40), (0.1, 70), (1, 20), (8, 13)])
+@pytest.mark.parametrize("n_times", [1, 2, 500, 601, 10_000, 33_333])
+def test_the_filter_is_scipys(band, n_times):
+    rng = np.random.default_rng(n_times)
+    eeg = rng.normal(0, 60, (n_times, 3)) + rng.normal(0, 40, (n_times, 3)).cumsum(axis=0)
+    sections = butter(signals.FILTER_ORDER, band, btype="bandpass", fs=200, output="sos")
+    exact = sosfiltfilt(sections, eeg - eeg.mean(axis=0), axis=0, padlen=min(600, n_times - 1))
+    filtered = signals.bandpass(eeg.astype(np.float32), band)
+    assert filtered.shape == eeg.shape
+    assert np.abs(filtered - exact).max() < 2e-6 * np.abs(eeg - eeg.mean(axis=0)).max() + 1e-5
 
 
 def test_gaps_are_bridged_and_counted():
@@ -108,56 +120,12 @@ def test_one_middle_window_of_each_group_is_scored(store):
         assert window["eeg_label_offset_seconds"] == offsets[(len(offsets) - 1) // 2]
 
 
-def test_packing_without_spectrograms_and_refusing_to_use_them(own_competition, tmp_path):
-    for path in (own_competition.path / "train_spectrograms").iterdir():
-        path.unlink()
-    (own_competition.path / "train_spectrograms").rmdir()
-    store = pack(own_competition, tmp_path / "store", Data(), jobs=1, progress=False)
-    store.check(Data())
-    with pytest.raises(InputError, match="needs spectrograms"):
-        store.check(Data(), ("spectrogram",))
-
-
 @pytest.mark.parametrize(
     ("data", "reason"), [({"band": (1, 30)}, "band"), ({"clip": 500}, "clip 1024")]
 )
 def test_a_store_for_other_signals_is_refused(store, data, reason):
     with pytest.raises(InputError, match=f"{reason}.*pack again"):
         store.check(Data(**data))
-
-
-def test_a_truncated_store_is_refused(competition, tmp_path):
-    packed = pack(competition, tmp_path / "store", Data(), jobs=1, progress=False)
-    path = packed.path / "eeg.npy"
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(InputError, match=r"eeg\.npy: damaged.*pack again"):
-        open_store(packed.path)
-    with pytest.raises(InputError, match="no store"):
-        open_store(tmp_path)
-
-
-def test_a_missing_or_short_recording_stops_the_packing(own_competition, tmp_path):
-    row = own_competition.train.iloc[-1]
-    path = own_competition.eeg_path("train", row["eeg_id"])
-    table = pd.read_parquet(path)
-    table.iloc[:-200].to_parquet(path)
-    with pytest.raises(InputError, match="but a window of train.csv ends at row"):
-        pack(own_competition, tmp_path / "store", Data(), jobs=1, progress=False)
-    path.unlink()
-    with pytest.raises(InputError, match=f"{row['eeg_id']}.parquet: no such file"):
-        pack(own_competition, tmp_path / "store", Data(), jobs=1, progress=False)
-    assert not list(tmp_path.glob("*store*")), "nothing half done stays"
-
-
-def test_what_exists_is_opened_not_packed_again(store, competition, tiny_recipe):
-    before = (store.path / "store.json").stat().st_mtime_ns
-    open_or_pack(store.path, competition, tiny_recipe)
-    assert (store.path / "store.json").stat().st_mtime_ns == before
-    narrow = override(tiny_recipe, {"data.band": [1, 20]})
-    with pytest.raises(InputError, match="pack again"):
-        open_or_pack(store.path, competition, narrow)
-    with pytest.raises(InputError, match="exists"):
-        pack(competition, store.path, Data())
 
 
 def test_the_store_says_what_it_was_built_from(store, competition):
@@ -192,10 +160,3 @@ def test_the_balance_adds_up(store):
     assert balance["windows"].sum() == len(store.windows)
     assert balance["patients"].sum() == 16
     np.testing.assert_allclose(balance[list(CLASSES)].sum(axis=1), 1, atol=0.005)
-
-
-def test_a_store_can_be_packed_from_kaggles_read_only_input(competition, tmp_path):
-    # the competition's folder is not written to
-    before = {path: path.stat().st_mtime_ns for path in competition.path.rglob("*")}
-    pack(open_competition(competition.path), tmp_path / "store", Data(), jobs=1, progress=False)
-    assert before == {path: path.stat().st_mtime_ns for path in competition.path.rglob("*")}

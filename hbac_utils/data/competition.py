@@ -246,8 +246,9 @@ def count_rows(path: Path) -> int:
 
 def _read_parquet(path: Path, columns: tuple[str, ...]) -> np.ndarray:
     try:
-        # one thread: the callers read many files at once
-        with pq.ParquetFile(path) as file:
+        # one thread: the callers read many files at once; from memory, because pyarrow fetches
+        # each column by itself
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
             table = file.read(columns=list(columns), use_threads=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -260,14 +261,22 @@ def _read_parquet(path: Path, columns: tuple[str, ...]) -> np.ndarray:
         raise InputError(
             f"{path}: missing column {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}"
         )
-    array = np.empty((table.num_rows, len(columns)), dtype=np.float32)
+    # a column after the other, as in the file and as the filter wants them
+    array = np.empty((len(columns), table.num_rows), dtype=np.float32)
     for i, column in enumerate(columns):
         values = table.column(place[column])
         try:
-            array[:, i] = values.to_numpy()
+            _copy(values, array[i])
         except (ValueError, TypeError):
             raise InputError(f"{path}: column {column} is {values.type}, not numbers") from None
-    return array
+    return array.T
+
+
+def _copy(values: pa.ChunkedArray, target: np.ndarray) -> None:
+    begin = 0
+    for chunk in values.chunks:
+        target[begin : begin + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
+        begin += len(chunk)
 
 
 def _one_line(error: Exception) -> str:

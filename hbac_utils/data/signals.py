@@ -4,14 +4,12 @@ Arrays in, arrays out; nothing here knows of files. `VERSION` enters the key of 
 raise it when a change here changes the numbers.
 """
 
-from functools import lru_cache
-
 import numpy as np
-from scipy.signal import butter, sosfiltfilt
 
 from hbac_utils.data.competition import SAMPLING_RATE
+from hbac_utils.data.filtering import butterworth
 
-VERSION = 1
+VERSION = 2
 FILTER_ORDER = 4  # of the Butterworth filter; run forth and back it acts as twice that
 
 LOG_FLOOR = 1e-6
@@ -49,7 +47,8 @@ def fill_gaps(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def bandpass(eeg: np.ndarray, band: tuple[float, float]) -> np.ndarray:
     """Band-pass without phase shift (Butterworth, second-order sections, forth and back).
 
-    The mean is taken off first: amplifier offsets of ±120 µV would ring at the edges.
+    The numbers are those of `scipy.signal.sosfiltfilt` with three seconds of odd padding. The
+    mean is taken off first: amplifier offsets of ±120 µV would ring at the edges.
 
     Parameters
     ----------
@@ -59,20 +58,11 @@ def bandpass(eeg: np.ndarray, band: tuple[float, float]) -> np.ndarray:
     Returns
     -------
     array of float32, same shape, microvolts
-
-    References
-    ----------
-    Gustafsson (1996), doi:10.1109/78.492552, on forward–backward filtering.
     """
-    centred = eeg - eeg.mean(axis=0, dtype=np.float64)
-    sections = _sections(*band)
+    channels = eeg.T
     padding = min(3 * SAMPLING_RATE, len(eeg) - 1)
-    return sosfiltfilt(sections, centred, axis=0, padlen=padding).astype(np.float32)
-
-
-@lru_cache
-def _sections(low: float, high: float) -> np.ndarray:
-    return butter(FILTER_ORDER, (low, high), btype="bandpass", fs=SAMPLING_RATE, output="sos")
+    filter_ = butterworth(FILTER_ORDER, *band, SAMPLING_RATE)
+    return filter_(channels - channels.mean(axis=1, keepdims=True), padding).T
 
 
 def clean_eeg(
@@ -93,8 +83,9 @@ def clean_eeg(
     missing : array of bool, same shape
     """
     filled, missing = fill_gaps(eeg)
-    cleaned = np.clip(bandpass(filled, band), -clip, clip)
-    return cleaned.astype(np.float16), missing
+    cleaned = bandpass(filled, band)
+    np.clip(cleaned, -clip, clip, out=cleaned)
+    return cleaned.astype(np.float16, order="C"), missing
 
 
 def log_power(power: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@
                      competition has no spectrograms
 ``windows.parquet``  a row per labelled window: ids, votes, patient, and where its first
                      sample and row lie in the arrays
+``sources.parquet``  the files that it was packed from: name, size, time of modification
 ``store.json``       what it was built from and how
 ==================== ==========================================================
 
@@ -13,35 +14,29 @@ A recording's samples stand one after the other, so a window is one contiguous r
 """
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from hbac_utils.data import signals
 from hbac_utils.data.competition import (
-    SAMPLING_RATE,
     SPECTROGRAM_COLUMNS,
     SPECTROGRAM_ROWS,
-    SPECTROGRAM_STEP,
     WINDOW_SAMPLES,
     Competition,
-    count_rows,
-    read_eeg,
-    read_spectrogram,
 )
+from hbac_utils.data.sources import first_difference, look_at
 from hbac_utils.errors import InputError
-from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.montage import ELECTRODES
-from hbac_utils.recipe import Data, Recipe
+from hbac_utils.recipe import Data
 
-FORMAT = 1
+FORMAT = 2
+
+DESCRIPTION = ("key", "subset", "source", "eeg_samples", "spectrogram_rows")
+"""What ``store.json`` must say for the store to be opened."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,19 @@ class Store:
     """A packed competition, opened for reading; `open_store` checks it first."""
 
     path: Path
+
+    @cached_property
+    def description(self) -> dict:
+        """What ``store.json`` says."""
+        path = self.path / "store.json"
+        try:
+            description = json.loads(path.read_text())
+            missing = [name for name in DESCRIPTION if name not in description]
+        except (OSError, ValueError, TypeError) as error:
+            raise _damaged(path, error) from None
+        if missing:
+            raise _damaged(path, f"no {missing[0]}")
+        return description
 
     @cached_property
     def eeg(self) -> np.ndarray:
@@ -69,10 +77,15 @@ class Store:
         Beside the columns of ``train.csv``: ``total_votes``; ``group``, equal for the windows
         of one EEG with one vote vector; ``eeg_start``, the window's first sample in `eeg`;
         ``eeg_first`` and ``eeg_last``, the recording's first and one past its last;
-        ``eeg_missing``, the share of the window's samples that the file did not have; and
-        ``spectrogram_start`` and ``spectrogram_missing``, likewise, where there are spectrograms.
+        ``eeg_missing``, the share of the window's samples that the file did not have; and the
+        same four of ``spectrogram_…``, where there are spectrograms.
         """
-        return pd.read_parquet(self.path / "windows.parquet")
+        return self._table("windows.parquet")
+
+    @cached_property
+    def sources(self) -> pd.DataFrame:
+        """The files that it was packed from, as `hbac_utils.data.sources.look_at` returns."""
+        return self._table("sources.parquet")
 
     def evaluation_windows(self) -> np.ndarray:
         """Choose the windows that are scored: the middle one of each (EEG, vote vector).
@@ -96,28 +109,87 @@ class Store:
         InputError
             If band, clip or the signal functions differ, or an input is absent.
         """
-        built = json.loads((self.path / "store.json").read_text())["key"]
-        wanted = store_key(data)
-        differing = [name for name in wanted if built.get(name) != wanted[name]]
-        if differing:
-            name = differing[0]
-            raise InputError(
-                f"{self.path}: packed with {name} {built.get(name)}, the recipe wants "
-                f"{wanted[name]}; delete the store and pack again"
-            )
+        self.check_key(data)
         if "spectrogram" in inputs and self.spectrogram is None:
             raise InputError(
                 f"{self.path}: the recipe's view needs spectrograms, which this competition lacks; "
                 "choose a recipe with an EEG view"
             )
 
-    def _map(self, name: str) -> np.ndarray:
-        try:
-            return np.load(self.path / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+    def check_key(self, data: Data) -> None:
+        """Refuse band, clip or signal functions that are not the ones it was packed with.
+
+        Raises
+        ------
+        InputError
+            With the first that differs.
+        """
+        built, wanted = self.description["key"], store_key(data)
+        for name in wanted:
+            if built.get(name) != wanted[name]:
+                raise InputError(
+                    f"{self.path}: packed with {name} {built.get(name)}, the recipe wants "
+                    f"{wanted[name]}; delete the store and pack again, or name another path"
+                )
+
+    def check_sources(self, competition: Competition) -> None:
+        """Refuse a competition whose files are not the ones that were packed.
+
+        Where the competition lies elsewhere than at packing, only names and sizes count, for a
+        copy has other times; where it holds no recordings (the store alone was moved), nothing.
+
+        Raises
+        ------
+        InputError
+            With the first file that differs.
+        """
+        if not (competition.path / "train_eegs").is_dir():
+            return
+        found = look_at(competition.path, list(self.sources["name"]))
+        same_place = str(competition.path.resolve()) == self.description["source"]
+        name = first_difference(self.sources, found, times=same_place)
+        if name is None and self.spectrogram is None and competition.has_spectrograms("train"):
+            name = "train_spectrograms"
+        if name is not None:
             raise InputError(
-                f"{self.path / name}: damaged ({error}); delete the store and pack again"
-            ) from None
+                f"{competition.path / name}: not as it was when {self.path} was packed (absent, "
+                "new, or of another size or time); delete the store and pack again, or name "
+                "another path"
+            )
+
+    def _map(self, name: str) -> np.ndarray:
+        path = self.path / name
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise _damaged(path, error) from None
+
+    def _table(self, name: str) -> pd.DataFrame:
+        path = self.path / name
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from None
+
+    def _check_files(self) -> None:
+        """Refuse arrays and tables that do not fit each other."""
+        description, windows, _ = self.description, self.windows, self.sources
+        arrays = {"eeg": (description["eeg_samples"], len(ELECTRODES), WINDOW_SAMPLES)}
+        if description["spectrogram_rows"] is not None:
+            rows = description["spectrogram_rows"]
+            arrays["spectrogram"] = (rows, len(SPECTROGRAM_COLUMNS), SPECTROGRAM_ROWS)
+        for kind, (rows, width, window) in arrays.items():
+            path = self.path / f"{kind}.npy"
+            if self._map(path.name).shape != (rows, width):
+                raise _damaged(path, f"not {rows} rows of {width}")
+            start = windows.get(f"{kind}_start")
+            if start is None or start.min() < 0 or start.max() + window > rows:
+                raise _damaged(self.path / "windows.parquet", f"its positions leave {path.name}")
+
+
+def _damaged(path: Path, reason: object) -> InputError:
+    line = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
+    return InputError(f"{path}: damaged ({line}); delete the store and pack again")
 
 
 def store_key(data: Data) -> dict:
@@ -137,201 +209,19 @@ def open_store(path: str | Path) -> Store:
     Raises
     ------
     InputError
-        If the folder is no store, or one of its arrays is truncated.
+        If the folder is no store, is of another format, or one of its files is damaged or
+        truncated.
     """
     store = Store(Path(path))
+    if not store.path.is_dir():
+        raise InputError(f"{path}: no such folder; make a store with `pack`")
     if not (store.path / "store.json").is_file():
-        raise InputError(f"{path}: no store (no store.json in it); make one with `pack`")
-    windows, eeg = store.windows, store.eeg
-    if len(windows) and windows["eeg_last"].max() > len(eeg):
-        raise InputError(f"{path}: eeg.npy is shorter than its table says; pack again")
-    _ = store.spectrogram
-    return store
-
-
-def open_or_pack(path: str | Path, competition: Competition, recipe: Recipe) -> Store:
-    """Open the store at ``path`` for a recipe; pack it first if there is nothing there.
-
-    Raises
-    ------
-    InputError
-        If what is there is no store, or does not hold what the recipe needs.
-    """
-    store = open_store(path) if Path(path).exists() else pack(competition, path, recipe.data)
-    store.check(recipe.data, recipe.inputs)
-    return store
-
-
-def pack(
-    competition: Competition,
-    out: str | Path,
-    data: Data,
-    *,
-    jobs: int = -1,
-    progress: bool = True,
-) -> Store:
-    """Pack a competition's training recordings into a store.
-
-    Parameters
-    ----------
-    competition : Competition
-    out : str or Path
-        The store's folder; it appears only when it is complete.
-    data : Data
-        The recipe's section: band and clip.
-    jobs : int
-        Worker processes; −1 for one a core.
-    progress : bool
-        Show progress bars.
-
-    Raises
-    ------
-    InputError
-        If ``out`` exists, or a table or recording is wrong (the file is named).
-    """
-    out = Path(out)
-    if out.exists():
-        raise InputError(f"{out}: exists; delete it to pack again")
-    table = competition.train.reset_index(drop=True)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    workers = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    try:
-        windows = _pack_eegs(competition, table, partial, data, workers, progress)
-        if competition.has_spectrograms("train"):
-            windows = windows.join(
-                _pack_spectrograms(competition, table, partial, workers, progress)
-            )
-        _write_table(table.join(windows), partial)
-        description = {
-            "key": store_key(data),
-            "source": str(competition.path.resolve()),
-            "windows": len(table),
-            "eegs": int(table["eeg_id"].nunique()),
-            "patients": int(table["patient_id"].nunique()),
-        }
-        (partial / "store.json").write_text(json.dumps(description, indent=2) + "\n")
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return open_store(out)
-
-
-def _write_table(windows: pd.DataFrame, folder: Path) -> None:
-    windows["total_votes"] = windows[list(VOTE_COLUMNS)].sum(axis=1)
-    windows["group"] = windows.groupby(["eeg_id", *VOTE_COLUMNS], sort=False).ngroup()
-    windows.to_parquet(folder / "windows.parquet", index=False)
-
-
-def _pack_eegs(competition, table, folder, data, workers, progress) -> pd.DataFrame:
-    recordings = _recordings(
-        table,
-        "eeg",
-        SAMPLING_RATE,
-        WINDOW_SAMPLES,
-        lambda eeg_id: competition.eeg_path("train", eeg_id),
-    )
-    total = int(recordings["rows"].sum())
-    target = folder / "eeg.npy"
-    np.lib.format.open_memmap(target, "w+", np.float16, (total, len(ELECTRODES))).flush()
-    tasks = (
-        delayed(_store_eeg)(target, path, start, offsets, data.band, data.clip)
-        for path, start, offsets in _tasks(recordings, table, "eeg", SAMPLING_RATE)
-    )
-    missing = _collect(workers(tasks), len(recordings), "EEG", progress)
-    windows = _positions(recordings, table, "eeg", SAMPLING_RATE)
-    first = windows["eeg_first"].to_numpy()
-    rows = recordings["rows"].loc[table["eeg_id"]].to_numpy()
-    return windows.assign(eeg_last=first + rows, eeg_missing=_by_window(missing, len(table)))
-
-
-def _pack_spectrograms(competition, table, folder, workers, progress) -> pd.DataFrame:
-    rate = 1 / SPECTROGRAM_STEP
-    recordings = _recordings(
-        table,
-        "spectrogram",
-        rate,
-        SPECTROGRAM_ROWS,
-        lambda spectrogram_id: competition.spectrogram_path("train", spectrogram_id),
-    )
-    total = int(recordings["rows"].sum())
-    target = folder / "spectrogram.npy"
-    np.lib.format.open_memmap(target, "w+", np.float16, (total, len(SPECTROGRAM_COLUMNS))).flush()
-    tasks = (
-        delayed(_store_spectrogram)(target, path, start, offsets)
-        for path, start, offsets in _tasks(recordings, table, "spectrogram", rate)
-    )
-    missing = _collect(workers(tasks), len(recordings), "spectrograms", progress)
-    windows = _positions(recordings, table, "spectrogram", rate)
-    return windows.drop(columns="spectrogram_first").assign(
-        spectrogram_missing=_by_window(missing, len(table))
-    )
-
-
-def _recordings(
-    table: pd.DataFrame, kind: str, rate: float, window: int, locate: Callable[[int], Path]
-) -> pd.DataFrame:
-    """List the recordings with their paths, lengths and places in the array.
-
-    Lengths come from the files' footers, so that a missing or short file stops the packing
-    before any long work.
-    """
-    last = table.groupby(f"{kind}_id", sort=True)[f"{kind}_label_offset_seconds"].max()
-    recordings = pd.DataFrame({"path": [locate(i) for i in last.index]}, index=last.index)
-    recordings["rows"] = [count_rows(path) for path in recordings["path"]]
-    needed = (last * rate).astype(np.int64) + window
-    short = recordings.index[recordings["rows"] < needed]
-    if len(short):
-        path, rows = recordings.loc[short[0], ["path", "rows"]]
+        raise InputError(f"{path}: no store (no store.json in it); make one with `pack` elsewhere")
+    built = store.description["key"].get("format")
+    if built != FORMAT:
         raise InputError(
-            f"{path}: {rows} rows, but a window of train.csv ends at row {needed[short[0]]}"
+            f"{path}: a store of format {built}, this kit reads {FORMAT}; "
+            "delete the store and pack again"
         )
-    recordings["start"] = recordings["rows"].cumsum() - recordings["rows"]
-    return recordings
-
-
-def _tasks(recordings, table, kind, rate) -> Iterator[tuple[Path, int, dict[int, int]]]:
-    """Yield path, place in the array, and {window's position in the table: its first row}."""
-    rows = (table[f"{kind}_label_offset_seconds"] * rate).astype(np.int64)
-    groups = rows.groupby(table[f"{kind}_id"])
-    for recording_id, recording in recordings.iterrows():
-        offsets = groups.get_group(recording_id).to_dict()
-        yield recording["path"], int(recording["start"]), offsets
-
-
-def _positions(recordings, table, kind, rate) -> pd.DataFrame:
-    first = recordings["start"].loc[table[f"{kind}_id"]].to_numpy()
-    offset = (table[f"{kind}_label_offset_seconds"] * rate).astype(np.int64)
-    return pd.DataFrame({f"{kind}_start": first + offset, f"{kind}_first": first})
-
-
-def _store_eeg(target, path, start, offsets, band, clip) -> dict[int, float]:
-    cleaned, missing = signals.clean_eeg(read_eeg(path), band, clip)
-    np.load(target, mmap_mode="r+")[start : start + len(cleaned)] = cleaned
-    return _missing_shares(missing, offsets, WINDOW_SAMPLES)
-
-
-def _store_spectrogram(target, path, start, offsets) -> dict[int, float]:
-    log = signals.log_power(read_spectrogram(path))
-    np.load(target, mmap_mode="r+")[start : start + len(log)] = log
-    return _missing_shares(np.isnan(log), offsets, SPECTROGRAM_ROWS)
-
-
-def _missing_shares(missing: np.ndarray, offsets: dict[int, int], window: int) -> dict[int, float]:
-    if not missing.any():
-        return dict.fromkeys(offsets, 0.0)
-    return {k: float(missing[row : row + window].mean()) for k, row in offsets.items()}
-
-
-def _collect(results, total: int, what: str, progress: bool) -> dict[int, float]:
-    missing: dict[int, float] = {}
-    bar = tqdm(results, f"pack {what}", total, unit="file", disable=not progress)
-    for result in bar:
-        missing.update(result)
-    return missing
-
-
-def _by_window(missing: dict[int, float], n: int) -> np.ndarray:
-    return np.array([missing[position] for position in range(n)])
+    store._check_files()
+    return store

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from hbac_utils.backend import tf
+from hbac_utils.data.buffers import Buffers
 from hbac_utils.data.competition import SAMPLING_RATE, SPECTROGRAM_ROWS, WINDOW_SAMPLES
 from hbac_utils.data.store import Store
 from hbac_utils.errors import InputError
@@ -21,6 +22,8 @@ SHAPES = {"eeg": (WINDOW_SAMPLES, len(ELECTRODES)), "spectrogram": (SPECTROGRAM_
 
 FULL_WEIGHT_VOTES = 20
 """With ``weight: votes`` a window of this many votes has weight one."""
+
+PARALLEL = 2  # batches made at a time, and made ahead
 
 
 class TrainingWindows:
@@ -54,11 +57,10 @@ class TrainingWindows:
                 "lower min_votes"
             )
         self.rows = np.asarray(rows)[enough]
-        self._sources = _sources(store, recipe.inputs)
-        self._table = store.windows
+        self._readers = [_Reader(store, name) for name in recipe.inputs]
         self._votes = store.windows[list(VOTE_COLUMNS)].to_numpy()
         # windows sorted by group, so that drawing one of each group is one gather
-        groups = self._table["group"].to_numpy()[self.rows]
+        groups = store.windows["group"].to_numpy()[self.rows]
         self._by_group = self.rows[np.argsort(groups, kind="stable")]
         _, self._first, self._count = np.unique(
             np.sort(groups, kind="stable"), return_index=True, return_counts=True
@@ -82,22 +84,18 @@ class TrainingWindows:
         steps = tf.data.Dataset.range(
             first_epoch * self.steps_per_epoch, self.stage.epochs * self.steps_per_epoch
         )
-        names = self.recipe.inputs
-        types = [tf.float16] * len(names) + [tf.float32, tf.float32]
+        return _run_ahead(steps, self._batch)
 
-        def load(step):
-            *inputs, targets, weights = tf.numpy_function(self._load, [step], types)
-            for name, value in zip(names, inputs, strict=True):
-                value.set_shape((None, *SHAPES[name]))
-            targets.set_shape((None, N_CLASSES))
-            weights.set_shape((None,))
-            return dict(zip(names, inputs, strict=True)), targets, weights
-
-        batches = steps.map(load, num_parallel_calls=2, deterministic=True)
-        if self.stage.augment and self.recipe.augment.mixup:
-            batches = batches.enumerate(first_epoch * self.steps_per_epoch)
-            batches = batches.map(self._mix, num_parallel_calls=2, deterministic=True)
-        return batches.prefetch(2)
+    def _batch(self, step: tf.Tensor):
+        types = [tf.float16] * len(self._readers) + [tf.float32, tf.float32, tf.float32, tf.int64]
+        *inputs, targets, weights, share, partner = tf.numpy_function(self._load, [step], types)
+        targets.set_shape((None, N_CLASSES))
+        for vector in (weights, share, partner):
+            vector.set_shape((None,))
+        inputs = _named(self._readers, inputs)
+        if self._mixup:
+            inputs = {name: blend(value, share, partner) for name, value in inputs.items()}
+        return inputs, targets, weights
 
     def _random(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.recipe.seed, self.stage_index, *key])
@@ -108,45 +106,72 @@ class TrainingWindows:
         return random.permutation(chosen)
 
     def _load(self, step: np.int64) -> list[np.ndarray]:
+        """Gather a batch; labels and weights are mixed already, the inputs not yet."""
         epoch, batch = divmod(int(step), self.steps_per_epoch)
         size = self.stage.batch_size
         rows = self.rows_of_epoch(epoch)[batch * size : (batch + 1) * size]
-        inputs = []
-        for name, array in self._sources.items():
-            shift = self._shifts(len(rows), int(step)) if name == "eeg" else 0
-            inputs.append(_gather(array, self._table, rows, name, shift))
+        shift = self._shifts(len(rows), int(step))
+        inputs = [reader.read(rows, shift) for reader in self._readers]
         votes = self._votes[rows]
+        targets = vote_fractions(votes).astype(np.float32)
+        if self.stage.target == "consensus":
+            targets = np.eye(N_CLASSES, dtype=np.float32)[targets.argmax(axis=1)]
         weights = np.ones(len(rows), np.float32)
         if self.stage.weight == "votes":
             weights = (votes.sum(axis=1) / FULL_WEIGHT_VOTES).astype(np.float32)
-        return [*inputs, vote_fractions(votes).astype(np.float32), weights]
+        share, partner = self._mixing(len(rows), int(step))
+        own, other = share, 1 - share
+        targets = own[:, None] * targets + other[:, None] * targets[partner]
+        weights = own * weights + other * weights[partner]
+        return [*inputs, targets, weights, share, partner]
 
     def _shifts(self, n: int, step: int) -> np.ndarray:
         reach = int(self.recipe.augment.shift * SAMPLING_RATE) if self.stage.augment else 0
         return self._random(1, step).integers(-reach, reach + 1, n)
 
-    def _mix(self, step, batch):
-        """Blend every sample with another of its batch by a share of its own.
+    @property
+    def _mixup(self) -> float:
+        return self.recipe.augment.mixup if self.stage.augment else 0.0
 
-        Zhang et al. (2018), arXiv:1710.09412. The share is drawn from Beta(α, α) as a ratio of
-        two gamma variables; one share a sample, the same for input, target and weight.
+    def _mixing(self, n: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw each sample's own share and the sample of the batch that gives the rest.
+
+        Zhang et al. (2018), arXiv:1710.09412: shares are from Beta(α, α).
         """
-        inputs, targets, weights = batch
-        n = tf.shape(targets)[0]
-        seed = tf.stack([self.recipe.seed * 1_000 + self.stage_index, tf.cast(step, tf.int32)])
-        alpha = self.recipe.augment.mixup
-        gamma = tf.random.stateless_gamma((2, n), seed, alpha)
-        share = gamma[0] / tf.maximum(gamma[0] + gamma[1], 1e-20)
-        partner = tf.argsort(tf.random.stateless_uniform((n,), seed + 1))
+        if not self._mixup:
+            return np.ones(n, np.float32), np.arange(n)
+        random = self._random(2, step)
+        share = random.beta(self._mixup, self._mixup, n).astype(np.float32)
+        return share, random.permutation(n)
 
-        def blend(value):
-            own = tf.reshape(share, (n, *[1] * (value.shape.rank - 1)))
-            value32 = tf.cast(value, tf.float32)
-            mixed = own * value32 + (1 - own) * tf.gather(value32, partner)
-            return tf.cast(mixed, value.dtype)
 
-        mixed = {name: blend(value) for name, value in inputs.items()}
-        return mixed, blend(targets), blend(weights)
+def blend(value: tf.Tensor, share: tf.Tensor, partner: tf.Tensor) -> tf.Tensor:
+    """Mix every sample of a batch with another one; a gap (NaN) in either stays a gap.
+
+    Parameters
+    ----------
+    value : float16, shape (batch, time, channels)
+    share : float32, shape (batch,)
+        Each sample's own share.
+    partner : int64, shape (batch,)
+        Which sample gives the rest.
+
+    Returns
+    -------
+    float16, shape (batch, time, channels)
+        Computed in single precision.
+    """
+    # flat rows, or the loops are as short as there are channels
+    mixed = _blend_rows(tf.reshape(value, (tf.shape(value)[0], -1)), share, partner)
+    return tf.ensure_shape(tf.reshape(mixed, tf.shape(value)), value.shape)
+
+
+# compiled, because the kernels of TensorFlow and numpy convert half precision number by number
+@tf.function(jit_compile=True)
+def _blend_rows(rows, share, partner):
+    own = share[:, None]
+    other = tf.cast(tf.gather(rows, partner), tf.float32)
+    return tf.cast(own * tf.cast(rows, tf.float32) + (1 - own) * other, tf.float16)
 
 
 def example_batch(store: Store, recipe: Recipe) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -172,40 +197,58 @@ def evaluation_dataset(
     tf.data.Dataset
         Of dicts of float16 arrays (batch, *shape of the input*).
     """
-    sources = _sources(store, inputs)
+    readers = [_Reader(store, name) for name in inputs]
 
     def read(start):
-        part = rows[int(start) : int(start) + batch_size]
-        return [_gather(array, store.windows, part, name) for name, array in sources.items()]
+        return [reader.read(rows[int(start) : int(start) + batch_size]) for reader in readers]
 
     def load(start):
-        values = tf.numpy_function(read, [start], [tf.float16] * len(inputs))
-        for name, value in zip(inputs, values, strict=True):
-            value.set_shape((None, *SHAPES[name]))
-        return dict(zip(inputs, values, strict=True))
+        return _named(readers, tf.numpy_function(read, [start], [tf.float16] * len(readers)))
 
-    starts = tf.data.Dataset.range(0, len(rows), batch_size)
-    return starts.map(load, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return _run_ahead(tf.data.Dataset.range(0, len(rows), batch_size), load)
 
 
-def _sources(store: Store, inputs: tuple[str, ...]) -> dict[str, np.ndarray]:
-    return {name: getattr(store, name) for name in inputs}
+def _run_ahead(steps: tf.data.Dataset, load) -> tf.data.Dataset:
+    batches = steps.map(load, num_parallel_calls=PARALLEL, deterministic=True)
+    options = tf.data.Options()
+    # there are no files to hand out: several workers share the batches instead
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.prefetch(PARALLEL).with_options(options)
 
 
-def _gather(array, table, rows, name, shift=0) -> np.ndarray:
-    """Copy windows out of a store's array; what a shift leaves open at an edge is zero."""
-    length = SHAPES[name][0]
-    starts = table[f"{name}_start"].to_numpy()[rows] + shift
-    batch = np.empty((len(rows), *SHAPES[name]), np.float16)
-    if not np.any(shift):
-        for i, start in enumerate(starts):
-            batch[i] = array[start : start + length]
+def _named(readers: list["_Reader"], values: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+    for reader, value in zip(readers, values, strict=True):
+        value.set_shape((None, *SHAPES[reader.name]))
+    return {reader.name: value for reader, value in zip(readers, values, strict=True)}
+
+
+class _Reader:
+    """Copies windows of one input out of a store, whole batches at a time."""
+
+    def __init__(self, store: Store, name: str):
+        table = store.windows
+        self.name, self._length = name, SHAPES[name][0]
+        self._array = np.asarray(getattr(store, name))  # a plain array is sliced faster
+        self._start = table[f"{name}_start"].to_numpy()
+        # only the EEG is moved, so only there a window may reach beyond its recording
+        self._first = table["eeg_first"].to_numpy() if name == "eeg" else self._start
+        self._last = table["eeg_last"].to_numpy() if name == "eeg" else self._start + self._length
+        self._buffers = Buffers(SHAPES[name], np.float16)
+
+    def read(self, rows: np.ndarray, shift: np.ndarray | int = 0) -> np.ndarray:
+        """Gather windows, the EEG's moved by ``shift`` samples; beyond a recording is zero.
+
+        Returns
+        -------
+        array of float16, shape (n_rows, *shape of the input*)
+        """
+        start = self._start[rows] + (shift if self.name == "eeg" else 0)
+        begin = np.maximum(start, self._first[rows])
+        end = np.maximum(np.minimum(start + self._length, self._last[rows]), begin)
+        batch = self._buffers.take(len(rows))
+        for window, source, stop, first in zip(batch, begin, end, begin - start, strict=True):
+            last = first + stop - source
+            window[:first] = 0
+            window[first:last] = self._array[source:stop]
+            window[last:] = 0
         return batch
-    first = table[f"{name}_first"].to_numpy()[rows]
-    last = table[f"{name}_last"].to_numpy()[rows]
-    for i, start in enumerate(starts):
-        begin, end = max(start, first[i]), min(start + length, last[i])
-        batch[i, : begin - start] = 0
-        batch[i, begin - start : end - start] = array[begin:end]
-        batch[i, end - start :] = 0
-    return batch

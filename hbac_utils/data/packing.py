@@ -1,0 +1,310 @@
+"""Packing: the recordings of a competition, read in parallel, become a store.
+
+The store grows beside its path and is renamed when complete; a `pack` that was stopped goes on
+where it was (`hbac_utils.data.partial`), and of two at once the second waits.
+"""
+
+import errno
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from hbac_utils.data.cluster import workers
+from hbac_utils.data.competition import Competition
+from hbac_utils.data.lock import lock
+from hbac_utils.data.partial import Partial, discard
+from hbac_utils.data.recordings import (
+    EEG,
+    SPECTROGRAM,
+    Kind,
+    Task,
+    list_recordings,
+    tasks,
+    window_places,
+    window_positions,
+)
+from hbac_utils.data.sources import digest, look_at, source_names
+from hbac_utils.data.store import Store, open_store, store_key
+from hbac_utils.data.subset import Subset
+from hbac_utils.errors import InputError
+from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.recipe import Data, Recipe
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
+
+def open_or_pack(path: str | Path, competition: Competition, recipe: Recipe) -> Store:
+    """Open the store at ``path`` for a recipe; pack it first if there is nothing there.
+
+    Raises
+    ------
+    InputError
+        If what is there is no store, is damaged, does not hold what the recipe needs, or was
+        packed from other files than the competition's.
+    """
+    path = Path(path)
+    store = open_store(path) if path.exists() else pack(competition, path, recipe.data)
+    store.check(recipe.data, recipe.inputs)
+    store.check_sources(competition)
+    return store
+
+
+def pack(
+    competition: Competition,
+    out: str | Path,
+    data: Data,
+    *,
+    limit: int | None = None,
+    min_votes: int = 0,
+    jobs: int = -1,
+    dask: str = "",
+    progress: bool = True,
+) -> Store:
+    """Pack a competition's training recordings into a store.
+
+    A store that is there already is returned as it is if it matches. One that was begun is
+    taken up where it was stopped. While another process packs to the same path, this one waits.
+
+    Parameters
+    ----------
+    competition : Competition
+    out : str or Path
+        The store's folder; it appears only when it is complete.
+    data : Data
+        The recipe's section: band and clip.
+    limit, min_votes : int, optional
+        Pack a part only, see `Subset`.
+    jobs : int
+        Worker processes; −1 for one a core.
+    dask : str
+        Address of a Dask scheduler whose workers read the recordings instead. They must see the
+        competition and the store under the same paths as this process.
+    progress : bool
+        Show progress bars.
+
+    Raises
+    ------
+    InputError
+        If ``out`` holds something else, a table or recording is wrong (the file is named), there
+        is no room on the disk, or the cluster cannot be used.
+    """
+    out = Path(out).absolute()
+    job = Job(competition, out, data, Subset(limit, min_votes))
+    with _writable(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with lock(out):
+            if out.exists():
+                job.check_existing()
+            else:
+                job.run(jobs, dask, progress)
+    return open_store(out)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `pack` was asked for; its methods need the `lock` of ``out``."""
+
+    competition: Competition
+    out: Path
+    data: Data
+    subset: Subset
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The windows to pack."""
+        return self.subset.choose(self.competition.train)
+
+    @cached_property
+    def sources(self) -> pd.DataFrame:
+        """The files behind them, as they are now."""
+        return look_at(self.competition.path, source_names(self.competition, self.table))
+
+    @cached_property
+    def recordings(self) -> dict[Kind, pd.DataFrame]:
+        """The recordings behind them."""
+        kinds = [EEG, SPECTROGRAM] if self.competition.has_spectrograms("train") else [EEG]
+        return {kind: list_recordings(kind, self.competition, self.table) for kind in kinds}
+
+    def check_existing(self) -> None:
+        """Refuse a store that is there and is not the one asked for."""
+        store = open_store(self.out)
+        store.check_key(self.data)
+        if store.description["subset"] != asdict(self.subset):
+            raise InputError(
+                f"{self.out}: packed with {_words(store.description['subset'])}, now asked for "
+                f"{_words(asdict(self.subset))}; delete the store, or name another path"
+            )
+        store.check_sources(self.competition)
+        discard(self.out)
+        _say("already packed")
+
+    def run(self, jobs: int, dask: str, progress: bool) -> None:
+        """Pack, or go on packing."""
+        recordings = self.recordings
+        with Partial(self.out, self._plan()) as partial, self._room():
+            offsets = self._allocate(partial)
+            self._tell_what_is_there(partial)
+            with workers(jobs, dask, partial.path) as parallel:
+                for kind in recordings:
+                    self._pack_kind(kind, partial, offsets[kind], parallel, progress)
+            self._write_tables(partial)
+            partial.finish()
+
+    def _plan(self) -> dict:
+        # not the sources' times: of a file that was mended only its own recording is read again
+        lengths = pd.concat([r["rows"].reset_index() for r in self.recordings.values()])
+        return {
+            "key": store_key(self.data),
+            "subset": asdict(self.subset),
+            "source": self._source,
+            "windows": digest(self.table),
+            "lengths": digest(lengths),
+        }
+
+    @property
+    def _source(self) -> str:
+        return str(self.competition.path.resolve())
+
+    def _bytes(self, kind: Kind) -> int:
+        return 2 * kind.width * int(self.recordings[kind]["rows"].sum())
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Translate the errors of a full disk."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            needed = sum(map(self._bytes, self.recordings)) / 1e9
+            free = shutil.disk_usage(self.out.parent).free / 1e9
+            raise InputError(
+                f"{self.out.parent}: no room for the store ({error.strerror}): it needs "
+                f"{needed:.3g} GB, {free:.3g} GB are free there; make room, name another path, "
+                "or pack a part (limit, min_votes)"
+            ) from None
+
+    def _allocate(self, partial: Partial) -> dict[Kind, int]:
+        wanted = sum(map(self._bytes, self.recordings))
+        if wanted - partial.bytes() > shutil.disk_usage(self.out.parent).free:
+            discard(self.out)
+            raise OSError(errno.ENOSPC, "disk too full")
+        return {
+            kind: partial.allocate(kind.name, (int(recordings["rows"].sum()), kind.width))
+            for kind, recordings in self.recordings.items()
+        }
+
+    def _done(self, kind: Kind, partial: Partial) -> list[int]:
+        """List the recordings that are in their array and whose files are as they were then."""
+        done, stamps = partial.done(kind.name), self._stamps[kind]
+        return [i for i, notes in done.items() if notes["source"] == stamps[i]]
+
+    @cached_property
+    def _stamps(self) -> dict[Kind, dict[int, list[int]]]:
+        """Tell each file's size and time of modification."""
+        seen = zip(
+            self.sources["bytes"].tolist(), self.sources["modified_ns"].tolist(), strict=True
+        )
+        next(seen)  # train.csv
+        # the sources stand in the order of the recordings
+        return {
+            kind: {i: list(next(seen)) for i in recordings.index.tolist()}
+            for kind, recordings in self.recordings.items()
+        }
+
+    def _tell_what_is_there(self, partial: Partial) -> None:
+        done = {kind: len(self._done(kind, partial)) for kind in self.recordings}
+        if any(done.values()):
+            there = [
+                f"{n} of {len(self.recordings[kind])} {kind.label}" for kind, n in done.items()
+            ]
+            _say(f"resuming, {' and '.join(there)} are there")
+
+    def _pack_kind(
+        self, kind: Kind, partial: Partial, offset: int, parallel: Parallel, progress: bool
+    ) -> None:
+        recordings, done, stamps = (
+            self.recordings[kind],
+            self._done(kind, partial),
+            self._stamps[kind],
+        )
+        left = recordings.drop(index=done)
+        target = partial.path / f"{kind.name}.npy"
+        calls = (
+            delayed(_run)(task) for task in tasks(kind, left, self.table, target, offset, self.data)
+        )
+        with tqdm(
+            desc=f"pack {kind.label}", total=len(recordings), initial=len(done), unit="file",
+            disable=not progress,
+        ) as bar:  # fmt: skip
+            for recording, missing in parallel(calls) if len(left) else ():
+                notes = {"source": stamps[recording], "missing": missing}
+                partial.record(kind.name, recording, notes)
+                bar.update()
+
+    def _write_tables(self, partial: Partial) -> None:
+        windows = self.table.copy()
+        for kind, recordings in self.recordings.items():
+            windows = windows.join(window_places(kind, recordings, self.table))
+            windows[f"{kind.name}_missing"] = self._missing(kind, partial)
+        windows["total_votes"] = windows[list(VOTE_COLUMNS)].sum(axis=1)
+        windows["group"] = windows.groupby(["eeg_id", *VOTE_COLUMNS], sort=False).ngroup()
+        windows.to_parquet(partial.path / "windows.parquet", index=False)
+        self.sources.to_parquet(partial.path / "sources.parquet", index=False)
+        description = json.dumps(self._description(), indent=2) + "\n"
+        (partial.path / "store.json").write_text(description)
+
+    def _missing(self, kind: Kind, partial: Partial) -> np.ndarray:
+        missing, done = np.empty(len(self.table)), partial.done(kind.name)
+        for recording, positions in window_positions(kind, self.table).items():
+            missing[positions] = done[recording]["missing"]
+        return missing
+
+    def _description(self) -> dict:
+        rows = {kind.name: int(r["rows"].sum()) for kind, r in self.recordings.items()}
+        return {
+            "key": store_key(self.data),
+            "subset": asdict(self.subset),
+            "source": self._source,
+            "windows": len(self.table),
+            "eegs": int(self.table["eeg_id"].nunique()),
+            "patients": int(self.table["patient_id"].nunique()),
+            "eeg_samples": rows["eeg"],
+            "spectrogram_rows": rows.get("spectrogram"),
+        }
+
+
+def _run(task: Task) -> tuple[int, list[float]]:
+    # a function, because joblib names what it times and sends by `__name__`
+    return task()
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        raise InputError(
+            f"{out}: cannot be written ({error.strerror}: {error.filename}); name another path"
+        ) from None
+
+
+def _say(text: str) -> None:
+    print(f"pack: {text}", file=sys.stderr, flush=True)
+
+
+def _words(subset: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in subset.items())
