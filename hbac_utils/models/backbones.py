@@ -6,7 +6,9 @@ the network even for a bare architecture; its explicit constructors do not.
 
 import keras
 
+from hbac_utils.errors import InputError
 from hbac_utils.models.compact import build_compact
+from hbac_utils.models.pretrained import find_weights, take_weights
 from hbac_utils.recipe import Compact, EfficientNetV2, ResNet50V2, YoloV8
 
 # Tan and Le (2021), arXiv:2104.00298: width and depth of B0–B3
@@ -71,7 +73,7 @@ BUILDERS = {
 def build_backbone(
     backbone: EfficientNetV2 | ResNet50V2 | YoloV8 | Compact, input_shape: tuple
 ) -> keras.Model:
-    """Build the network that a recipe's ``backbone`` describes, freshly initialised.
+    """Build the network that a recipe's ``backbone`` describes, with its pretrained weights.
 
     Parameters
     ----------
@@ -83,5 +85,22 @@ def build_backbone(
     -------
     keras.Model
         To a feature map (batch, height, width, channels), or, compact, (batch, features).
+
+    Raises
+    ------
+    InputError
+        If the weights that the recipe asks for are nowhere, or are of another network.
     """
-    return BUILDERS[type(backbone)](backbone, input_shape)
+    build = BUILDERS[type(backbone)]
+    weights = None if backbone.kind == "compact" else find_weights(backbone)
+    model = build(backbone, input_shape)
+    if weights:
+        of_preset = {"kernel_size": 3} if backbone.kind == "efficientnetv2" else {}
+        pretrained = build(backbone.model_copy(update=of_preset), input_shape)
+        try:
+            pretrained.load_weights(weights)
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{weights}: not weights of {backbone.kind} ({reason})") from None
+        take_weights(model, pretrained)
+    return model
