@@ -1,0 +1,209 @@
+"""The training engine: resuming, time budget, averaged weights, precision, devices, refusals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from hbac_utils.backend import keras
+from hbac_utils.data.windows import TrainingWindows
+from hbac_utils.errors import InputError
+from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.models.classifier import build_classifier
+from hbac_utils.recipe import load_recipe, override, save_recipe
+from hbac_utils.training import train
+from hbac_utils.workbench import Workbench, check_memory, training_bytes
+
+COLUMNS = list(VOTE_COLUMNS)
+NUMBERS = ["fold", "stage", "epoch", "learning_rate", "loss", "kl_all", "kl_reliable"]
+
+CHILD = """
+import sys
+from hbac_utils.data.store import open_store
+from hbac_utils.recipe import load_recipe
+from hbac_utils.training import train
+train(load_recipe(sys.argv[1]), open_store(sys.argv[2]), sys.argv[3])
+"""
+
+
+@pytest.fixture(scope="module")
+def longer(tiny_recipe):
+    """Two stages of two epochs, the best epoch kept, weights averaged."""
+    changes = {"stages.0.epochs": 2, "stages.1.epochs": 2, "select": "best", "ema": 0.8}
+    return override(tiny_recipe, changes)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(longer, store, tmp_path_factory):
+    """The longer recipe's run, from begin to end in one process."""
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    train(longer, store, folder)
+    return folder
+
+
+def assert_equal_runs(run, expected):
+    for fold in (0, 1):
+        tables = [pd.read_csv(folder / f"fold{fold}" / "history.csv") for folder in (run, expected)]
+        np.testing.assert_allclose(*(t[NUMBERS] for t in tables), rtol=1e-4, atol=1e-6)
+    tables = [pd.read_parquet(folder / "oof.parquet") for folder in (run, expected)]
+    np.testing.assert_allclose(*(t[COLUMNS] for t in tables), atol=1e-5)
+
+
+def epochs_in(run):
+    rows = 0
+    for path in run.glob("fold*/history.csv"):
+        rows += len(pd.read_csv(path))
+    return rows
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(longer, store, undisturbed, tmp_path):
+    run, recipe = tmp_path / "run", tmp_path / "recipe.json"
+    save_recipe(longer, recipe)
+    command = [sys.executable, "-c", CHILD, str(recipe), str(store.path), str(run)]
+    # within the first stage, between the stages, in the second fold
+    for epochs in (1, 2, 5):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while epochs_in(run) < epochs and child.poll() is None:
+                time.sleep(0.01)
+        finally:
+            os.kill(child.pid, signal.SIGKILL)
+            child.wait()
+        assert child.returncode == -signal.SIGKILL
+    assert not (run / "metrics.json").exists()
+    train(longer, store, run)
+    assert_equal_runs(run, undisturbed)
+    assert not list(run.glob("fold*/progress.npz"))
+
+
+def test_a_complete_run_is_left_alone(longer, store, undisturbed, capsys):
+    model = undisturbed / "fold0" / "model.keras"
+    before = model.stat().st_mtime_ns
+    train(longer, store, undisturbed)
+    assert "complete already: fold 0, 1" in capsys.readouterr().out
+    assert model.stat().st_mtime_ns == before
+
+
+def test_a_time_budget_stops_cleanly_and_the_same_call_goes_on(
+    longer, store, undisturbed, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    train(longer, store, run, max_hours=1e-9)
+    assert "out of time: fold 0, 1 is not complete" in capsys.readouterr().out
+    assert epochs_in(run) == 1
+    assert (run / "fold0" / "model.keras").is_file()
+    assert (run / "metrics.json").is_file()
+    train(longer, store, run)
+    assert_equal_runs(run, undisturbed)
+
+
+def test_averaged_weights_are_what_is_scored_and_saved(longer, store, tmp_path):
+    bench = Workbench(longer)
+    bench.begin_fold()
+    bench.begin_stage(longer.stages[0])
+    windows = TrainingWindows(store, np.arange(len(store.windows)), longer, 0)
+    own, mean = [], None
+    for inputs, targets, weights in windows.dataset().take(3):
+        bench.model.train_on_batch(inputs, targets, weights)
+        own.append(bench.model.trainable_variables[0].numpy())
+        mean = own[-1] if mean is None else longer.ema * mean + (1 - longer.ema) * own[-1]
+    with bench.averaged():
+        np.testing.assert_allclose(bench.model.trainable_variables[0], mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(bench.model.trainable_variables[0], own[-1])
+
+
+def test_a_loss_that_is_no_number_names_the_windows(tiny_recipe, store, tmp_path, monkeypatch):
+    def burst(bench):
+        head = bench.model.get_layer("probabilities")
+        head.kernel.assign(np.full(head.kernel.shape, np.nan))
+
+    monkeypatch.setattr(Workbench, "begin_fold", burst)
+    message = r"step 0: the loss is nan.*label_id \d+, \d+"
+    with pytest.raises(InputError, match=message) as error:
+        train(tiny_recipe, store, tmp_path / "run", folds=[0])
+    listed = str(error.value).split("label_id ")[1].split(" and")[0]
+    assert {int(word) for word in listed.split(",")} <= set(store.windows["label_id"])
+
+
+def test_a_batch_that_does_not_fit_is_refused(tiny_recipe, store, tmp_path):
+    many = override(tiny_recipe, {"stages.0.batch_size": 10_000_000})
+    with pytest.raises(InputError, match=r"batch_size 10000000 needs about .* GB"):
+        train(many, store, tmp_path / "run")
+
+
+def test_the_estimate_of_memory_is_of_the_right_size(tiny_recipe):
+    model = build_classifier(tiny_recipe)
+    check_memory(model, 16)
+    # the raw input in float16 and in float32, the view, and the layers after it
+    assert 1e6 < training_bytes(model, 2) - training_bytes(model, 1) < 2e7
+    assert training_bytes(model, 1) < psutil.virtual_memory().total
+
+
+def test_half_precision_begins_with_the_backbone():
+    recipe = load_recipe("recipes/eeg-spectrogram.yaml")
+    small = override(recipe, {"view.frames": 32, "view.bins": 8})
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = build_classifier(small)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    types = {layer.name: layer.compute_dtype for layer in model.layers if layer.name != "eeg"}
+    for name in ("signal_augmentation", "eeg_spectrogram", "view_augmentation", "probabilities"):
+        assert types[name] == "float32"
+    assert types["pool"] == "float16"
+    eeg = np.random.default_rng(0).normal(0, 30, (2, 10_000, 19)).astype(np.float16)
+    probabilities = model.predict_on_batch({"eeg": eeg})
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+REPLICAS = """
+import sys
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from hbac_utils.data.store import open_store
+from hbac_utils.data.store import open_store
+from hbac_utils.data.windows import TrainingWindows
+from hbac_utils.recipe import load_recipe
+from hbac_utils.workbench import Workbench
+recipe, store = load_recipe(sys.argv[1]), open_store(sys.argv[2])
+losses = []
+for strategy in (None, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    bench = Workbench(recipe, strategy)
+    # its statistics are of a replica's share of a batch, so that two devices are not one
+    for layer in bench.model._flatten_layers():
+        if "BatchNormalization" in type(layer).__name__:
+            layer.trainable = False
+    bench.begin_fold()
+    bench.begin_stage(recipe.stages[0])
+    windows = TrainingWindows(store, np.arange(len(store.windows)), recipe, 0)
+    steps = windows.steps_per_epoch
+    history = bench.model.fit(
+        windows.dataset(), epochs=2, steps_per_epoch=steps, shuffle=False, verbose=0)
+    losses.append(history.history["loss"])
+    print(bench.strategy.num_replicas_in_sync, *losses[-1])
+np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+assert losses[0][0] != losses[0][1]
+"""
+
+
+def test_two_devices_train_as_one(tiny_recipe, store, tmp_path):
+    # without augmentation and dropout, whose random numbers each device draws for itself
+    calm = override(
+        tiny_recipe, {"stages.0.augment": False, "stages.0.epochs": 2, "stages.0.batch_size": 8}
+    )
+    save_recipe(calm, tmp_path / "recipe.json")
+    child = subprocess.run(
+        [sys.executable, "-c", REPLICAS, str(tmp_path / "recipe.json"), str(store.path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr[-2000:]
+    assert [line.split()[0] for line in child.stdout.splitlines()] == ["1", "2"]
