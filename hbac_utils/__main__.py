@@ -33,7 +33,7 @@ def synth(options) -> None:
 
     competition = synthesize(
         options.out, eegs=options.eegs, patients=options.patients, seed=options.seed,
-        clarity=options.clarity, jobs=options.jobs,
+        clarity=options.clarity, even=options.even, jobs=options.jobs,
     )  # fmt: skip
     print(f"competition  {competition.path}\ntruth        {competition.path}_truth")
 
@@ -41,12 +41,15 @@ def synth(options) -> None:
 def pack(options) -> None:
     """Pack a competition folder into a store."""
     from hbac_utils.data.competition import open_competition
-    from hbac_utils.data.store import pack
+    from hbac_utils.data.packing import pack
     from hbac_utils.recipe import load_recipe
 
     recipe = load_recipe(options.recipe)
     competition = open_competition(options.data)
-    store = pack(competition, options.out, recipe.data, jobs=options.jobs)
+    store = pack(
+        competition, options.out, recipe.data, limit=options.limit, min_votes=options.min_votes,
+        jobs=options.jobs, dask=options.dask,
+    )  # fmt: skip
     print(f"store  {store.path}")
 
 
@@ -67,6 +70,7 @@ def train(options) -> None:
         "recipe": options.recipe,
         "run": str(options.run),
         "folds": options.folds,
+        "max_hours": options.max_hours,
     }
     page = run_notebook("training", parameters, options.run)
     scores(options)
@@ -128,13 +132,21 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--patients", type=int, help="training patients; as many as is usual")
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--clarity", type=float, default=1.0, help="1: as in reality; 5: plain")
+    verb.add_argument("--even", action="store_true", help="classes equally frequent")
     verb.add_argument("--jobs", **jobs)
 
     verb = add(pack)
     verb.add_argument("--data", **data)
     verb.add_argument("--recipe", default="compact", help="whose band and clip to use")
     verb.add_argument("--out", type=Path, required=True, help="the store's folder")
+    verb.add_argument("--limit", type=int, help="about so many EEGs, of whole patients; all")
+    verb.add_argument("--min-votes", type=int, default=0, help="leave out windows with fewer")
     verb.add_argument("--jobs", **jobs)
+    verb.add_argument(
+        "--dask", default="", metavar="ADDRESS",
+        help="a Dask scheduler, tcp://HOST:PORT, whose workers read the recordings instead; "
+        "they must see competition and store under the same paths as this machine",
+    )  # fmt: skip
 
     verb = add(eda)
     verb.add_argument("--data", **data)
@@ -146,6 +158,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--recipe", default="compact", help="a file, or a name in recipes/")
     verb.add_argument("--run", type=Path, required=True, help="folder for the run")
     verb.add_argument("--folds", default="", help='such as "0,2"; empty: all')
+    verb.add_argument(
+        "--max-hours",
+        type=float,
+        default=0,
+        help="stop in time; the same call goes on; 0: no limit",
+    )
 
     verb = add(infer)
     verb.add_argument("--data", **data)

@@ -5,7 +5,7 @@ beside every result. Nothing else steers a training run.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pandas as pd
 import yaml
@@ -53,6 +53,7 @@ class KaggleSpectrogram(Section):
     kind: Literal["kaggle_spectrogram"]
     clip: tuple[float, float] = (-4.0, 8.0)  # ln power
     size: tuple[PositiveInt, PositiveInt] = (400, 300)  # frequency bins × frames
+    channels: ClassVar[int] = 4  # chains, one above the other
 
 
 class EegSpectrogram(Section):
@@ -63,6 +64,7 @@ class EegSpectrogram(Section):
     frame: PositiveFloat = 2.0  # s of EEG in one column
     frames: PositiveInt = 256  # columns
     bins: PositiveInt = 32  # rows per chain
+    channels: ClassVar[int] = 4
     band: tuple[NonNegativeFloat, PositiveFloat] = (0.5, 20.0)  # Hz
 
 
@@ -73,6 +75,12 @@ class Waveform(Section):
     rate: Literal[20, 25, 40, 50, 100, 200] = 100  # Hz after averaging neighbours
     scale: PositiveFloat = 50.0  # µV that become about 1; larger values are compressed
     layout: Literal["series", "image"] = "series"
+    phases: Literal["fixed", "learned"] = "fixed"  # of an image: whether its rows are mixed
+
+    @property
+    def channels(self) -> int:
+        """Derivations: the midline's two are not in an image."""
+        return 18 if self.layout == "series" else 16
 
 
 View = Annotated[KaggleSpectrogram | EegSpectrogram | Waveform, Field(discriminator="kind")]
@@ -90,13 +98,22 @@ class Augment(Section):
     mirror: Share = 0.0  # probability of exchanging the hemispheres
     polarity: Share = 0.0  # probability of changing the sign of the EEG
     reverse: Share = 0.0  # probability of reversing the time of the EEG
+    gain: NonNegativeFloat = 0.0  # EEG multiplied by e^u, u uniform in ± this
+    channel_shuffle: Share = 0.0  # probability of permuting the derivations of each hemisphere
+    channel_mask: Share = 0.0  # highest probability of silencing a derivation (or a chain)
     time_mask: Share = 0.0  # widest share of the time axis to be masked
     frequency_mask: Share = 0.0  # widest share of the frequency axis to be masked
     translation: Share = 0.0  # widest share of the image's width to move in time
     cutout: Share = 0.0  # widest share of each side of a rectangle to be cut out
 
 
-class EfficientNetV2(Section):
+class Pretrained(Section):
+    """What the backbones for images have in common."""
+
+    weights: str = "none"  # imagenet (YOLOv8: COCO), none, or the folder of a KerasCV preset
+
+
+class EfficientNetV2(Pretrained):
     """KerasCV's EfficientNetV2 B0–B3."""
 
     kind: Literal["efficientnetv2"]
@@ -104,13 +121,13 @@ class EfficientNetV2(Section):
     kernel_size: Literal[3, 5, 7] = 3
 
 
-class ResNet50V2(Section):
+class ResNet50V2(Pretrained):
     """KerasCV's ResNet50V2."""
 
     kind: Literal["resnet50v2"]
 
 
-class YoloV8(Section):
+class YoloV8(Pretrained):
     """KerasCV's YOLOv8 backbone, size l."""
 
     kind: Literal["yolov8"]
@@ -133,6 +150,7 @@ class Stage(Section):
     batch_size: PositiveInt = 64
     min_votes: PositiveInt = 1  # windows with fewer votes are left out
     weight: Literal["none", "votes"] = "none"  # votes: sample weight votes/20
+    target: Literal["votes", "consensus"] = "votes"  # vote shares, or one for the consensus
     learning_rate: PositiveFloat | None = None  # the peak; None: 6e-6 × batch size
     warmup_epochs: NonNegativeFloat = 3
     warmup_from: PositiveFloat = 5e-5
@@ -145,37 +163,70 @@ class Stage(Section):
         return 6e-6 * self.batch_size if self.learning_rate is None else self.learning_rate
 
 
-class Recipe(Section):
+class Look(Section):
+    """A view of a window and the backbone that reads it."""
+
+    view: View
+    backbone: Backbone
+    pool: Literal["all", "centre"] = "all"  # of a feature map: all columns, or the two central ones
+
+    @property
+    def input(self) -> str:
+        """What the view reads: ``"eeg"`` or ``"spectrogram"``."""
+        return "spectrogram" if self.view.kind == "kaggle_spectrogram" else "eeg"
+
+    @property
+    def is_series(self) -> bool:
+        """Whether the view is a series of derivations, not an image."""
+        return self.view.kind == "waveform" and self.view.layout == "series"
+
+    @model_validator(mode="after")
+    def _backbone_reads_the_view(self):
+        if self.is_series != (self.backbone.kind == "compact"):
+            raise ValueError(
+                f"backbone {self.backbone.kind} cannot read this view: compact reads waveform with "
+                "layout series, the others read images"
+            )
+        if self.is_series and self.view.phases == "learned":
+            raise ValueError("view.phases are of layout image; a series has none")
+        return self
+
+
+class Recipe(Look):
     """One experiment: data, view, augmentation, backbone and stages of training."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     seed: NonNegativeInt = 0
     data: Data = Data()
-    view: View
     augment: Augment = Augment()
-    backbone: Backbone
+    beside: tuple[
+        Look, ...
+    ] = ()  # further looks at the window; features are joined before the head
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # before the head
+    weight_decay: NonNegativeFloat = 0.0  # of AdamW; zero is Adam
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # momentum of averaged weights; zero: none
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     select: Literal["best", "last"] = "best"  # which epoch's weights a fold keeps
 
     @property
+    def looks(self) -> tuple[Look, ...]:
+        """All looks at a window, the recipe's own first."""
+        return (self, *self.beside)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
-        """What the view reads: ``("eeg",)`` or ``("spectrogram",)``."""
-        return ("spectrogram",) if self.view.kind == "kaggle_spectrogram" else ("eeg",)
+        """What the views read: ``"eeg"``, ``"spectrogram"`` or both."""
+        return tuple(dict.fromkeys(look.input for look in self.looks))
 
     @model_validator(mode="after")
-    def _parts_fit(self):
-        series = self.view.kind == "waveform" and self.view.layout == "series"
-        if series != (self.backbone.kind == "compact"):
-            raise ValueError(
-                f"backbone {self.backbone.kind} cannot read this view: compact reads waveform with "
-                "layout series, the others read images"
-            )
-        if self.view.kind == "kaggle_spectrogram":
-            only_eeg = [k for k in ("polarity", "reverse", "shift") if getattr(self.augment, k)]
+    def _augmentation_has_an_object(self):
+        if "eeg" not in self.inputs:
+            only_eeg = [
+                k for k in ("polarity", "reverse", "gain", "shift") if getattr(self.augment, k)
+            ]
             if only_eeg:
                 raise ValueError(f"augment.{only_eeg[0]} changes the EEG, which this view ignores")
-        if series:
+        if all(look.is_series for look in self.looks):
             images = ("frequency_mask", "translation", "cutout")
             only_images = [k for k in images if getattr(self.augment, k)]
             if only_images:

@@ -14,9 +14,11 @@ from hbac_utils.models.classifier import (
     load_classifier,
     set_augmentation,
 )
+from hbac_utils.models.compact import Rhythm
+from hbac_utils.models.phases import PhaseMixing
 from hbac_utils.models.schedules import learning_rates
 from hbac_utils.montage import ELECTRODES, mirror_permutation
-from hbac_utils.recipe import EfficientNetV2, Stage, YoloV8, load_recipe, override
+from hbac_utils.recipe import EfficientNetV2, Stage, YoloV8, load_recipe, override, parse_recipe
 
 
 def raw(name, n=4, seed=0):
@@ -94,6 +96,80 @@ def test_compact_cannot_tell_left_from_right(compact):
     assert np.abs(first - other).max() > 1e-4, "but it sees which electrode is which"
 
 
+def test_the_rhythm_of_a_feature_is_the_frequency_of_its_course():
+    times = np.arange(300) / 25
+    courses = np.stack([np.sin(2 * np.pi * f * times) + 3 for f in (0.8, 2.0, 4.5)], axis=-1)
+    layer = Rhythm(25.0)
+    spectra = np.asarray(layer(courses[None, None].astype("float32")))[0, 0]
+    frequencies = np.geomspace(0.3, 6.0, 40)
+    assert spectra.shape == (40, 3)
+    found = frequencies[spectra.argmax(axis=0)]
+    np.testing.assert_allclose(found, (0.8, 2.0, 4.5), rtol=0.06)
+    # independently: the windowed Fourier sum at one frequency; a mean does not count
+    window = np.hanning(302)[1:-1]
+    wave = np.exp(-2j * np.pi * frequencies[7] * times) * window / window.sum()
+    power = np.abs((courses - courses.mean(axis=0)).T @ wave) ** 2
+    np.testing.assert_allclose(spectra[7], np.log(power + 1e-4), atol=1e-3)
+
+
+def test_the_phases_begin_as_the_plain_image_and_stay_a_mean():
+    layer = PhaseMixing(channels=16)
+    image = np.random.default_rng(0).normal(size=(2, 160, 50, 1)).astype("float32")
+    mixed = np.asarray(layer(image))
+    np.testing.assert_allclose(mixed, np.repeat(image, 3, axis=-1), rtol=1e-5, atol=1e-6)
+    kernel = np.random.default_rng(1).normal(size=(10, 10, 3)).astype("float32")
+    kernel = np.asarray(layer.kernel.constraint(kernel))
+    assert kernel.min() >= 0
+    np.testing.assert_allclose(kernel.sum(axis=0), 1, rtol=1e-5)
+    # independently: a strided convolution along the time of one derivation
+    layer.kernel.assign(kernel)
+    series = image[1, 30:40, :, 0].T.ravel()
+    for phase, channel in ((0, 0), (7, 2)):
+        expected = [series[10 * t : 10 * t + 10] @ kernel[:, phase, channel] for t in range(50)]
+        mixed = np.asarray(layer(image))[1, 30 + phase, :, channel]
+        np.testing.assert_allclose(mixed, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_centre_is_the_two_central_columns():
+    recipe = load_recipe("recipes/eeg-spectrogram.yaml")
+    model = build_classifier(override(recipe, {"pool": "centre", "view.frames": 320}))
+    assert model.get_layer("centre").input.shape[2] == 10
+    assert model.get_layer("centre").output.shape[2] == 2
+    left, right = model.get_layer("centre").cropping[1]
+    assert left == right == 4
+
+
+def test_several_looks_are_joined_before_the_head():
+    recipe = parse_recipe(
+        {
+            "name": "several",
+            "view": {"kind": "waveform"},
+            "backbone": {"kind": "compact", "width": 8},
+            "beside": [
+                {
+                    "view": {"kind": "kaggle_spectrogram", "size": [64, 64]},
+                    "backbone": {"kind": "efficientnetv2", "variant": "b0"},
+                }
+            ],
+            "augment": {"mirror": 0.5, "time_mask": 0.2, "frequency_mask": 0.2},
+            "stages": [{"epochs": 1}],
+        }
+    )
+    assert recipe.inputs == ("eeg", "spectrogram")
+    model = build_classifier(recipe)
+    assert model.get_layer("joined").output.shape == (None, 32 + 1280)
+    eeg, spectrogram = raw("eeg", 2), raw("spectrogram", 2)
+    both = model.predict_on_batch({"eeg": eeg, "spectrogram": spectrogram})
+    for other in (
+        {"eeg": eeg, "spectrogram": -spectrogram},
+        {"eeg": 2 * eeg, "spectrogram": spectrogram},
+    ):
+        assert np.abs(model.predict_on_batch(other) - both).max() > 1e-5
+    # a series has no frequencies to mask
+    assert model.get_layer("view_augmentation").frequency_mask == 0
+    assert model.get_layer("view_augmentation_1").frequency_mask == 0.2
+
+
 def test_probabilities_are_probabilities(compact):
     probabilities = compact.predict_on_batch({"eeg": raw("eeg")})
     assert probabilities.dtype == np.float32
@@ -136,10 +212,12 @@ def test_saved_models_predict_the_same_in_a_fresh_process(tiny_recipe, tmp_path)
 def test_augmentation_acts_in_training_until_a_stage_switches_it_off(tiny_recipe):
     recipe = override(tiny_recipe, {"augment.polarity": 1.0, "augment.time_mask": 0.5})
     model, eeg = build_classifier(recipe), raw("eeg")
-    before = np.asarray(model.get_layer("eeg_augmentation")(eeg, training=True))
+    before = np.asarray(model.get_layer("signal_augmentation")({"eeg": eeg}, training=True)["eeg"])
     np.testing.assert_array_equal(before, -eeg.astype(np.float32))
     set_augmentation(model, False)
-    np.testing.assert_array_equal(model.get_layer("eeg_augmentation")(eeg, training=True), eeg)
+    np.testing.assert_array_equal(
+        model.get_layer("signal_augmentation")({"eeg": eeg}, training=True)["eeg"], eeg
+    )
 
 
 def test_what_the_network_sees_can_be_drawn(tiny_recipe):

@@ -8,19 +8,28 @@ import keras
 import numpy as np
 from keras import ops
 
-from hbac_utils.montage import CHAINS, ELECTRODES, mirror_permutation
+from hbac_utils.montage import (
+    CHAINS,
+    DOUBLE_BANANA,
+    ELECTRODES,
+    LEFT,
+    RIGHT,
+    mirror_permutation,
+)
 from hbac_utils.recipe import Recipe
 
 MIRRORED_CHAIN = {"LL": "RL", "RL": "LL", "LP": "RP", "RP": "LP"}
 
 
-def _mirror_of(input_name: str) -> np.ndarray:
-    """Where each electrode or frequency bin finds its mirror image on the last axis."""
-    if input_name == "eeg":
-        return mirror_permutation(ELECTRODES)
-    chains = list(CHAINS)
-    bins = np.arange(100)
+def _mirrored_bins() -> np.ndarray:
+    chains, bins = list(CHAINS), np.arange(100)
     return np.concatenate([100 * chains.index(MIRRORED_CHAIN[c]) + bins for c in chains])
+
+
+MIRROR = {"eeg": mirror_permutation(ELECTRODES), "spectrogram": _mirrored_bins()}
+"""Where each electrode or frequency bin finds its mirror image on the last axis."""
+
+HEMISPHERE = np.array([0 if name in LEFT else 1 if name in RIGHT else 2 for name in DOUBLE_BANANA])
 
 
 class TrainingOnly(keras.layers.Layer):
@@ -56,37 +65,56 @@ class TrainingOnly(keras.layers.Layer):
 class SignalAugmentation(TrainingOnly):
     """Changes of the raw input that leave its classes as they are.
 
+    Mirroring and reversing act on all inputs of a sample alike, which are looks at one head.
+
     Parameters
     ----------
-    input_name : {"eeg", "spectrogram"}
     mirror : float
         Probability of exchanging the hemispheres.
-    polarity, reverse : float
-        Probability of changing the sign, and of reversing the time, of the EEG.
+    reverse : float
+        Probability of reversing the time.
+    polarity : float
+        Probability of changing the sign of the EEG.
+    gain : float
+        The EEG is multiplied by e^u, u uniform in ±gain.
 
-    Input and output shape: ``(batch, time, electrodes or bins)``.
+    Input and output: a dict of ``"eeg"``, ``"spectrogram"`` or both, of shape
+    ``(batch, time, electrodes or bins)``.
     """
 
-    def __init__(self, input_name="eeg", mirror=0.0, polarity=0.0, reverse=0.0, **kwargs):
+    def __init__(self, mirror=0.0, polarity=0.0, reverse=0.0, gain=0.0, **kwargs):
         super().__init__(**kwargs)
-        self.input_name = input_name
-        self.mirror, self.polarity, self.reverse = mirror, polarity, reverse
-        self._permutation = _mirror_of(input_name)
+        self.mirror, self.polarity, self.reverse, self.gain = mirror, polarity, reverse, gain
 
-    def augment(self, signal):
+    def augment(self, signals):
         """Change each sample by its own coins."""
+        signals = dict(signals)
+        any_input = next(iter(signals.values()))
         if self.mirror:
-            mirrored = ops.take(signal, self._permutation, axis=-1)
-            signal = ops.where(self._coins(signal, self.mirror), mirrored, signal)
-        if self.polarity:
-            signal = ops.where(self._coins(signal, self.polarity), -signal, signal)
+            coins = self._coins(any_input, self.mirror)
+            for name, signal in signals.items():
+                mirrored = ops.take(signal, MIRROR[name], axis=-1)
+                signals[name] = ops.where(coins, mirrored, signal)
         if self.reverse:
-            signal = ops.where(self._coins(signal, self.reverse), ops.flip(signal, 1), signal)
-        return signal
+            coins = self._coins(any_input, self.reverse)
+            for name, signal in signals.items():
+                signals[name] = ops.where(coins, ops.flip(signal, 1), signal)
+        if "eeg" in signals:
+            signals["eeg"] = self._changed_voltage(signals["eeg"])
+        return signals
+
+    def _changed_voltage(self, eeg):
+        if self.polarity:
+            eeg = ops.where(self._coins(eeg, self.polarity), -eeg, eeg)
+        if self.gain:
+            shape = (ops.shape(eeg)[0], 1, 1)
+            exponents = keras.random.uniform(shape, -self.gain, self.gain, seed=self.random)
+            eeg = eeg * ops.exp(exponents)
+        return eeg
 
     def get_config(self):
         """Return the arguments of the constructor."""
-        names = ("seed", "input_name", "mirror", "polarity", "reverse")
+        names = ("seed", "mirror", "polarity", "reverse", "gain")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
@@ -96,6 +124,13 @@ class ViewAugmentation(TrainingOnly):
 
     Parameters
     ----------
+    channel_shuffle : float
+        Probability of permuting the derivations within each hemisphere.
+    channel_mask : float
+        Highest probability with which each channel is masked; a sample's own is uniform from
+        0 to it.
+    channels : int
+        How many there are: the last axis of a series, equal bands of rows of an image.
     time_mask, frequency_mask : float
         Widest share of the axis that is masked; the width is uniform from 0 to it (Park et
         al. 2019, SpecAugment, arXiv:1904.08779).
@@ -108,8 +143,20 @@ class ViewAugmentation(TrainingOnly):
     ``(batch, time, channels)`` for a series.
     """
 
-    def __init__(self, time_mask=0.0, frequency_mask=0.0, translation=0.0, cutout=0.0, **kwargs):
+    def __init__(
+        self,
+        time_mask=0.0,
+        frequency_mask=0.0,
+        translation=0.0,
+        cutout=0.0,
+        channel_shuffle=0.0,
+        channel_mask=0.0,
+        channels=1,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.channel_shuffle, self.channel_mask = channel_shuffle, channel_mask
+        self.channels = channels
         self.time_mask, self.frequency_mask = time_mask, frequency_mask
         self.translation, self.cutout = translation, cutout
         self._translate = keras.layers.RandomTranslation(
@@ -130,6 +177,10 @@ class ViewAugmentation(TrainingOnly):
             view = self._mask(view, 1, self.frequency_mask)
         if self.time_mask:
             view = self._mask(view, len(view.shape) - 2, self.time_mask)
+        if self.channel_shuffle:
+            view = self._shuffle_channels(view)
+        if self.channel_mask:
+            view = self._mask_channels(view)
         return view
 
     def _mask(self, view, axis, widest):
@@ -143,33 +194,69 @@ class ViewAugmentation(TrainingOnly):
         shape = [-1] + [length if i == axis else 1 for i in range(1, len(view.shape))]
         return view * ops.cast(ops.reshape(keep, shape), view.dtype)
 
+    def _shuffle_channels(self, view):
+        n, axis = ops.shape(view)[0], 1 if len(view.shape) == 4 else 2
+        hemisphere = HEMISPHERE[: self.channels]
+        # sorted by hemisphere first, by chance within it
+        noise = keras.random.uniform((n, self.channels), seed=self.random)
+        drawn = ops.argsort(noise + hemisphere, axis=1)
+        places = np.argsort(np.argsort(hemisphere, kind="stable"), kind="stable")
+        source = ops.take(drawn, places, axis=1)
+        stays = keras.random.uniform((n, 1), seed=self.random) >= self.channel_shuffle
+        source = ops.where(stays, np.arange(self.channels)[None], ops.cast(source, "int32"))
+        rows = view.shape[axis] // self.channels
+        source = ops.expand_dims(source, -1) * rows + np.arange(rows)
+        source = ops.reshape(source, (-1, self.channels * rows))
+        shape = [-1] + [self.channels * rows if i == axis else 1 for i in range(1, len(view.shape))]
+        return ops.take_along_axis(view, ops.reshape(source, shape), axis=axis)
+
+    def _mask_channels(self, view):
+        n = ops.shape(view)[0]
+        probability = keras.random.uniform((n, 1), 0, self.channel_mask, seed=self.random)
+        coins = keras.random.uniform((n, self.channels), seed=self.random)
+        axis = 1 if len(view.shape) == 4 else 2
+        length = view.shape[axis]
+        channel_of_row = np.arange(length) * self.channels // length
+        keep = ops.take(ops.cast(coins >= probability, view.dtype), channel_of_row, axis=1)
+        shape = [-1] + [length if i == axis else 1 for i in range(1, len(view.shape))]
+        return view * ops.reshape(keep, shape)
+
     def get_config(self):
         """Return the arguments of the constructor."""
         names = ("seed", "time_mask", "frequency_mask", "translation", "cutout")
+        names += ("channel_shuffle", "channel_mask", "channels")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def signal_augmentation(recipe: Recipe, input_name: str) -> SignalAugmentation:
-    """Build the layer between the raw input and the view."""
+def signal_augmentation(recipe: Recipe) -> SignalAugmentation:
+    """Build the layer between the raw inputs and the views."""
     augment = recipe.augment
     return SignalAugmentation(
-        input_name,
         mirror=augment.mirror,
         polarity=augment.polarity,
         reverse=augment.reverse,
+        gain=augment.gain,
         seed=recipe.seed,
-        name=f"{input_name}_augmentation",
+        name="signal_augmentation",
+        dtype="float32",
     )
 
 
-def view_augmentation(recipe: Recipe) -> ViewAugmentation:
-    """Build the layer between the view and the backbone."""
-    augment = recipe.augment
+def view_augmentation(recipe: Recipe, number: int = 0) -> ViewAugmentation:
+    """Build the layer between a view and its backbone; ``number`` is the look's."""
+    augment, look = recipe.augment, recipe.looks[number]
+    image = {} if look.is_series else {
+        "frequency_mask": augment.frequency_mask,
+        "translation": augment.translation,
+        "cutout": augment.cutout,
+    }  # fmt: skip
     return ViewAugmentation(
+        **image,
         time_mask=augment.time_mask,
-        frequency_mask=augment.frequency_mask,
-        translation=augment.translation,
-        cutout=augment.cutout,
-        seed=recipe.seed + 1,
-        name="view_augmentation",
+        channel_shuffle=augment.channel_shuffle if look.view.kind == "waveform" else 0.0,
+        channel_mask=augment.channel_mask,
+        channels=look.view.channels,
+        seed=recipe.seed + 1 + number,
+        name=f"view_augmentation_{number}" if number else "view_augmentation",
+        dtype="float32",
     )

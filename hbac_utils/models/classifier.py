@@ -7,7 +7,8 @@ from keras import layers, ops
 from hbac_utils.data.windows import SHAPES
 from hbac_utils.labels import N_CLASSES
 from hbac_utils.models import augment, backbones, views
-from hbac_utils.recipe import Recipe
+from hbac_utils.models.phases import PhaseMixing
+from hbac_utils.recipe import Look, Recipe
 
 
 def as_seen(recipe: Recipe, inputs: dict) -> np.ndarray:
@@ -25,8 +26,8 @@ def as_seen(recipe: Recipe, inputs: dict) -> np.ndarray:
         Images, shape (batch, height, width, 1); a series is laid on its side, (batch,
         derivations, time, 1).
     """
-    (name,) = recipe.inputs
-    x = augment.signal_augmentation(recipe, name)(ops.cast(inputs[name], "float32"), training=True)
+    x = {name: ops.cast(inputs[name], "float32") for name in recipe.inputs}
+    x = augment.signal_augmentation(recipe)(x, training=True)[recipe.input]
     x = views.build_view(recipe.view)(x)
     x = ops.convert_to_numpy(augment.view_augmentation(recipe)(x, training=True))
     return x if x.ndim == 4 else x.transpose(0, 2, 1)[..., None]
@@ -43,21 +44,47 @@ def build_classifier(recipe: Recipe) -> keras.Model:
         (batch, 6). The head adds features × 6 + 6 parameters to the backbone's.
     """
     keras.utils.set_random_seed(recipe.seed)
-    (name,) = recipe.inputs
-    raw = keras.Input(SHAPES[name], dtype="float16", name=name)
-    x = layers.Identity(dtype="float32", name="as_float32")(raw)
-    x = augment.signal_augmentation(recipe, name)(x)
-    x = views.build_view(recipe.view)(x)
-    x = augment.view_augmentation(recipe)(x)
-    if recipe.view.kind != "waveform" or recipe.view.layout == "image":
-        x = layers.Concatenate(name="three_channels")([x, x, x])
-    x = backbones.build_backbone(recipe.backbone, tuple(x.shape[1:]))(x)
-    if len(x.shape) == 4:
-        x = layers.GlobalAveragePooling2D(name="pool")(x)
+    raw = {name: keras.Input(SHAPES[name], dtype="float16", name=name) for name in recipe.inputs}
+    signals = {
+        name: layers.Identity(dtype="float32", name=f"{name}_float32")(x) for name, x in raw.items()
+    }
+    signals = augment.signal_augmentation(recipe)(signals)
+    features = [_features(recipe, number, signals) for number in range(len(recipe.looks))]
+    x = features[0] if len(features) == 1 else layers.Concatenate(name="joined")(features)
     if recipe.dropout:
         x = layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(x)
     head = layers.Dense(N_CLASSES, activation="softmax", dtype="float32", name="probabilities")
-    return keras.Model({name: raw}, head(x), name=recipe.name.replace("-", "_"))
+    return keras.Model(raw, head(x), name=recipe.name.replace("-", "_"))
+
+
+def _features(recipe: Recipe, number: int, signals: dict):
+    """Build one look: view ▸ augmentation ▸ backbone ▸ pooling."""
+    look, suffix = recipe.looks[number], f"_{number}" if number else ""
+    # half precision would spoil sums over thousands of samples: it begins with the backbone
+    view = views.build_view(look.view, f"{look.view.kind}{suffix}")
+    x = augment.view_augmentation(recipe, number)(view(signals[look.input]))
+    if not look.is_series:
+        x = _three_channels(look, x, suffix)
+    x = backbones.build_backbone(look.backbone, tuple(x.shape[1:]))(x)
+    if len(x.shape) == 4:
+        if look.pool == "centre":
+            x = _central_columns(x, suffix)
+        x = layers.GlobalAveragePooling2D(name=f"pool{suffix}")(x)
+    return x
+
+
+def _three_channels(look: Look, image, suffix: str):
+    if look.view.kind == "waveform" and look.view.phases == "learned":
+        channels = look.view.channels
+        return PhaseMixing(channels, dtype="float32", name=f"phases{suffix}")(image)
+    return layers.Concatenate(name=f"three_channels{suffix}")([image, image, image])
+
+
+def _central_columns(x, suffix: str):
+    width = x.shape[2]
+    left = (width - 1) // 2
+    right = width - left - min(2, width)
+    return layers.Cropping2D(((0, 0), (left, right)), name=f"centre{suffix}")(x)
 
 
 def compile_classifier(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:

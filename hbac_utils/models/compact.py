@@ -7,7 +7,9 @@ that other networks have to learn from mirrored examples. The product is large w
 halves do the same at the same time, which separates generalized from lateralized.
 
 The labelled segment is seen finely, the whole window coarsely, for an expert's vote is
-about the segment and takes the rest as context.
+about the segment and takes the rest as context. Beside the usual pooling, the segment's first
+features are looked at through their spectrum over time: how often, and how regularly, does
+what this filter finds come back? It is what rhythmic and periodic patterns are named for.
 """
 
 import keras
@@ -19,6 +21,8 @@ from hbac_utils.montage import DOUBLE_BANANA, LEFT, MIDLINE, RIGHT
 
 MARGIN_SECONDS = 1  # seen finely on either side of the labelled segment
 CONTEXT_POOLING = 4  # the whole window is averaged by this before its encoder
+STEM_STRIDE = 4
+RHYTHMS = 16  # features whose rhythm is looked at
 MOMENTUM = 0.9  # of batch normalisation: small data makes few steps
 
 
@@ -61,6 +65,53 @@ class Meet(layers.Layer):
         return ops.concatenate(parts, axis=-1)
 
 
+@keras.saving.register_keras_serializable("hbac_utils")
+class Rhythm(layers.Layer):
+    """The log power spectrum of each feature's course over time.
+
+    Fourier coefficients at logarithmically spaced frequencies alone, under a Hann window.
+
+    Parameters
+    ----------
+    rate : float, Hz
+        Of the features.
+    band : (low, high), Hz
+        Repetitions slower than ``low`` do not fit into the segment more than a few times.
+    bins : int
+
+    Input shape: ``(batch, rows, time, features)``.
+    Output shape: ``(batch, rows, bins, features)``.
+    """
+
+    FLOOR = 1e-4  # of power: what is weaker than a hundredth of a feature's unit is silence
+
+    def __init__(self, rate, band=(0.3, 6.0), bins=40, **kwargs):
+        super().__init__(**kwargs)
+        self.rate, self.band, self.bins = rate, tuple(band), bins
+
+    def build(self, input_shape):
+        """Tabulate the waves."""
+        n_times = input_shape[2]
+        window = np.hanning(n_times + 2)[1:-1]
+        times = np.arange(n_times) / self.rate
+        phase = 2 * np.pi * np.outer(times, np.geomspace(*self.band, self.bins))
+        waves = np.concatenate([np.cos(phase), np.sin(phase)], axis=1)
+        self._waves = (waves * window[:, None] / window.sum()).astype(np.float32)
+
+    def call(self, features):
+        """Compute the spectra."""
+        centred = features - ops.mean(features, axis=2, keepdims=True)
+        waves = ops.cast(self._waves, features.dtype)
+        coefficients = ops.square(ops.einsum("brtf,tk->brkf", centred, waves))
+        power = coefficients[:, :, : self.bins] + coefficients[:, :, self.bins :]
+        return ops.log(power + self.FLOOR)
+
+    def get_config(self):
+        """Return the arguments of the constructor."""
+        names = ("rate", "band", "bins")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
 def build_compact(n_times: int, width: int) -> keras.Model:
     """Build the network.
 
@@ -80,14 +131,37 @@ def build_compact(n_times: int, width: int) -> keras.Model:
     seen_finely = n_times * (SEGMENT_SECONDS + 2 * MARGIN_SECONDS) // WINDOW_SECONDS
     segment = layers.Cropping1D((n_times - seen_finely) // 2, name="segment")(series)
     context = layers.AveragePooling1D(CONTEXT_POOLING, name="context")(series)
-    features = [_encode(segment, width, "segment"), _encode(context, width // 2, "context")]
+    segment_stem, context_stem = (
+        _stem(segment, width, "segment"),
+        _stem(context, width // 2, "context"),
+    )
+    features = [
+        _encode(segment_stem, width, "segment"),
+        _rhythm(segment_stem, width, n_times / WINDOW_SECONDS / STEM_STRIDE),
+        _encode(context_stem, width // 2, "context"),
+    ]
     x = layers.Concatenate(name="segment_and_context")(features)
     return keras.Model(series, layers.Dense(4 * width, "relu", name="joint")(x), name="compact")
 
 
-def _encode(series, width: int, name: str):
+def _stem(series, width: int, name: str):
     x = Hemispheres(name=f"{name}_hemispheres")(series)
-    x = _convolve(x, width, 15, f"{name}_stem", strides=4)
+    return _convolve(x, width, 15, f"{name}_stem", strides=STEM_STRIDE)
+
+
+def _rhythm(x, width: int, rate: float):
+    x = layers.Conv2D(RHYTHMS, 1, use_bias=False, name="rhythm_features")(x)
+    x = Rhythm(rate, dtype="float32", name="rhythm")(x)
+    x = layers.BatchNormalization(momentum=MOMENTUM, name="rhythm_norm")(x)
+    x = Meet(name="rhythm_meet")(x)
+    x = _convolve(x, 2 * width, 5, "rhythm_0")
+    x = layers.AveragePooling2D((1, 2), name="rhythm_pool")(x)
+    x = layers.Flatten(name="rhythm_flat")(_convolve(x, width, 3, "rhythm_1"))
+    x = layers.Dropout(0.3, seed=0, name="rhythm_dropout")(x)
+    return layers.Dense(2 * width, "relu", name="rhythm_joint")(x)
+
+
+def _encode(x, width: int, name: str):
     for i, channels in enumerate((width, 2 * width, 2 * width, 2 * width)):
         x = _convolve(x, channels, 5, f"{name}_{i}")
         x = layers.AveragePooling2D((1, 2), name=f"{name}_pool{i}")(x)

@@ -180,6 +180,9 @@ VIEWS = {
 }
 
 
-def build_view(view: KaggleSpectrogram | EegSpectrogram | Waveform) -> keras.layers.Layer:
-    """Build the layer that a recipe's ``view`` describes."""
-    return VIEWS[type(view)](**view.model_dump(exclude={"kind"}), name=view.kind)
+def build_view(
+    view: KaggleSpectrogram | EegSpectrogram | Waveform, name: str | None = None
+) -> keras.layers.Layer:
+    """Build the layer that a recipe's ``view`` describes; its kind is its name by default."""
+    arguments = view.model_dump(exclude={"kind", "phases"})
+    return VIEWS[type(view)](**arguments, name=name or view.kind, dtype="float32")
