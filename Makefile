@@ -22,7 +22,7 @@ TOOLS := $(VENV)/.tools
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints/tested.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format synth pack eda train infer score \
+.PHONY: help demo test test-slow coverage lint format synth pack eda train infer score \
 	push submit sweep bench clean
 
 help: ## list the verbs
@@ -65,22 +65,28 @@ demo: $(READY) ## synthesize a small competition, train, predict and score it
 	@echo; echo "all of it lies in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"
 
 test: $(TOOLS) ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(TOOLS) ## train every recipe for an epoch: minutes each
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 # -- the steps, one by one ---------------------------------------------------
 
-synth: $(READY) ## write a synthetic competition: OUT= EEGS= PATIENTS= SEED= CLARITY=
+synth: $(READY) ## write a synthetic competition: OUT= EEGS= PATIENTS= SEED= CLARITY= EVEN=1
 	@$(HBAC) synth --out $(or $(OUT),outputs/synthetic) --eegs $(EEGS) --seed $(SEED) --clarity $(CLARITY) \
-		$(if $(PATIENTS),--patients $(PATIENTS))
+		$(if $(PATIENTS),--patients $(PATIENTS)) $(if $(EVEN),--even)
 
-pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE=
-	@$(HBAC) pack --data "$(DATA)" --recipe $(RECIPE) --out $(or $(OUT),$(STORE))
+pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE= LIMIT= MIN_VOTES= DASK=
+	@$(HBAC) pack --data "$(DATA)" --recipe $(RECIPE) --out $(or $(OUT),$(STORE)) \
+		$(if $(LIMIT),--limit $(LIMIT)) $(if $(MIN_VOTES),--min-votes $(MIN_VOTES)) \
+		$(if $(DASK),--dask $(DASK))
 
 eda: $(READY) ## look at a competition: DATA= OUT=
 	@$(HBAC) eda --data "$(DATA)" --out $(or $(OUT),outputs/eda)
 
-train: $(READY) ## train a recipe: DATA= RECIPE= RUN= FOLDS= STORE=
-	@$(HBAC) train --data "$(DATA)" --store $(STORE) --recipe $(RECIPE) --run $(RUN) --folds "$(FOLDS)"
+train: $(READY) ## train a recipe, or go on with it: DATA= RECIPE= RUN= FOLDS= STORE= HOURS=
+	@$(HBAC) train --data "$(DATA)" --store $(STORE) --recipe $(RECIPE) --run $(RUN) --folds "$(FOLDS)" \
+		$(if $(HOURS),--max-hours $(HOURS))
 
 infer: $(READY) ## predict a test folder with a run: DATA= RUN= OUT=
 	@$(HBAC) infer --data "$(DATA)" --run $(RUN) --out $(or $(OUT),outputs/inference)
@@ -94,10 +100,14 @@ score: $(READY) ## score a submission: SUBMISSION= SOLUTION=
 push: ## push a notebook to Kaggle (not built yet)
 submit: ## submit a pushed notebook's output (not built yet)
 sweep: ## run a parameter sweep (not built yet)
-bench: ## measure the pipeline (not built yet)
 
-push submit sweep bench:
+push submit sweep:
 	@echo "make $@: not built yet" >&2; exit 1
+
+# -- measuring ---------------------------------------------------------------
+
+bench: $(READY) ## measure the pipeline against yardsticks: GROWTH=200,800,3200 DATA=
+	@$(BIN)/python benchmarks/pipeline.py $(if $(GROWTH),--growth $(GROWTH)) $(if $(DATA),--data "$(DATA)")
 
 # -- care of the code --------------------------------------------------------
 

@@ -221,7 +221,7 @@ def compare(real: pd.DataFrame, synthetic: pd.DataFrame) -> pd.DataFrame:
 
 
 def distance_by_chance(synthetic: pd.DataFrame, n: int) -> float:
-    """Compute the mean KS distance of ``n`` simulated windows from all others, the least there is."""
+    """Compute the mean KS distance of ``n`` simulated windows from the rest: chance alone."""
     rng, means = np.random.default_rng(0), []
     for _ in range(DRAWS):
         order = rng.permutation(len(synthetic))

@@ -171,20 +171,23 @@ def read_window(competition: Competition, row: pd.Series, recipe: Recipe) -> dic
     Returns
     -------
     dict
-        ``eeg``, float16, shape (10000, 19), microvolts, or ``spectrogram``, float16,
-        shape (300, 400), ln power.
+        What the recipe's views read: ``eeg``, float16, shape (10000, 19), microvolts;
+        ``spectrogram``, float16, shape (300, 400), ln power.
 
     Raises
     ------
     InputError
         If the file is missing, unreadable, of the wrong length, or holds no finite value.
     """
-    if recipe.inputs == ("spectrogram",):
+    window = {}
+    if "eeg" in recipe.inputs:
+        path = competition.eeg_path("test", int(row["eeg_id"]))
+        window["eeg"] = _clean(_usable(read_eeg(path), WINDOW_SAMPLES, path), recipe.data)
+    if "spectrogram" in recipe.inputs:
         path = competition.spectrogram_path("test", int(row["spectrogram_id"]))
         log = signals.log_power(read_spectrogram(path))
-        return {"spectrogram": _usable(log, SPECTROGRAM_ROWS, path)}
-    path = competition.eeg_path("test", int(row["eeg_id"]))
-    return {"eeg": _clean(_usable(read_eeg(path), WINDOW_SAMPLES, path), recipe.data)}
+        window["spectrogram"] = _usable(log, SPECTROGRAM_ROWS, path)
+    return window
 
 
 def _usable(array: np.ndarray, length: int, path: Path) -> np.ndarray:

@@ -155,4 +155,5 @@ def training_bytes(model: keras.Model, batch_size: int) -> int:
 def _output_size(layer: keras.layers.Layer) -> int:
     if isinstance(layer, keras.Model):
         return sum(_output_size(inner) for inner in layer.layers)
-    return int(np.prod([side or 1 for side in layer.output.shape[1:]]))
+    outputs = keras.tree.flatten(layer.output)
+    return sum(int(np.prod([side or 1 for side in output.shape[1:]])) for output in outputs)

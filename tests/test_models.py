@@ -25,6 +25,10 @@ def raw(name, n=4, seed=0):
     return np.random.default_rng(seed).normal(0, 30, (n, *SHAPES[name])).astype(np.float16)
 
 
+def from_scratch(name):
+    return override(load_recipe(name), {"backbone.weights": "none"})
+
+
 # -- the published tables ----------------------------------------------------
 
 
@@ -44,19 +48,19 @@ def test_backbones_have_the_published_size(backbone, parameters, channels):
 
 
 def test_efficientnetv2_b2_is_the_papers_classifier():
-    model = build_classifier(load_recipe("recipes/paper-efficientnetv2b2.yaml"))
+    model = build_classifier(from_scratch("paper-efficientnetv2b2"))
     assert sizes(model) == {"total": 8_777_828, "trainable": 8_695_540, "head": 8_454}
     assert model.get_layer("kaggle_spectrogram").output.shape == (None, 400, 300, 1)
 
 
 def test_resnet50v2_is_the_papers_classifier():
-    model = build_classifier(load_recipe("recipes/paper-resnet50v2.yaml"))
+    model = build_classifier(from_scratch("paper-resnet50v2"))
     assert sizes(model)["total"] == 23_564_800 + 12_294
     assert sizes(model)["head"] == 12_294
 
 
 def test_yolov8s_head_is_the_papers():
-    recipe = load_recipe("recipes/paper-yolov8.yaml")
+    recipe = from_scratch("paper-yolov8")
     small = override(recipe, {"view.size": [64, 64]})
     model = build_classifier(small)
     assert sizes(model)["head"] == 3_078

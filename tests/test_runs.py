@@ -189,7 +189,9 @@ def test_doubled_ids_give_one_row_each(run, own_competition):
 
 
 def test_a_view_without_its_data_is_refused(store, tiny_recipe, run, own_competition):
-    recipe = override(load_recipe("recipes/paper-efficientnetv2b2.yaml"), {"view.size": [32, 32]})
+    recipe = override(
+        load_recipe("paper-efficientnetv2b2"), {"view.size": [32, 32], "backbone.weights": "none"}
+    )
     opened = open_run(run)
     spectral = prediction_module.Run(opened.path, recipe, opened.prior, {})
     for path in (own_competition.path / "test_spectrograms").iterdir():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,8 @@ from hbac_utils.data.windows import TrainingWindows
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.models.classifier import build_classifier
-from hbac_utils.recipe import load_recipe, override, save_recipe
+from hbac_utils.prediction import open_run, predict
+from hbac_utils.recipe import load_recipe, override, parse_recipe, save_recipe
 from hbac_utils.training import train
 from hbac_utils.workbench import Workbench, check_memory, training_bytes
 
@@ -161,6 +163,60 @@ def test_half_precision_begins_with_the_backbone():
     probabilities = model.predict_on_batch({"eeg": eeg})
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+SMALL = {
+    "kaggle_spectrogram": {"size": [64, 64]},
+    "eeg_spectrogram": {"frames": 64, "bins": 16},
+    "waveform": {"rate": 40},
+}
+RECIPES = [
+    pytest.param(path.stem, marks=[] if path.stem in ("compact", "demo") else pytest.mark.slow)
+    for path in sorted(Path("recipes").glob("*.yaml"))
+]
+
+
+def shrunk(name):
+    """A shipped recipe for a minute on a CPU: smaller views and EfficientNets, one short epoch."""
+    recipe = load_recipe(name)
+    looks = []
+    for look in recipe.model_dump(mode="json")["beside"], [recipe.model_dump(mode="json")]:
+        for part in look:
+            image = part["view"].get("layout") != "series"
+            part["view"] |= SMALL[part["view"]["kind"]] if image else {}
+            part["backbone"] |= {"weights": "none"} if image else {"width": 8}
+            if part["backbone"]["kind"] == "efficientnetv2":
+                part["backbone"]["variant"] = "b0"
+            looks.append(part)
+    *beside, own = looks
+    stage = own["stages"][0] | {"epochs": 1, "batch_size": 32}
+    changes = {"stages": [stage], "data": own["data"] | {"folds": 2}, "beside": beside}
+    return parse_recipe(own | changes)
+
+
+RELOAD = """
+import sys
+from pathlib import Path
+import pandas as pd
+from hbac_utils.data.competition import open_competition
+from hbac_utils.prediction import open_run, predict
+run, competition, out = map(Path, sys.argv[1:])
+predict(open_run(run), open_competition(competition), progress=False).submission.to_parquet(out)
+"""
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_and_predicts_the_same_in_a_fresh_process(
+    name, store, competition, tmp_path
+):
+    train(shrunk(name), store, tmp_path / "run", folds=[0])
+    here = predict(open_run(tmp_path / "run"), competition, progress=False)
+    assert not here.fallbacks
+    assert here.submission[COLUMNS].to_numpy().std() > 0
+    arguments = [str(tmp_path / "run"), str(competition.path), str(tmp_path / "there.parquet")]
+    subprocess.run([sys.executable, "-c", RELOAD, *arguments], check=True, capture_output=True)
+    there = pd.read_parquet(tmp_path / "there.parquet")
+    np.testing.assert_allclose(there[COLUMNS], here.submission[COLUMNS], atol=1e-5)
 
 
 REPLICAS = """

@@ -1,0 +1,90 @@
+"""The benchmark runs, asks for what it should, and writes what it prints."""
+
+import json
+
+import keras
+import pytest
+
+from hbac_utils.models import backbones
+from hbac_utils.recipe import EfficientNetV2
+
+NAMES = [
+    "pack EEG : pyarrow decoding",
+    "pack spectrograms : pyarrow decoding",
+    "spectrogram files packed per s",
+    "EEG windows into batches : numpy copying",
+    "EEG windows into batches, MixUp : numpy copying",
+    "Kaggle windows into batches per s, with MixUp",
+    "Kaggle windows into batches per s, plain",
+    "training step, compact: pipeline : memory",
+    "prediction step, compact: pipeline : memory",
+    "training step, EfficientNetV2-B0: pipeline : memory",
+    "prediction step, EfficientNetV2-B0: pipeline : memory",
+    "view EEG spectrogram, 32×32 : forward pass of EfficientNetV2-B0",
+    "view waveform image, 160×1000 : forward pass of EfficientNetV2-B0",
+    "view Kaggle spectrogram, 400×300 : forward pass of EfficientNetV2-B0",
+    "view waveform series, 5000×18 : forward pass of compact",
+    "growth, pack: slowest : fastest size",
+    "growth, an epoch's batches: slowest : fastest size",
+]
+MUST = [
+    "≥ 0.50", "≥ 0.60", "≥ 212", "≥ 0.50", "≥ 0.20", "≥ 5,244", "≥ 18,664",
+    "≥ 0.95", "≥ 0.90", "≥ 0.95", "≥ 0.90",
+    "≤ 0.35", "reported", "reported", "reported", "≤ 1.15", "≤ 1.15",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend("benchmarks")
+        import pipeline
+
+        yield pipeline
+
+
+def tiny_network(backbone, input_shape):
+    image = keras.Input(input_shape)
+    return keras.Model(image, keras.layers.Conv2D(8, 3, 8)(image))
+
+
+def test_every_line_is_measured_and_written(pipeline, competition, tmp_path, monkeypatch, capsys):
+    # the deep network takes a minute to trace, and its speed is of no interest here
+    monkeypatch.setitem(backbones.BUILDERS, EfficientNetV2, tiny_network)
+    out = tmp_path / "bench"
+    pipeline.main(["--quick", "--data", str(competition.path), "--out", str(out)])
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert [line["name"] for line in report["lines"]] == NAMES
+    assert [line["must"] for line in report["lines"]] == MUST
+    printed = capsys.readouterr().out
+    for line in report["lines"]:
+        assert line["measured"] > 0
+        assert line["verdict"] in (("",) if line["must"] == "reported" else ("ok", "short"))
+        assert line["name"] in printed
+    assert report["cores"] >= 1
+    assert report["versions"]["tensorflow"]
+    assert not (out / "work").exists(), "what was packed is gone"
+
+
+def test_a_line_knows_whether_it_holds(pipeline):
+    assert pipeline.Line("a", 0.5, floor=0.5).verdict == "ok"
+    assert pipeline.Line("a", 0.49, floor=0.5).verdict == "short"
+    assert pipeline.Line("a", 0.36, ceiling=0.35).verdict == "short"
+    assert pipeline.Line("a", 9.0).verdict == ""
+
+
+def test_cases_take_turns_there_and_back(pipeline):
+    order = []
+    cases = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
+    assert pipeline.take_turns(3, cases) == {"a": [1, 4, 5], "b": [2, 3, 6]}
+    assert order == list("abbaab")
+    assert pipeline.ratio({"a": [1, 4, 9], "b": [2, 2, 2]}, "a", "b") == 2
+
+
+def test_subsets_keep_whole_spectrograms(pipeline, competition, tmp_path):
+    small = pipeline.subset(competition, 10, tmp_path / "subset")
+    assert 10 <= small.train["eeg_id"].nunique() < 40
+    every = competition.train[
+        competition.train["spectrogram_id"].isin(small.train["spectrogram_id"])
+    ]
+    assert len(small.train) == len(every)
