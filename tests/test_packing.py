@@ -64,12 +64,18 @@ def undisturbed(long_competition, tmp_path_factory) -> dict[str, str]:
     return hashes(store.path)
 
 
+def _heed_ctrl_c() -> None:
+    # a shell lets its background jobs ignore it, and their children inherit that
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def started(*arguments, **options):
     """Run a Python module in a session of its own; nothing of it outlives the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", *map(str, arguments)], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        **{"preexec_fn": _heed_ctrl_c} | options,
     )  # fmt: skip
     try:
         yield process
@@ -158,7 +164,8 @@ def test_a_killed_pack_resumes_and_ends_as_if_nothing_had_been(
     out = tmp_path / "store"
     eegs = long_competition.train["eeg_id"].nunique()
     total = eegs + long_competition.train["spectrogram_id"].nunique()
-    early, late = np.random.default_rng(7).integers([1, eegs + 1], [eegs // 2, total - 50])
+    # moments with much left to do, for a fast machine does a good deal until the kill arrives
+    early, late = np.random.default_rng(7).integers([1, eegs + 1], [eegs // 2, eegs + 20])
     before = 0
     for moment, jobs in ((0, 1), (early, 2), (late, 1)):
         with packing(long_competition, out, "--jobs", jobs) as process:
