@@ -229,6 +229,15 @@ def test_vote_weights_are_votes_over_twenty(store, everything, plain):
     np.testing.assert_allclose(weights, store.windows["total_votes"].to_numpy()[rows] / 20)
 
 
+def test_a_stage_can_learn_the_consensus_alone(store, everything, plain):
+    _, votes, _ = batches(store, everything, plain)[0]
+    recipe = override(plain, {"stages.0.target": "consensus"})
+    _, targets, _ = batches(store, everything, recipe)[0]
+    np.testing.assert_array_equal(targets.sum(axis=1), 1)
+    np.testing.assert_array_equal(targets.argmax(axis=1), votes.argmax(axis=1))
+    assert set(np.unique(targets)) == {0, 1}
+
+
 def test_a_stage_takes_only_windows_with_enough_votes(store, everything, plain):
     recipe = override(plain, {"stages.0.min_votes": 10})
     rows = TrainingWindows(store, everything, recipe, 0).rows
