@@ -78,12 +78,14 @@ def train(
     if done:
         print(f"complete already: fold {', '.join(map(str, done))}", flush=True)
     bench = Workbench(recipe) if waiting else None
-    for i, fold in enumerate(waiting):
+    for fold in waiting:
         watch = train_fold(bench, store, fold_of_window, fold, run / f"fold{fold}", deadline)
         if watch.out_of_time:
-            left = ", ".join(map(str, waiting[i:]))
-            print(f"out of time: fold {left} is not complete; the same call goes on", flush=True)
             break
+    left = [fold for fold in waiting if not _is_complete(run / f"fold{fold}")]
+    if left:
+        listed = ", ".join(map(str, left))
+        print(f"out of time: fold {listed} is not complete; the same call goes on", flush=True)
     return summarize(run, store)
 
 
@@ -168,26 +170,26 @@ def train_fold(
     for index, stage in enumerate(bench.recipe.stages):
         done = min(max(len(watch.records) - past, 0), stage.epochs)
         past += stage.epochs
-        if done == stage.epochs and len(watch.records) > past:
+        if len(watch.records) > past:  # a later stage has begun
             continue
         windows = TrainingWindows(store, training, bench.recipe, index)
         bench.begin_stage(stage)
         if done:
             bench.restore(saved)
         if done < stage.epochs:
-            _fit(bench, windows, watch, index, done)
+            _fit(bench, windows, watch, done)
         if watch.out_of_time:
             break
     _save_fold(bench, watch, folder)
-    if not watch.out_of_time:
+    if len(watch.records) == past:
         watch.finish()
     return watch
 
 
-def _fit(bench: Workbench, windows: TrainingWindows, watch: Watch, stage: int, done: int) -> None:
+def _fit(bench: Workbench, windows: TrainingWindows, watch: Watch, done: int) -> None:
     steps = windows.steps_per_epoch
     rates = learning_rates(windows.stage, steps)[done * steps :]
-    watch.begin_stage(stage, windows)
+    watch.begin_stage(windows)
     try:
         bench.model.fit(
             windows.dataset(first_epoch=done),
@@ -200,8 +202,8 @@ def _fit(bench: Workbench, windows: TrainingWindows, watch: Watch, stage: int, d
         )
     except tf.errors.ResourceExhaustedError:
         raise InputError(
-            f"stages.{stage}: batch_size {windows.stage.batch_size} does not fit into the device's "
-            "memory; lower it, or the view's size"
+            f"stages.{windows.stage_index}: batch_size {windows.stage.batch_size} does not fit into "
+            "the device's memory; lower it, or the view's size"
         ) from None
 
 
@@ -217,7 +219,5 @@ def _save_fold(bench: Workbench, watch: Watch, folder: Path) -> None:
             bench.model.save(folder / "model.keras")
             return
         bench.model.save(folder / "last.keras")
-    own = bench.model.get_weights()
     bench.model.set_weights(watch.best_weights)
     bench.model.save(folder / "model.keras")
-    bench.model.set_weights(own)

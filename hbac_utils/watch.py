@@ -1,10 +1,12 @@
 """Watching a fold while it trains: scores, history, the best epoch, and what goes wrong."""
 
-import io
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -81,9 +83,9 @@ class Watch(keras.callbacks.Callback):
         """A row per epoch so far."""
         return pd.DataFrame(self.records)
 
-    def begin_stage(self, stage: int, windows: TrainingWindows) -> None:
+    def begin_stage(self, windows: TrainingWindows) -> None:
         """Say which stage the coming epochs belong to."""
-        self.stage, self.windows = stage, windows
+        self.stage, self.windows = windows.stage_index, windows
 
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock."""
@@ -144,19 +146,19 @@ class Watch(keras.callbacks.Callback):
 
     def save(self) -> None:
         """Write the history, and all that is needed to go on from here after a kill."""
-        _replace(self.folder / "history.csv", self.history.to_csv(index=False).encode())
+        with _replacing(self.folder / "history.csv") as file:
+            self.history.to_csv(file, index=False)
         arrays = {f"state{i}": array for i, array in enumerate(self.bench.state())}
         arrays |= {f"weight{i}": array for i, array in enumerate(self.best_weights)}
         records = json.dumps({"records": self.records, "best_score": self.best_score})
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            records=np.array(records),
-            best_prediction=self.best_prediction,
-            last_prediction=self.last_prediction,
-            **arrays,
-        )
-        _replace(self.folder / "progress.npz", buffer.getvalue())
+        with _replacing(self.folder / "progress.npz") as file:
+            np.savez(
+                file,
+                records=np.array(records),
+                best_prediction=self.best_prediction,
+                last_prediction=self.last_prediction,
+                **arrays,
+            )
         with self._board.as_default():
             for name in ("loss", "kl_all", "kl_reliable", "learning_rate"):
                 if self.records[-1][name] is not None:
@@ -204,8 +206,10 @@ def _numbered(saved: np.lib.npyio.NpzFile, name: str) -> list[np.ndarray]:
     return [saved[f"{name}{i}"] for i in range(count)]
 
 
-def _replace(path: Path, content: bytes) -> None:
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
     # a reader, or a kill in the middle, finds the old file or the new one
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
+    with draft.open("wb") as file:
+        yield file
     draft.replace(path)

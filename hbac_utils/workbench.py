@@ -16,18 +16,13 @@ from hbac_utils.models.classifier import build_classifier, compile_classifier, s
 from hbac_utils.recipe import Recipe, Stage
 
 
-def set_precision() -> str:
-    """Compute in half precision where the device is made for it, and keep float32 elsewhere.
+def set_precision() -> None:
+    """Let the layers that are built next compute in half precision if there is a GPU.
 
-    Returns
-    -------
-    str
-        The Keras policy for the layers that are built next: ``mixed_float16`` with a GPU.
-        Views and the head stay float32 under either.
+    Views and the head stay float32 in any case.
     """
     policy = "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"
     keras.config.set_dtype_policy(policy)
-    return policy
 
 
 def all_devices() -> tf.distribute.Strategy:

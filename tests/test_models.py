@@ -9,6 +9,7 @@ import pytest
 from hbac_utils.data.windows import SHAPES
 from hbac_utils.models.backbones import build_backbone
 from hbac_utils.models.classifier import (
+    _three_channels,
     as_seen,
     build_classifier,
     load_classifier,
@@ -132,6 +133,14 @@ def test_the_phases_begin_as_the_plain_image_and_stay_a_mean():
         expected = [series[10 * t : 10 * t + 10] @ kernel[:, phase, channel] for t in range(50)]
         mixed = np.asarray(layer(image))[1, 30 + phase, :, channel]
         np.testing.assert_allclose(mixed, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("phases", "layer"), [("learned", "phases"), ("fixed", "three_channels")])
+def test_a_recipe_says_whether_phases_are_learned(phases, layer):
+    look = override(load_recipe("waveform-b3"), {"view.phases": phases})
+    channels = _three_channels(look, keras.Input((160, 50, 1)), "")
+    assert channels.shape == (None, 160, 50, 3)
+    assert keras.Model(channels._keras_history.operation.input, channels).layers[-1].name == layer
 
 
 def test_the_centre_is_the_two_central_columns():

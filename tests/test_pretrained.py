@@ -4,7 +4,7 @@ import pytest
 from hbac_utils.errors import InputError
 from hbac_utils.models import pretrained
 from hbac_utils.models.backbones import build_backbone
-from hbac_utils.recipe import EfficientNetV2, ResNet50V2, YoloV8
+from hbac_utils.recipe import EfficientNetV2, ResNet50V2, YoloV8, load_recipe, override
 
 SHAPE = (64, 75, 3)  # odd and even sides: strides pad them differently
 B0 = {"kind": "efficientnetv2", "variant": "b0"}
@@ -129,3 +129,20 @@ def test_another_networks_weights_are_refused(preset):
     other = EfficientNetV2(kind="efficientnetv2", variant="b1", weights=str(preset))
     with pytest.raises(InputError, match="not weights of efficientnetv2"):
         build_backbone(other, SHAPE)
+
+
+def test_a_recipe_is_asked_for_all_its_weights_at_once(preset, nowhere):
+    recipe = load_recipe("multiview")
+    pretrained.check_weights(recipe)
+    pretrained.check_weights(load_recipe("compact"))
+    pretrained.check_weights(override(recipe, {"beside.1.backbone.weights": str(preset)}))
+    with pytest.raises(InputError, match="keras/efficientnetv2/keras/efficientnetv2_b0_imagenet/2"):
+        pretrained.check_weights(override(recipe, {"beside.1.backbone.weights": "imagenet"}))
+
+
+@pytest.mark.parametrize("name", ["efficientnetv2b2", "resnet50v2", "yolov8"])
+def test_the_published_recipes_start_from_pretrained_weights(name, nowhere):
+    recipe = load_recipe(f"paper-{name}")
+    assert recipe.backbone.weights == "imagenet"
+    with pytest.raises(InputError, match="attach the model to the Kaggle notebook"):
+        pretrained.check_weights(recipe)

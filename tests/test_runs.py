@@ -35,6 +35,7 @@ def test_a_run_holds_what_it_should(run, tiny_recipe):
         assert (history["fold"] == fold).all()
         assert np.isfinite(history[["loss", "kl_all", "learning_rate"]]).all().all()
         assert (run / f"fold{fold}" / "model.keras").is_file()
+        assert list((run / f"fold{fold}" / "tensorboard").glob("events.*"))
 
 
 def test_out_of_fold_covers_every_scored_window_by_a_model_that_has_not_seen_it(

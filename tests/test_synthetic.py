@@ -261,6 +261,35 @@ def test_muscles_tense_with_a_seizure():
     assert power[50:65].mean() > 20 * power[:35].mean()
 
 
+def test_a_session_has_its_seizures_muscles_and_its_transients(plan):
+    from hbac_utils.synthetic import background, scene
+
+    one = next(s for s in plan.scenes for stretch in s.stretches[0] if stretch.episode.contrast > 5)
+    episode = replace(one.stretches[0][0].episode, contrast=10.0)
+
+    def fast_power(tension):
+        stretches = (replace(one.stretches[0][0], episode=replace(episode, tension=tension)),)
+        changed = replace(one, stretches=(stretches, *one.stretches[1:]))
+        eegs, _ = scene.render_scene(changed, np.random.default_rng(4))
+        eeg = np.nan_to_num(eegs[0][:, :19])
+        return np.square(np.diff(eeg, 2, axis=0)).mean()
+
+    assert fast_power(300.0) > 5 * fast_power(0.0)
+
+    class Counted(Canvas):
+        waves = 0
+
+        def add(self, begin, fields, courses):
+            self.waves += 1
+            super().add(begin, fields, courses)
+
+    for transients, fewest, most in ((0.0, 0, 0), (10.0, 5, 40)):  # of 17 in 100 s
+        calm = replace(one.background, transients=transients, spindles=0.0)
+        canvas = Counted(100, [(0, 100)])
+        background.paint_background(calm, canvas, "CPz", np.random.default_rng(0))
+        assert fewest <= canvas.waves <= most
+
+
 # experts
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from hbac_utils.backend import keras
+from hbac_utils.backend import keras, tf
 from hbac_utils.data.windows import TrainingWindows
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
@@ -20,7 +20,7 @@ from hbac_utils.models.classifier import build_classifier
 from hbac_utils.prediction import open_run, predict
 from hbac_utils.recipe import load_recipe, override, parse_recipe, save_recipe
 from hbac_utils.training import train
-from hbac_utils.workbench import Workbench, check_memory, training_bytes
+from hbac_utils.workbench import Workbench, check_memory, set_precision, training_bytes
 
 COLUMNS = list(VOTE_COLUMNS)
 NUMBERS = ["fold", "stage", "epoch", "learning_rate", "loss", "kl_all", "kl_reliable"]
@@ -105,6 +105,14 @@ def test_a_time_budget_stops_cleanly_and_the_same_call_goes_on(
     assert_equal_runs(run, undisturbed)
 
 
+def test_a_fold_whose_last_epoch_uses_the_time_up_is_complete(tiny_recipe, store, tmp_path, capsys):
+    short = override(tiny_recipe, {"stages": [tiny_recipe.stages[0].model_dump()]})
+    train(short, store, tmp_path / "run", max_hours=1e-9)
+    assert "out of time: fold 1 is not complete" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "fold0" / "progress.npz").exists()
+    assert not (tmp_path / "run" / "fold1").exists()
+
+
 def test_averaged_weights_are_what_is_scored_and_saved(longer, store, tmp_path):
     bench = Workbench(longer)
     bench.begin_fold()
@@ -145,6 +153,16 @@ def test_the_estimate_of_memory_is_of_the_right_size(tiny_recipe):
     # the raw input in float16 and in float32, the view, and the layers after it
     assert 1e6 < training_bytes(model, 2) - training_bytes(model, 1) < 2e7
     assert training_bytes(model, 1) < psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(("gpus", "policy"), [([], "float32"), (["GPU:0"], "mixed_float16")])
+def test_a_gpu_computes_in_half_precision(gpus, policy, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    try:
+        set_precision()
+        assert keras.config.dtype_policy().name == policy
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def test_half_precision_begins_with_the_backbone():

@@ -13,7 +13,7 @@ import numpy as np
 from hbac_utils.backend import keras
 from hbac_utils.data.competition import KAGGLE_INPUT
 from hbac_utils.errors import InputError
-from hbac_utils.recipe import EfficientNetV2, ResNet50V2, YoloV8
+from hbac_utils.recipe import EfficientNetV2, Recipe, ResNet50V2, YoloV8
 
 VARIABLE = "HBAC_WEIGHTS"
 FILE = "model.weights.h5"  # in every preset of KerasCV
@@ -67,6 +67,19 @@ def find_weights(backbone: PretrainedBackbone) -> Path | None:
         if (folder / FILE).is_file():
             return folder / FILE
     return _download(handle)
+
+
+def check_weights(recipe: Recipe) -> None:
+    """Look for the weights that a recipe asks for, before hours go into packing its data.
+
+    Raises
+    ------
+    InputError
+        As `find_weights`.
+    """
+    for look in recipe.looks:
+        if look.backbone.kind != "compact":
+            find_weights(look.backbone)
 
 
 def _in_folder(folder: Path) -> Path:
