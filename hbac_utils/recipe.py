@@ -203,6 +203,7 @@ class Recipe(Look):
         Look, ...
     ] = ()  # further looks at the window; features are joined before the head
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # before the head
+    head: Literal["softmax", "questions"] = "softmax"  # or the terminology's, one by one
     weight_decay: NonNegativeFloat = 0.0  # of AdamW; zero is Adam
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # momentum of averaged weights; zero: none
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
@@ -316,15 +317,30 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
 
 
 def as_table(recipe: Recipe) -> pd.DataFrame:
-    """Lay a recipe out as a table: a row per section (or stage), key and value."""
+    """Lay a recipe out as a table, every default spelled out.
+
+    Returns
+    -------
+    DataFrame of str
+        ``value``, indexed by section and key, which joined by a dot are what `override` takes;
+        what is seen and by which network comes first, then the stages, then the rest.
+    """
+    content = recipe.model_dump(mode="json")
+    first = ("name", "view", "backbone", "pool", "beside", "augment", "stages")
     rows = []
-    for section, content in recipe.model_dump(mode="json").items():
-        parts = content if isinstance(content, list) else [content]
-        for i, part in enumerate(parts):
-            name = f"{section}.{i}" if isinstance(content, list) else section
-            values = part if isinstance(part, dict) else {"": part}
-            rows += [(name, key, str(value)) for key, value in values.items()]
+    for key in (*first, *(key for key in content if key not in first)):
+        rows += _table_rows(key, "", content[key])
     return pd.DataFrame(rows, columns=["section", "key", "value"]).set_index(["section", "key"])
+
+
+def _table_rows(section: str, key: str, value: object) -> list[tuple[str, str, str]]:
+    if isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        value = dict(enumerate(value))
+    if isinstance(value, dict) and value:
+        inner = f"{section}.{key}" if key else section
+        names = sorted(value, key=lambda name: name != "kind")  # a part's kind comes first
+        return [row for name in names for row in _table_rows(inner, str(name), value[name])]
+    return [(section, key, "none" if value in (None, [], {}) else str(value))]
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

@@ -4,10 +4,11 @@ What the run's folder holds is said in `hbac_utils.runs`, which reads it.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from hbac_utils.backend import tf
 from hbac_utils.data.splits import patient_folds
@@ -28,6 +29,7 @@ def train(
     run: str | Path,
     folds: Sequence[int] | None = None,
     max_hours: float = 0,
+    on_epoch: Callable[[pd.DataFrame], None] | None = None,
 ) -> dict:
     """Train a recipe and write its run folder.
 
@@ -46,6 +48,9 @@ def train(
     max_hours : float
         Stop before an epoch that might end later than this; what was reached is kept. Zero: no
         limit.
+    on_epoch : callable, optional
+        Called after each epoch with the histories of all folds so far, as `runs.read_history`
+        gives them.
 
     Returns
     -------
@@ -79,7 +84,9 @@ def train(
         print(f"complete already: fold {', '.join(map(str, done))}", flush=True)
     bench = Workbench(recipe) if waiting else None
     for fold in waiting:
-        watch = train_fold(bench, store, fold_of_window, fold, run / f"fold{fold}", deadline)
+        watch = train_fold(
+            bench, store, fold_of_window, fold, run / f"fold{fold}", deadline, on_epoch
+        )
         if watch.out_of_time:
             break
     left = [fold for fold in waiting if not _is_complete(run / f"fold{fold}")]
@@ -141,6 +148,7 @@ def train_fold(
     fold: int,
     folder: Path,
     deadline: float | None = None,
+    on_epoch: Callable[[pd.DataFrame], None] | None = None,
 ) -> Watch:
     """Train one fold through all stages and save its models, history and predictions.
 
@@ -152,7 +160,7 @@ def train_fold(
     fold : int
     folder : Path
         What an earlier call has left there is taken up.
-    deadline : float, optional
+    deadline, on_epoch : optional
         See `Watch`.
 
     Returns
@@ -164,7 +172,7 @@ def train_fold(
     evaluation = store.evaluation_windows()
     evaluation = evaluation[fold_of_window[evaluation] == fold]
     training = np.flatnonzero(fold_of_window != fold)
-    watch = Watch(bench, store, evaluation, fold, folder, deadline)
+    watch = Watch(bench, store, evaluation, fold, folder, deadline, on_epoch)
     saved, past = watch.resume(), 0
     bench.begin_fold()
     for index, stage in enumerate(bench.recipe.stages):
@@ -201,9 +209,10 @@ def _fit(bench: Workbench, windows: TrainingWindows, watch: Watch, done: int) ->
             verbose=0,
         )
     except tf.errors.ResourceExhaustedError:
+        size = windows.stage.batch_size
         raise InputError(
-            f"stages.{windows.stage_index}: batch_size {windows.stage.batch_size} does not fit into "
-            "the device's memory; lower it, or the view's size"
+            f"stages.{windows.stage_index}: batch_size {size} does not fit into the device's "
+            "memory; lower it, or the view's size"
         ) from None
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from hbac_utils.data.windows import TrainingWindows, evaluation_dataset
 from hbac_utils.errors import InputError
 from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.metric import both_scores
+from hbac_utils.runs import read_history
 from hbac_utils.workbench import Workbench
 
 EVALUATION_BATCH = 64
@@ -55,6 +56,8 @@ class Watch(keras.callbacks.Callback):
         ``tensorboard`` holds the same curves for TensorBoard.
     deadline : float, optional
         Time of `time.monotonic` after which no further epoch is begun that might not end.
+    on_epoch : callable, optional
+        Called after each epoch with the histories of all the run's folds so far.
     """
 
     def __init__(
@@ -65,10 +68,12 @@ class Watch(keras.callbacks.Callback):
         fold: int,
         folder: Path,
         deadline: float | None = None,
+        on_epoch: Callable[[pd.DataFrame], None] | None = None,
     ):
         super().__init__()
         self.bench, self.recipe, self.store = bench, bench.recipe, store
         self.rows, self.fold, self.folder, self.deadline = rows, fold, folder, deadline
+        self.on_epoch = on_epoch
         self.votes = store.windows[list(VOTE_COLUMNS)].to_numpy()[rows]
         self.dataset = evaluation_dataset(store, rows, self.recipe.inputs, EVALUATION_BATCH)
         self.records: list[dict] = []
@@ -123,6 +128,8 @@ class Watch(keras.callbacks.Callback):
         )
         self.save()
         self._report()
+        if self.on_epoch:
+            self.on_epoch(read_history(self.folder.parent))
         slowest = max(record["seconds"] for record in self.records)
         if self.deadline is not None and time.monotonic() + slowest > self.deadline:
             self.out_of_time = self.model.stop_training = True

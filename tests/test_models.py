@@ -17,6 +17,7 @@ from hbac_utils.models.classifier import (
 )
 from hbac_utils.models.compact import Rhythm
 from hbac_utils.models.phases import PhaseMixing
+from hbac_utils.models.questions import Questions
 from hbac_utils.models.schedules import learning_rates
 from hbac_utils.montage import ELECTRODES, mirror_permutation
 from hbac_utils.recipe import EfficientNetV2, Stage, YoloV8, load_recipe, override, parse_recipe
@@ -141,6 +142,35 @@ def test_a_recipe_says_whether_phases_are_learned(phases, layer):
     channels = _three_channels(look, keras.Input((160, 50, 1)), "")
     assert channels.shape == (None, 160, 50, 3)
     assert keras.Model(channels._keras_history.operation.input, channels).layers[-1].name == layer
+
+
+def test_answers_lead_to_every_distribution_over_the_classes():
+    random = np.random.default_rng(0)
+    p = random.dirichlet(np.full(6, 0.3), 50).clip(1e-4)
+    p /= p.sum(axis=1, keepdims=True)
+    seizure, lpd, gpd, lrda, grda, other = p.T
+
+    def logit(yes, no):
+        return np.log(yes) - np.log(no)
+
+    steady, rhythmic = lpd + gpd + lrda + grda, lrda + grda
+    answers = [
+        logit(1 - other, other), logit(seizure, steady), logit(lpd + gpd, rhythmic),
+        logit(lpd, gpd), logit(lrda, grda),
+    ]  # fmt: skip
+    given = Questions()(np.stack(answers, axis=1).astype(np.float32))
+    np.testing.assert_allclose(given, p, rtol=1e-4)
+    extreme = Questions()(np.float32(100 * random.normal(size=(20, 5))))
+    np.testing.assert_allclose(np.sum(extreme, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("head", "parameters"), [("softmax", 774), ("questions", 645)])
+def test_a_recipe_says_how_the_head_asks(head, parameters):
+    model = build_classifier(override(load_recipe("compact"), {"head": head}))
+    assert model.count_params() == 211_424 + parameters
+    np.testing.assert_allclose(
+        model.predict({"eeg": raw("eeg")}, verbose=0).sum(axis=1), 1, atol=1e-5
+    )
 
 
 def test_the_centre_is_the_two_central_columns():

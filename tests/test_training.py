@@ -1,6 +1,7 @@
 """The training engine: resuming, time budget, averaged weights, precision, devices, refusals."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,14 @@ def test_a_time_budget_stops_cleanly_and_the_same_call_goes_on(
     assert (run / "metrics.json").is_file()
     train(longer, store, run)
     assert_equal_runs(run, undisturbed)
+
+
+def test_whoever_wants_to_sees_the_histories_after_each_epoch(tiny_recipe, store, run, tmp_path):
+    seen = []
+    shutil.copytree(run / "fold0", tmp_path / "run" / "fold0")
+    train(tiny_recipe, store, tmp_path / "run", on_epoch=seen.append)
+    assert [len(history) for history in seen] == [3, 4]  # fold 0 has two epochs already
+    assert seen[-1]["fold"].tolist() == [0, 0, 1, 1]
 
 
 def test_a_fold_whose_last_epoch_uses_the_time_up_is_complete(tiny_recipe, store, tmp_path, capsys):

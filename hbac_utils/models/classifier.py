@@ -8,11 +8,12 @@ from hbac_utils.data.windows import SHAPES
 from hbac_utils.labels import N_CLASSES
 from hbac_utils.models import augment, backbones, views
 from hbac_utils.models.phases import PhaseMixing
+from hbac_utils.models.questions import QUESTIONS, Questions
 from hbac_utils.recipe import Look, Recipe
 
 
-def as_seen(recipe: Recipe, inputs: dict) -> np.ndarray:
-    """Show a batch as the backbone sees it in training: through the view, augmented.
+def as_seen(recipe: Recipe, inputs: dict) -> list[np.ndarray]:
+    """Show a batch as the backbones see it in training: through each view, augmented.
 
     Parameters
     ----------
@@ -22,15 +23,17 @@ def as_seen(recipe: Recipe, inputs: dict) -> np.ndarray:
 
     Returns
     -------
-    array of float32
-        Images, shape (batch, height, width, 1); a series is laid on its side, (batch,
-        derivations, time, 1).
+    list of array of float32
+        For each of the recipe's looks images, shape (batch, height, width, 1), or a series,
+        (batch, time, derivations).
     """
-    x = {name: ops.cast(inputs[name], "float32") for name in recipe.inputs}
-    x = augment.signal_augmentation(recipe)(x, training=True)[recipe.input]
-    x = views.build_view(recipe.view)(x)
-    x = ops.convert_to_numpy(augment.view_augmentation(recipe)(x, training=True))
-    return x if x.ndim == 4 else x.transpose(0, 2, 1)[..., None]
+    signals = {name: ops.cast(inputs[name], "float32") for name in recipe.inputs}
+    signals = augment.signal_augmentation(recipe)(signals, training=True)
+    seen = []
+    for number, look in enumerate(recipe.looks):
+        view = views.build_view(look.view)(signals[look.input])
+        seen.append(augment.view_augmentation(recipe, number)(view, training=True))
+    return [ops.convert_to_numpy(x) for x in seen]
 
 
 def build_classifier(recipe: Recipe) -> keras.Model:
@@ -41,7 +44,8 @@ def build_classifier(recipe: Recipe) -> keras.Model:
     keras.Model
         From a dict of raw inputs (``"eeg"``: float16, (batch, 10000, 19), microvolts;
         ``"spectrogram"``: float16, (batch, 300, 400), ln power) to probabilities, float32,
-        (batch, 6). The head adds features × 6 + 6 parameters to the backbone's.
+        (batch, 6). A softmax head adds features × 6 + 6 parameters to the backbone's, that of
+        `Questions` features × 5 + 5.
     """
     keras.utils.set_random_seed(recipe.seed)
     raw = {name: keras.Input(SHAPES[name], dtype="float16", name=name) for name in recipe.inputs}
@@ -53,8 +57,14 @@ def build_classifier(recipe: Recipe) -> keras.Model:
     x = features[0] if len(features) == 1 else layers.Concatenate(name="joined")(features)
     if recipe.dropout:
         x = layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(x)
-    head = layers.Dense(N_CLASSES, activation="softmax", dtype="float32", name="probabilities")
-    return keras.Model(raw, head(x), name=recipe.name.replace("-", "_"))
+    return keras.Model(raw, _head(recipe, x), name=recipe.name.replace("-", "_"))
+
+
+def _head(recipe: Recipe, x):
+    if recipe.head == "softmax":
+        return layers.Dense(N_CLASSES, "softmax", dtype="float32", name="probabilities")(x)
+    x = layers.Dense(len(QUESTIONS), dtype="float32", name="answers")(x)
+    return Questions(dtype="float32", name="probabilities")(x)
 
 
 def _features(recipe: Recipe, number: int, signals: dict):

@@ -1,0 +1,105 @@
+"""Find out what limits a recipe on a synthetic competition: its patients, or its labels.
+
+    python benchmarks/limits.py --data FOLDER --store FOLDER --out FOLDER [--recipe compact]
+
+Fold 0's held-out windows are predicted after training on all other patients, on half of them (for
+as many steps), and on all of them with the true probabilities in the place of the votes. Scored is
+the last epoch, so no held-out vote chooses anything.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hbac_utils.data.splits import patient_folds
+from hbac_utils.data.store import Store, open_store
+from hbac_utils.data.windows import TrainingWindows
+from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.metric import both_scores
+from hbac_utils.models.schedules import learning_rates
+from hbac_utils.recipe import Recipe, load_recipe, override
+from hbac_utils.watch import SetLearningRate, Watch
+from hbac_utils.workbench import Workbench
+
+COLUMNS = list(VOTE_COLUMNS)
+
+
+def true_probabilities(data: Path, label_ids: pd.Series) -> np.ndarray:
+    """Look up the truth of training windows."""
+    truth = pd.read_parquet(data.parent / f"{data.name}_truth" / "truth.parquet")
+    truth = truth[truth["split"] == "train"].set_index("label_id")
+    return truth.loc[label_ids, COLUMNS].to_numpy()
+
+
+def variants(store: Store, truth: np.ndarray, rows: np.ndarray, recipe: Recipe) -> Iterator[tuple]:
+    """Give each variant's name, store, rows to train on and epochs."""
+    epochs = recipe.stages[0].epochs
+    patients = store.windows["patient_id"].to_numpy()
+    drawn = np.random.default_rng(0).permutation(np.unique(patients[rows]))
+    yield "all patients", store, rows, epochs
+    half = rows[np.isin(patients[rows], drawn[: len(drawn) // 2])]
+    yield "half of the patients", store, half, 2 * epochs
+    told = open_store(store.path)
+    total = told.windows[COLUMNS].sum(axis=1).to_numpy()[:, None]
+    told.windows[COLUMNS] = truth * total  # as many votes as before: the weights stay
+    yield "true probabilities for votes", told, rows, epochs
+
+
+def train_last(store: Store, told: Store, rows: np.ndarray, recipe: Recipe, out: Path) -> Watch:
+    """Train a one-stage recipe on some rows; the watch holds the last epoch's predictions."""
+    fold_of_window = patient_folds(store.windows, recipe.data.folds, recipe.seed)
+    evaluation = store.evaluation_windows()
+    evaluation = evaluation[fold_of_window[evaluation] == 0]
+    out.mkdir(parents=True, exist_ok=True)
+    bench = Workbench(recipe)
+    bench.begin_fold()
+    bench.begin_stage(recipe.stages[0])
+    windows = TrainingWindows(told, rows, recipe, 0)
+    watch = Watch(bench, store, evaluation, 0, out)
+    watch.begin_stage(windows)
+    steps = windows.steps_per_epoch
+    bench.model.fit(
+        windows.dataset(), epochs=windows.stage.epochs, steps_per_epoch=steps, shuffle=False,
+        callbacks=[SetLearningRate(learning_rates(windows.stage, steps)), watch], verbose=0,
+    )  # fmt: skip
+    return watch
+
+
+def main() -> None:
+    """Train every variant, print and write ``limits.csv``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--recipe", default="compact")
+    options = parser.parse_args()
+    recipe, store = load_recipe(options.recipe), open_store(options.store)
+    training = patient_folds(store.windows, recipe.data.folds, recipe.seed) != 0
+    truth = true_probabilities(options.data, store.windows["label_id"])
+    lines = []
+    for name, told, rows, epochs in variants(store, truth, np.flatnonzero(training), recipe):
+        longer = override(recipe, {"stages.0.epochs": epochs})
+        watch = train_last(store, told, rows, longer, options.out / name.replace("/", "-"))
+        floor = both_scores(watch.votes, truth[watch.rows])
+        patients = store.windows["patient_id"].to_numpy()[rows]
+        lines.append(
+            {
+                "variant": name,
+                "patients": len(np.unique(patients)),
+                "groups": store.windows["group"].iloc[rows].nunique(),
+                "training loss": watch.records[-1]["loss"],
+                **both_scores(watch.votes, watch.last_prediction),
+                "floor_all": floor["kl_all"],
+                "floor_reliable": floor["kl_reliable"],
+            }
+        )
+    table = pd.DataFrame(lines).set_index("variant")
+    print(table.round(3).to_string())
+    table.to_csv(options.out / "limits.csv")
+
+
+if __name__ == "__main__":
+    main()

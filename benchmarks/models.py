@@ -1,0 +1,198 @@
+"""Train models of every kind for the same time and score them on the same held-out patients.
+
+    python benchmarks/models.py --data FOLDER --out FOLDER [--minutes 12] [--real FOLDER]
+                                [--only compact,waveform]
+
+Each model is a recipe of the kit, made small enough for a CPU where it says so (`CONTESTANTS`). Its
+step is timed first; if its recipe does not fit into the time, its stages get as many epochs as do,
+in the recipe's proportion; then fold 0 is trained from scratch. The table holds the KL divergence
+on the held-out windows, the floor that finite votes leave even to the true probabilities (from the
+synthetic competition's truth), and how much of the constant prior's excess over that floor the
+model has left. ``--real`` names a competition folder with ``solution_votes.csv`` to score the
+models on: for the table alone, nothing is chosen by it. What is trained already is not trained
+again.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hbac_utils.backend import keras
+from hbac_utils.data.competition import open_competition
+from hbac_utils.data.packing import open_or_pack
+from hbac_utils.data.splits import patient_folds
+from hbac_utils.data.store import Store
+from hbac_utils.data.windows import TrainingWindows, evaluation_dataset
+from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS
+from hbac_utils.metric import both_scores
+from hbac_utils.models.classifier import load_classifier
+from hbac_utils.prediction import open_run, predict, write_submission
+from hbac_utils.recipe import Recipe, load_recipe, override
+from hbac_utils.scoring import score_files
+from hbac_utils.training import train
+from hbac_utils.workbench import Workbench
+
+SMALL = {"backbone.variant": "b0", "backbone.weights": "none"}
+SMALL_LOOK = {"beside.0.view.frames": 128, "beside.0.view.bins": 16}
+
+CONTESTANTS: dict[str, tuple[str, dict[str, object]]] = {
+    "compact": ("compact", {}),
+    "waveform": ("waveform-b3", {**SMALL, "view.rate": 40}),
+    "eeg-spectrogram": ("eeg-spectrogram", {"view.frames": 128, "view.bins": 16}),
+    "multiview": (
+        "multiview", {"view.rate": 40, **SMALL_LOOK, "beside.1.view.size": [100, 75]}
+    ),
+    "paper-efficientnetv2": ("paper-efficientnetv2b2", {**SMALL, "view.size": [200, 150]}),
+}  # fmt: skip
+"""Name of a line: its recipe, and what is replaced to make it small."""
+
+MARGIN = 0.93  # of the time is planned for; the rest is for a slower moment of the machine
+TIMED_STEPS = 12
+
+
+def build(name: str) -> Recipe:
+    """Make the recipe of a line."""
+    recipe, changes = CONTESTANTS[name]
+    return override(load_recipe(recipe), changes)
+
+
+def time_epochs(recipe: Recipe, store: Store) -> tuple[list[float], float]:
+    """Time an epoch of each stage, and what comes once: building and tracing.
+
+    Returns
+    -------
+    epochs : list of float, s
+        With the evaluation of the held-out windows.
+    once : float, s
+    """
+    fold_of_window = patient_folds(store.windows, recipe.data.folds, recipe.seed)
+    evaluation = store.evaluation_windows()
+    evaluation = evaluation[fold_of_window[evaluation] == 0]
+    begun = time.perf_counter()
+    bench = Workbench(recipe)
+    bench.begin_fold()
+    once, epochs = time.perf_counter() - begun, []
+    held_out = evaluation_dataset(store, evaluation, recipe.inputs, 64)
+    for index, stage in enumerate(recipe.stages):
+        windows = TrainingWindows(store, np.flatnonzero(fold_of_window != 0), recipe, index)
+        bench.begin_stage(stage)
+        first, few, more = (_time_fit(bench.model, windows, n) for n in (1, 1, 1 + TIMED_STEPS))
+        step = (more - few) / TIMED_STEPS  # beginning to fit takes as long as many small steps
+        begun = time.perf_counter()
+        bench.model.predict(held_out, verbose=0)
+        scoring = time.perf_counter() - begun
+        once += first - step
+        epochs.append(step * windows.steps_per_epoch + scoring)
+    return epochs, once
+
+
+def _time_fit(model: keras.Model, windows: TrainingWindows, steps: int) -> float:
+    batches = windows.dataset().take(steps).cache()
+    for _ in batches:
+        pass
+    begun = time.perf_counter()
+    model.fit(batches, verbose=0, shuffle=False)
+    return time.perf_counter() - begun
+
+
+def fit_into(recipe: Recipe, epochs: list[float], seconds: float) -> Recipe:
+    """Shorten the stages so that they fit into the time, in the recipe's proportion."""
+    planned = sum(s.epochs * cost for s, cost in zip(recipe.stages, epochs, strict=True))
+    factor = min(1.0, max(seconds, 0.0) / planned)
+    changes = {}
+    for i, stage in enumerate(recipe.stages):
+        n = max(1, int(stage.epochs * factor))
+        changes[f"stages.{i}.epochs"] = n
+        changes[f"stages.{i}.warmup_epochs"] = min(stage.warmup_epochs, n / 4)
+    return override(recipe, changes)
+
+
+def compete(name: str, store: Store, out: Path, minutes: float) -> dict:
+    """Train a line and score it on the held-out windows of fold 0."""
+    run, notes = out / name, out / f"{name}.json"
+    if not notes.is_file():
+        recipe = build(name)
+        keras.utils.set_random_seed(recipe.seed)
+        epochs, once = time_epochs(recipe, store)
+        recipe = fit_into(recipe, epochs, MARGIN * 60 * minutes - once)
+        shown = " + ".join(str(stage.epochs) for stage in recipe.stages)
+        print(f"{name}: {shown} epochs planned", flush=True)
+        begun = time.perf_counter()
+        train(recipe, store, run, [0], max_hours=minutes / 60)
+        seconds = time.perf_counter() - begun
+        notes.write_text(json.dumps({"minutes": seconds / 60, "epochs planned": shown}) + "\n")
+    metrics = json.loads((run / "metrics.json").read_text())
+    history = pd.read_csv(run / "fold0" / "history.csv")
+    return {
+        "model": name,
+        **metrics["scores"]["model"],
+        "last_all": metrics["scores"]["last"]["kl_all"],
+        "last_reliable": metrics["scores"]["last"]["kl_reliable"],
+        "windows_per_second": history["windows_per_second"].median(),
+        "epochs": len(history),
+        "parameters": load_classifier(run / "fold0" / "model.keras").count_params(),
+        **json.loads(notes.read_text()),
+    }
+
+
+def constants(store: Store, data: Path, run: Path) -> dict[str, dict[str, float]]:
+    """Score the floor, the prior and uniform on the windows that a run held out."""
+    oof = pd.read_parquet(run / "oof.parquet")
+    columns = list(VOTE_COLUMNS)
+    votes = store.windows.set_index("label_id").loc[oof["label_id"], columns].to_numpy()
+    truth = pd.read_parquet(data.parent / f"{data.name}_truth" / "truth.parquet")
+    truth = truth[truth["split"] == "train"].astype({"label_id": np.int64}).set_index("label_id")
+    scores = json.loads((run / "metrics.json").read_text())["scores"]
+    return {
+        "floor": both_scores(votes, truth.loc[oof["label_id"], columns].to_numpy()),
+        "prior": scores["prior"],
+        "uniform": scores["uniform"],
+    }
+
+
+def score_elsewhere(run: Path, data: Path, out: Path) -> float:
+    """Score a run on recordings that are not the competition's; NaN if it needs what they lack."""
+    trained, competition = open_run(run), open_competition(data)
+    if "spectrogram" in trained.recipe.inputs and not competition.has_spectrograms("test"):
+        return np.nan
+    submission = write_submission(predict(trained, competition, progress=False), out)
+    return float(score_files(submission, data / "solution_votes.csv")["submission"])
+
+
+def main() -> None:
+    """Train, score, print, write ``models.csv``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--store", type=Path, help="packed first if it is not there")
+    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--real", type=Path, help="a folder to score on, with solution_votes.csv")
+    parser.add_argument("--only", default=",".join(CONTESTANTS), help="lines, comma-separated")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    place = options.store or options.out / "store"
+    store = open_or_pack(place, open_competition(options.data), build("multiview"))
+    names = options.only.split(",")
+    table = pd.DataFrame([compete(name, store, options.out, options.minutes) for name in names])
+    bars = constants(store, options.data, options.out / names[0])
+    for score in ("kl_all", "kl_reliable"):
+        floor, prior = bars["floor"][score], bars["prior"][score]
+        table[f"excess_{score[3:]}"] = (table[score] - floor) / (prior - floor)
+    if options.real:
+        elsewhere = options.out / "real"
+        runs = [options.out / name for name in names]
+        table["kl_real"] = [
+            score_elsewhere(run, options.real, elsewhere / run.name) for run in runs
+        ]
+    print(pd.DataFrame(bars).T.round(3).to_string())
+    print(table.set_index("model").T.to_string())
+    table.to_csv(options.out / "models.csv", index=False)
+    print(f"excess: share of the prior's distance to the floor; reliable: ≥ {RELIABLE_VOTES} votes")
+
+
+if __name__ == "__main__":
+    main()
