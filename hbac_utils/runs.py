@@ -1,4 +1,4 @@
-"""A run's folder, read: its scores beside the constant predictions', its tables, its history.
+"""A run's folder, read: its scores beside the constant predictions', its history.
 
 ============================ ==================================================
 ``recipe.json``              the recipe, every default spelled out
@@ -12,6 +12,7 @@
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -105,62 +106,72 @@ def summarize(run: str | Path, store: Store) -> dict:
 
 
 def _prior_scores(evaluation: pd.DataFrame, oof: pd.DataFrame, votes: np.ndarray) -> dict:
-    scores = {}
-    columns = list(VOTE_COLUMNS)
-    for score in ("kl_all", "kl_reliable"):
-        prediction = np.empty(votes.shape)
-        for _, part in oof.groupby("fold"):
-            others = evaluation.drop(index=part["label_id"])
-            prediction[part.index] = constant_priors(others[columns].to_numpy())[score]
-        scores[score] = both_scores(votes, prediction)[score]
-    return scores
+    return {
+        score: both_scores(votes, prior_predictions(evaluation, oof, score))[score]
+        for score in ("kl_all", "kl_reliable")
+    }
 
 
-class RunResult:
-    """A finished run's tables, for looking at them.
+def prior_predictions(evaluation: pd.DataFrame, oof: pd.DataFrame, score: str) -> np.ndarray:
+    """Predict each fold's windows by the best constant prediction of the others' votes.
 
     Parameters
     ----------
-    run : str or Path
-    store : Store
-        That the run was trained on.
-    """
-
-    def __init__(self, run: str | Path, store: Store):
-        self.run = Path(run)
-        self.metrics = read_metrics(run)
-        self.oof = pd.read_parquet(self.run / "oof.parquet")
-        votes = store.windows.set_index("label_id").loc[self.oof["label_id"], list(VOTE_COLUMNS)]
-        self.truth = vote_fractions(votes.to_numpy())
-        self.probabilities = self.oof[list(VOTE_COLUMNS)].to_numpy()
-
-    @property
-    def history(self) -> pd.DataFrame:
-        """All folds' histories, a row per fold and epoch."""
-        paths = sorted(self.run.glob("fold*/history.csv"))
-        return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
-
-    @property
-    def scores(self) -> pd.DataFrame:
-        """The run's scores beside the constant predictions', nats."""
-        return pd.DataFrame(self.metrics["scores"]).T.round(4)
-
-
-def run_scores(run: Path) -> pd.DataFrame:
-    """Tabulate a run's out-of-fold scores beside the constant predictions'.
+    evaluation : DataFrame
+        The windows that are scored, with their votes, indexed by ``label_id``.
+    oof : DataFrame
+        ``label_id`` and ``fold``, indexed from 0.
+    score : {"kl_all", "kl_reliable"}
+        For which the constant is the best one.
 
     Returns
     -------
-    DataFrame of float, nats
-        Rows ``model``, ``prior``, ``uniform``; a column for all windows and one for those with
-        ten votes or more; and how far each lies below the prior, in percent.
+    array of float64, shape (len(oof), 6)
+    """
+    prediction = np.empty((len(oof), N_CLASSES))
+    for _, part in oof.groupby("fold"):
+        others = evaluation.drop(index=part["label_id"])
+        prediction[part.index] = constant_priors(others[list(VOTE_COLUMNS)].to_numpy())[score]
+    return prediction
+
+
+def read_history(run: str | Path) -> pd.DataFrame:
+    """Read the histories of all folds that have begun, a row per fold and epoch."""
+    paths = sorted(Path(run).glob("fold*/history.csv"))
+    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+
+
+def score_table(scores: Mapping[str, Mapping[str, float | None]]) -> pd.DataFrame:
+    """Tabulate scores, and how far each lies below the prior's.
+
+    Parameters
+    ----------
+    scores : mapping from name to mapping
+        Each as `metric.both_scores` gives it; ``prior`` is among them.
+
+    Returns
+    -------
+    DataFrame of float, nats and percent
+        A column for all windows, one for those with ten votes or more, and two in percent.
+    """
+    table = pd.DataFrame(scores, dtype=float).T
+    table.columns = ["all votes", f"≥ {RELIABLE_VOTES} votes"]
+    below = (100 * (1 - table / table.loc["prior"])).add_suffix(", % below prior")
+    return table.round(4).join(below.round(1))
+
+
+def run_scores(run: Path) -> pd.DataFrame:
+    """Tabulate a run's out-of-fold scores beside the constant predictions', as `score_table`.
+
+    Returns
+    -------
+    DataFrame of float
+        Rows ``model``, ``prior``, ``uniform``.
 
     Raises
     ------
     InputError
         If the folder is no finished run.
     """
-    scores = pd.DataFrame(read_metrics(run)["scores"]).T.loc[["model", "prior", "uniform"]]
-    scores.columns = ["all votes", f"≥ {RELIABLE_VOTES} votes"]
-    below = (100 * (1 - scores / scores.loc["prior"])).add_suffix(", % below prior")
-    return scores.astype(float).round(4).join(below.astype(float).round(1))
+    scores = read_metrics(run)["scores"]
+    return score_table({name: scores[name] for name in ("model", "prior", "uniform")})

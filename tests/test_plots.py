@@ -18,7 +18,7 @@ from scipy.special import rel_entr
 
 from hbac_utils import plots
 from hbac_utils.data import survey
-from hbac_utils.data.agreement import agreement
+from hbac_utils.data.agreement import agreement, shares, vote_groups
 from hbac_utils.data.competition import (
     FREQUENCIES,
     SPECTROGRAM_COLUMNS,
@@ -26,12 +26,15 @@ from hbac_utils.data.competition import (
     open_competition,
 )
 from hbac_utils.data.examples import (
+    Window,
+    corner_windows,
     example_windows,
     of_class,
     one_per_vote_vector,
+    read_stored_windows,
     read_test_windows,
     read_window,
-    read_windows,
+    vote_text,
 )
 from hbac_utils.errors import InputError
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus
@@ -40,6 +43,7 @@ from hbac_utils.montage import CHANNELS, DOUBLE_BANANA, ELECTRODES
 from hbac_utils.plots.eeg import auto_sensitivity, centred_traces, trace_rows
 from hbac_utils.plots.predictions import reliability_bins
 from hbac_utils.plots.style import MISSING
+from hbac_utils.recipe import EegSpectrogram, KaggleSpectrogram, Look, Waveform
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "eda.ipynb"
 VOTES = np.array([0, 6, 14, 0, 0, 2])
@@ -292,6 +296,36 @@ def test_window_page_has_both_looks_or_the_eeg_alone(eeg, spectrogram):
     assert len(by_gid(alone, "Fp1-F7")) == 1
 
 
+def test_window_grid_shows_votes_and_predictions_above_each_page(eeg):
+    windows = [
+        Window(eeg, None, VOTES, "KL 3.00 · GPD"),
+        Window(eeg, None, np.eye(6, dtype=int)[5], "Other"),
+        Window(eeg, None, None, "a test recording"),
+    ]
+    figure = plots.window_grid(windows, np.tile(PROBABILITIES, (3, 1)))
+    traces = by_gid(figure, "Fp1-F7")
+    assert len(traces) == 3
+    assert traces[0].axes.get_xlim() == (17, 33)
+    assert {"A  KL 3.00 · GPD", "B  Other", "C  a test recording"} <= set(texts(figure))
+    strips = {label.get_text(): [bar.get_width() for bar in axes.patches]
+              for axes in figure.axes[:2] for label in axes.get_yticklabels()}  # fmt: skip
+    assert strips == {
+        "22 votes": pytest.approx(VOTES / 22),
+        "predicted": pytest.approx(PROBABILITIES),
+    }
+    assert "1 vote" in texts(figure)
+    labels = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
+    assert labels.count("predicted") == 3
+    assert "GPD 64%" in texts(figure)
+    assert "Other 9%" not in texts(figure)  # no room for it in the bar
+    assert "no such window in the data" in texts(plots.window_grid([]))
+
+
+def test_showing_no_page_says_so(capsys):
+    plots.show_pages([])
+    assert capsys.readouterr().out == "no such window in the data\n"
+
+
 # ---------------------------------------------------------------- tables
 
 
@@ -320,6 +354,23 @@ def test_agreement_map_counts_first_and_second_choices():
     assert image**2 == pytest.approx(counts)
 
 
+def test_agreement_map_letters_its_examples():
+    votes = np.array(
+        [[4, 0, 0, 0, 0, 0], [0, 2, 0, 0, 0, 2], [0, 0, 2, 2, 0, 0], [0, 0, 0, 0, 0, 3]]
+    )
+    figure = plots.agreement_map(votes, votes)
+    letters = {t.get_text(): t.get_position() for t in figure.findobj(matplotlib.text.Text)
+               if t.get_text() in ("A", "B", "C", "D")}  # fmt: skip
+    top = np.sqrt(0.75)
+    assert letters == {
+        "A": pytest.approx((0.5, top)),
+        "B": pytest.approx((0.25, top / 2)),  # half way to Other
+        "C": pytest.approx((0.75, top / 2)),  # half way to another pattern
+        "D": pytest.approx((0, 0)),
+    }
+    assert "A" not in texts(plots.agreement_map(votes))
+
+
 def test_counts_distribution_keeps_every_count_on_log_axes():
     counts = {"Windows per EEG": [1, 1, 2, 3, 40, 743], "EEGs per patient": [1, 269]}
     figure = plots.counts_distribution(counts)
@@ -330,16 +381,37 @@ def test_counts_distribution_keeps_every_count_on_log_axes():
     assert [axes.get_ylabel() for axes in figure.axes] == ["EEGs", "Patients"]
 
 
-def test_mean_spectrograms_draws_a_line_per_class_and_chain():
-    means = np.arange(2_400.0).reshape(6, 4, 100)
-    figure = plots.mean_spectrograms(means)
+@pytest.fixture
+def means():
+    """Classes × chains × times × frequencies; the first times of all are not known."""
+    means = np.random.default_rng(2).normal(size=(6, 4, 300, 100))
+    means[:, :, :10] = np.nan
+    return means
+
+
+def test_mean_spectra_draws_a_line_per_class_and_chain(means):
+    means[5] = np.nan
+    figure = plots.mean_spectra(means)
     for chain, axes in enumerate(figure.axes):
         lines = {line.get_label(): line for line in axes.lines}
         assert list(lines) == list(CLASSES)
-        assert lines["GRDA"].get_ydata() == pytest.approx(means[4, chain])
+        assert lines["GRDA"].get_ydata() == pytest.approx(means[4, chain, 10:].mean(axis=0))
         assert lines["GRDA"].get_color() == plots.CLASS_COLORS["GRDA"]
+        assert np.isnan(lines["Other"].get_ydata()).all()
     assert figure.axes[2].get_xlabel() == "Frequency (Hz)"
-    assert "no spectrograms" in texts(plots.mean_spectrograms(means * np.nan))
+    assert "no spectrograms" in texts(plots.mean_spectra(means * np.nan))
+
+
+def test_mean_spectrograms_draws_an_image_per_class_and_chain(means):
+    figure = plots.mean_spectrograms(means)
+    panels = [axes for axes in figure.axes if axes.images]
+    assert len(panels) == 24
+    shown = panels[4 * CLASSES.index("GPD") + 1].images[0].get_array()
+    assert shown.filled(np.nan) == pytest.approx(means[2, 1].T, nan_ok=True)
+    assert panels[8].get_ylabel() == "GPD\n(Hz)"
+    assert panels[-1].get_xlabel() == "Time from the label (min)"
+    assert len({axes.images[0].get_clim() for axes in panels}) == 1
+    assert "Mean ln power, grey: no data" in [axes.get_ylabel() for axes in figure.axes]
 
 
 def test_band_power_boxes_stand_at_the_medians():
@@ -391,7 +463,10 @@ def test_training_curves_draw_folds_stages_and_the_prior():
 
 def test_training_curves_of_one_epoch_and_no_prior():
     full = history(folds=1, epochs=1).assign(kl_reliable=0.5)
-    assert len(plots.training_curves(full).axes) == 3
+    panels = plots.training_curves(full).axes
+    assert len(panels) == 3
+    assert panels[0].get_xlim() == (0.5, 1.5)
+    assert [tick for tick in panels[0].get_xticks() if 0.5 <= tick <= 1.5] == [1]
 
 
 def test_learning_rate_curve_is_logarithmic():
@@ -400,18 +475,79 @@ def test_learning_rate_curve_is_logarithmic():
     assert axes.lines[0].get_ydata() == pytest.approx([1e-5, 1e-3, 1e-4])
 
 
+LABELS = np.tile(PROBABILITIES, (11, 1))
+
+
 def test_batch_images_show_images_and_soft_labels():
-    images = np.random.default_rng(0).normal(size=(11, 20, 30, 3))
-    labels = np.tile(PROBABILITIES, (11, 1))
-    figure = plots.batch_images(images, labels, most=5)
+    images = np.random.default_rng(0).normal(size=(11, 128, 30, 1))
+    figure = plots.batch_images(images, LABELS, EegSpectrogram(kind="eeg_spectrogram", seconds=10))
     shown = [axes for axes in figure.axes if axes.images]
     strips = [axes for axes in figure.axes if axes.get_title(loc="left") == "GPD 40%"]
-    assert len(shown) == len(strips) == 5
+    assert len(shown) == len(strips) == 8
     assert shown[4].images[0].get_array().filled() == pytest.approx(images[4, :, :, 0])
     assert [bar.get_width() for bar in strips[0].patches] == pytest.approx(PROBABILITIES)
-    assert (
-        len([axes for axes in plots.batch_images(images[..., 0], labels).axes if axes.images]) == 8
+
+
+def test_batch_images_have_the_units_of_their_view():
+    eeg = plots.batch_images(
+        np.zeros((2, 128, 30, 1)), LABELS[:2], EegSpectrogram(kind="eeg_spectrogram", seconds=10)
     )
+    axes = next(axes for axes in eeg.axes if axes.images)
+    assert axes.get_xlim() == (20, 30)
+    assert axes.get_xlabel() == "Time in the window (s)"
+    # 32 rows from 0.5 to 20 Hz: 10 Hz of the second chain lies in its 16th row
+    place = dict(
+        zip([t.get_text() for t in axes.get_yticklabels()], axes.get_yticks(), strict=True)
+    )
+    assert place["10"] == pytest.approx(96 + 0.5 + 31 * 9.5 / 19.5)  # of the last chain
+    assert {"LL", "RL", "LP", "RP"} <= set(texts(eeg))
+
+    kaggle = plots.batch_images(
+        np.zeros((2, 40, 30, 1)), LABELS[:2], KaggleSpectrogram(kind="kaggle_spectrogram")
+    )
+    axes = next(axes for axes in kaggle.axes if axes.images)
+    assert axes.get_xlim() == (-5, 5)
+    assert axes.get_xlabel() == "Time from the label (min)"
+
+    view = Waveform(kind="waveform", rate=100, layout="image")
+    image = np.zeros((2, 80, 1000, 1))
+    image[0, :5] = 1  # the first derivation
+    axes = next(a for a in plots.batch_images(image, LABELS[:2], view).axes if a.images)
+    assert axes.get_xlim() == (0, 50)
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(DOUBLE_BANANA[:16])
+    assert axes.get_yticks()[0] == 2.5
+    assert axes.yaxis_inverted()  # Fp1-F7 on top
+
+
+def test_batch_series_are_traces_of_named_derivations():
+    series = np.random.default_rng(0).normal(size=(6, 5000, 18))
+    series[1, 2500, 0] = -1.4
+    figure = plots.batch_series(series, LABELS, Waveform(kind="waveform", rate=100))
+    traces = by_gid(figure, "Fp1-F7")
+    assert len(traces) == 4
+    page = traces[1].axes
+    assert [label.get_text() for label in page.get_yticklabels()] == list(DOUBLE_BANANA)
+    assert page.get_xlim() == (0, 50)
+    assert "(s)" in page.get_xlabel()
+    fills = np.median(np.percentile(np.abs(series[:4].reshape(-1, 18)), 98, axis=0)) / 0.7
+    assert traces[1].get_xdata()[2500] == 25
+    assert traces[1].get_ydata()[2500] == pytest.approx(-1.4 / fills)
+    # a value v stands for 50 µV times e^v - 1
+    assert f"{fills:.1f}\n({50 * np.expm1(fills):.0f} µV)" in texts(figure)
+    strip = figure.axes[0]
+    assert [bar.get_width() for bar in strip.patches] == pytest.approx(PROBABILITIES)
+    assert "GPD 40%" in texts(figure)
+
+
+def test_a_batch_has_a_figure_for_each_look():
+    look = {"view": {"kind": "waveform"}, "backbone": {"kind": "compact"}}
+    image = {"view": {"kind": "eeg_spectrogram"}, "backbone": {"kind": "resnet50v2"}}
+    looks = [Look.model_validate(look), Look.model_validate(image)]
+    seen = [np.ones((2, 500, 18)), np.ones((2, 8, 6, 1))]
+    series, images = plots.batch_pages(seen, LABELS[:2], looks)
+    assert by_gid(series, "Cz-Pz")
+    assert not [axes for axes in series.axes if axes.images]
+    assert len([axes for axes in images.axes if axes.images]) == 2
 
 
 # ---------------------------------------------------------------- predictions
@@ -434,12 +570,25 @@ def test_confusion_counts_leading_classes():
 
 
 def test_reliability_bins_by_hand():
-    predicted, observed, counts = reliability_bins(
+    predicted, observed, error, counts = reliability_bins(
         np.array([0.0, 0.2, 1.0]), np.array([0.02, 0.08, 1.0]), bins=10
     )
     assert predicted == pytest.approx([0.05, 1.0])
     assert observed == pytest.approx([0.1, 1.0])
+    assert error == pytest.approx([0.1 / np.sqrt(2), 0])
     assert counts.tolist() == [2, 1]
+
+
+def test_reliability_joins_only_bins_with_enough_windows():
+    truth = np.tile(np.eye(6)[0], (7, 1))
+    predicted = np.tile([0.9, 0.1, 0, 0, 0, 0], (7, 1))
+    predicted[:2, :2] = [0.5, 0.5]
+    axes = plots.reliability(truth, predicted).axes[0]
+    (joined,) = [line for line in axes.lines if line.get_color() == plots.CLASS_COLORS["Seizure"]]
+    assert joined.get_xdata() == pytest.approx([0.9])
+    rings = axes.collections[-1].get_facecolor()[:, :3]
+    assert rings[0] == pytest.approx([1, 1, 1])
+    assert rings[1] == pytest.approx(to_rgb(plots.CLASS_COLORS["Seizure"]))
 
 
 def test_reliability_of_a_perfect_prediction_has_no_gap(predicted):
@@ -458,8 +607,23 @@ def test_kl_by_class_sums_to_the_score(predicted):
 
 
 def test_kl_by_group_labels_means_and_sizes():
-    figure = plots.kl_by_group([1.0, 3.0, 5.0], np.array(["b", "a", "a"]), "Group", ["a", "b"])
-    assert {"4.00", "1.00", "a\nn = 2", "b\nn = 1"} <= set(texts(figure))
+    groups = pd.Categorical(["b", "a", "a"], ["c", "b", "a"])
+    figure = plots.kl_by_group({"model": [1.0, 3.0, 5.0]}, groups, "Group")
+    (axes,) = figure.axes
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == ["b\nn = 1", "a\nn = 2"]  # in the categories' order, without the empty one
+    assert {"4.00", "1.00"} <= set(texts(figure))
+    assert not figure.legends
+
+
+def test_kl_by_group_compares_with_prior_and_oracle():
+    groups = pd.Categorical(["a", "a", "b"])
+    scores = {"model": [1.0, 1.0, 1.0], "prior": [2.0, 4.0, 5.0], "oracle": [0.1, 0.3, 0.0]}
+    figure = plots.kl_by_group(scores, groups, "Group")
+    lines = {c.get_label(): [s[0, 1] for s in c.get_segments()] for c in figure.axes[0].collections}
+    assert lines["prior"] == pytest.approx([3, 5])
+    assert lines["oracle"] == pytest.approx([0.2, 0])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["prior", "oracle"]
 
 
 def test_score_bars_leave_out_what_is_unknown():
@@ -483,6 +647,21 @@ def test_prediction_bars_stack_to_one(predicted):
     last = axes.containers[-1]
     assert [bar.get_x() + bar.get_width() for bar in last] == pytest.approx(np.ones(12))
     assert axes.get_ylabel() == "EEG, the first 12"
+
+
+def test_fold_predictions_show_each_fold_over_the_mean(predicted):
+    folds = {"fold0": predicted[0], "fold1": predicted[1]}
+    mean = (predicted[0] + predicted[1]) / 2
+    figure = plots.fold_predictions(folds, mean, range(100, 160))
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title(loc="left") for axes in panels] == [f"EEG {i}" for i in range(100, 108)]
+    assert [bar.get_height() for bar in panels[3].patches] == pytest.approx(mean[3])
+    rings = [line.get_ydata() for line in panels[3].lines]
+    assert rings == [pytest.approx(predicted[0][3]), pytest.approx(predicted[1][3])]
+    spread = np.abs(predicted[0] - mean).mean()
+    assert f"{spread:.3f} from it" in " ".join(texts(figure))
+    single = plots.fold_predictions({"fold0": mean[:1]}, mean[:1], [7])
+    assert [axes.get_title(loc="left") for axes in single.axes] == ["EEG 7"]
 
 
 def test_distribution_against_prior_shows_both(predicted):
@@ -566,6 +745,22 @@ def test_agreement_names_the_kinds():
     assert agreement(votes).tolist() == ["idealized", "proto", "proto", "edge", "scattered"]
 
 
+def test_shares_of_pattern_other_and_the_rest():
+    votes = [[0, 3, 0, 1, 0, 4], [0, 0, 0, 0, 0, 2], [2, 2, 2, 2, 2, 0]]
+    assert shares(votes) == pytest.approx(
+        np.array([[3 / 8, 1 / 2, 1 / 8], [0, 1, 0], [0.2, 0, 0.8]])
+    )
+
+
+def test_vote_groups_do_not_cross_ten():
+    groups = vote_groups([1, 2, 3, 4, 9, 10, 12, 13, 15, 16, 28])
+    assert list(groups) == [
+        "1–2", "1–2", "3", "4–9", "4–9", "10–12", "10–12", "13–15", "13–15", "≥ 16", "≥ 16",
+    ]  # fmt: skip
+    assert groups.ordered
+    assert list(groups.categories) == ["1–2", "3", "4–9", "10–12", "13–15", "≥ 16"]
+
+
 def test_overview_counts_by_hand(handmade):
     counts = survey.overview(handmade.train)["count"]
     assert counts["labelled windows"] == 5
@@ -624,6 +819,58 @@ def test_examples_prefer_the_kind_and_the_many_votes(handmade):
     assert one_per_vote_vector(handmade.train)["label_id"].tolist() == [1, 3, 4, 5]
 
 
+def corner_table(votes):
+    table = pd.DataFrame(votes, columns=list(VOTE_COLUMNS))
+    return table.assign(eeg_id=range(len(table)), expert_consensus=consensus(table.to_numpy()))
+
+
+def test_corner_windows_are_the_purest_of_each_kind():
+    table = corner_table(
+        [
+            [0, 3, 0, 0, 0, 0],
+            [0, 13, 0, 0, 0, 1],  # about as pure as the first, and of more votes
+            [0, 0, 1, 0, 0, 1],
+            [0, 0, 7, 0, 0, 8],
+            [0, 0, 9, 0, 0, 4],  # also a proto pattern, farther from its middle
+            [0, 6, 0, 6, 0, 0],
+            [3, 3, 3, 0, 0, 4],
+            [0, 0, 0, 0, 0, 20],
+        ]
+    )
+    chosen = corner_windows(table)
+    assert chosen["eeg_id"].tolist() == [1, 3, 5, 6]
+    assert chosen["title"].tolist() == [
+        "idealized: 13 LPD, 1 Other",
+        "proto: 8 Other, 7 GPD",
+        "edge: 6 LPD, 6 LRDA",
+        "scattered: 4 Other, 3 Seizure, 3 LPD, 3 GPD",
+    ]
+
+
+def test_corner_windows_say_what_they_are_where_a_kind_is_missing():
+    chosen = corner_windows(corner_table([[0, 0, 0, 0, 5, 0], [0, 0, 0, 0, 0, 4]]))
+    assert chosen["title"].tolist() == [
+        "idealized: 5 GRDA",
+        "no proto window; idealized: 4 Other",
+    ]
+
+
+def test_votes_are_written_the_largest_first():
+    assert vote_text(np.array([0, 2, 0, 7, 0, 2])) == "7 LRDA, 2 LPD, 2 Other"
+
+
+def test_stored_windows_are_the_competitions(competition, store):
+    row = store.windows.iloc[[3]].assign(title="one")
+    (stored,) = read_stored_windows(store, row)
+    read = read_window(competition, competition.train.iloc[3])
+    assert stored.title == "one"
+    assert stored.votes.tolist() == read.votes.tolist()
+    present = np.isfinite(read.eeg).all(axis=0)
+    for trace, other in zip(stored.eeg.T[present], read.eeg.T[present], strict=True):
+        assert np.corrcoef(trace[400:-400], other[400:-400])[0, 1] > 0.99
+    np.testing.assert_allclose(stored.spectrogram, read.spectrogram, atol=1e-6)
+
+
 def test_read_window_cuts_filters_and_keeps_gaps(handmade):
     window = read_window(handmade, handmade.train.iloc[3])
     assert window.eeg.shape == (10_000, 19)
@@ -661,9 +908,11 @@ def test_test_windows_never_fail(handmade):
 
 def test_mean_spectrograms_average_what_is_known(handmade, tmp_path):
     means = survey.mean_spectrograms(handmade)
+    assert means.shape == (6, 4, 300, 100)
     seizure, lrda = CLASSES.index("Seizure"), CLASSES.index("LRDA")
-    assert means[seizure] == pytest.approx(np.ones((4, 100)), abs=2e-3)
-    assert means[lrda] == pytest.approx(np.full((4, 100), 1 + np.log(10)), abs=2e-3)
+    assert means[seizure, :, 5:] == pytest.approx(np.ones((4, 295, 100)), abs=2e-3)
+    assert np.isnan(means[seizure, :, :5]).all()
+    assert means[lrda] == pytest.approx(np.full((4, 300, 100), 1 + np.log(10)), abs=2e-3)
     assert np.isnan(means[CLASSES.index("GRDA")]).all()
     (tmp_path / "train.csv").write_text((handmade.path / "train.csv").read_text())
     assert np.isnan(survey.mean_spectrograms(open_competition(tmp_path))).all()
@@ -716,5 +965,5 @@ def test_eda_notebook_runs_on_a_small_competition(notebook, folder):
             exec(compile(cell.source, cell.id, "exec"), scope)
             if "parameters" in cell.metadata.get("tags", []):
                 scope["competition"] = str(folder)
-    assert len(scope["windows"]) == 1
-    assert read_windows(scope["data"], scope["chosen"].head(0)) == []
+    assert scope["chosen"]["expert_consensus"].tolist() == ["Seizure", "GPD", "LRDA"]
+    assert len(scope["corners"]) == 3

@@ -11,11 +11,18 @@ from hbac_utils.data.competition import open_competition
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.metric import both_scores, kl_divergence
+from hbac_utils.metric import SubmissionError, both_scores, kl_divergence
 from hbac_utils.models.classifier import load_classifier
-from hbac_utils.prediction import find_run, open_run, predict, read_window, write_submission
+from hbac_utils.prediction import (
+    check_submission,
+    open_run,
+    predict,
+    read_window,
+    write_submission,
+)
 from hbac_utils.recipe import load_recipe, override
-from hbac_utils.runs import RunResult, constant_priors, run_scores
+from hbac_utils.results import RunResult, find_truth
+from hbac_utils.runs import constant_priors, read_history, run_scores, score_table
 from hbac_utils.scoring import score_files
 from hbac_utils.training import (
     learning_rate_plan,
@@ -72,6 +79,84 @@ def test_the_metrics_are_the_metric(run, store):
     # the prior is out of fold, so a little worse than the best constant
     best = both_scores(votes, constant_priors(votes)["kl_all"])["kl_all"]
     assert metrics["scores"]["prior"]["kl_all"] >= best
+
+
+@pytest.fixture(scope="module")
+def result(run, store, competition) -> RunResult:
+    return RunResult(run, store, find_truth(competition))
+
+
+def test_every_windows_score_stands_beside_the_priors_and_the_oracles(result, run, competition):
+    scores = json.loads((run / "metrics.json").read_text())["scores"]
+    assert list(result.scores) == ["model", "best epoch", "prior", "uniform", "oracle"]
+    assert result.scores["best epoch"] == scores["best"]
+    for name in ("model", "prior", "oracle"):
+        assert result.kl[name].mean() == pytest.approx(result.scores[name]["kl_all"])
+    truth = pd.read_parquet(competition.path.with_name("competition_truth") / "truth.parquet")
+    truth = truth.set_index("label_id").loc[result.windows["label_id"], COLUMNS].to_numpy()
+    assert result.scores["oracle"] == pytest.approx(both_scores(result.votes, truth))
+    assert result.scores["oracle"]["kl_all"] < result.scores["prior"]["kl_all"]
+    assert len(result.agreement) == len(result.vote_groups) == len(result.windows)
+
+
+def test_scores_are_tabulated_beside_the_prior(result):
+    table = score_table(result.scores)
+    assert table.loc["oracle", "all votes"] == pytest.approx(
+        result.scores["oracle"]["kl_all"], abs=1e-4
+    )
+    assert table.loc["prior", "all votes, % below prior"] == 0
+    without = score_table(
+        {"prior": {"kl_all": 2.0, "kl_reliable": None}, "x": {"kl_all": 1.0, "kl_reliable": None}}
+    )
+    assert without.loc["x", "all votes, % below prior"] == 50
+    assert np.isnan(without.loc["x", "≥ 10 votes"])
+
+
+def test_only_a_synthetic_competition_has_a_truth(competition, run, store, tmp_path):
+    assert find_truth(competition) == competition.path.with_name("competition_truth") / (
+        "truth.parquet"
+    )
+    (tmp_path / "test.csv").write_text("eeg_id\n1\n")
+    assert find_truth(open_competition(tmp_path)) is None
+    assert "oracle" not in RunResult(run, store).scores
+
+
+def test_the_truth_of_another_competition_is_refused(competition, run, store, tmp_path):
+    truth = pd.read_parquet(find_truth(competition))
+    truth.iloc[5:].to_parquet(tmp_path / "truth.parquet")
+    with pytest.raises(
+        InputError, match=r"truth.parquet: not of the competition .*label_id \d+ is"
+    ):
+        RunResult(run, store, tmp_path / "truth.parquet")
+
+
+def test_the_worst_and_the_best_windows(result, store):
+    kl = result.kl["model"]
+    windows, probabilities = result.worst(4)
+    worst = result.windows.iloc[np.argmax(kl)]
+    assert windows[0].title == (
+        f"KL {kl.max():.2f} · {worst['expert_consensus']} · EEG {worst['eeg_id']}"
+    )
+    assert windows[0].votes.tolist() == worst[COLUMNS].tolist()
+    np.testing.assert_array_equal(probabilities[0], result.probabilities[np.argmax(kl)])
+    start = worst["eeg_start"]
+    np.testing.assert_array_equal(windows[0].eeg, store.eeg[start : start + 10_000])
+    shown = [float(window.title.split()[1]) for window in windows]
+    assert shown == sorted(shown, reverse=True)
+    patients = result.windows.set_index("eeg_id")["patient_id"]
+    titles = [int(window.title.split()[-1]) for window in windows]
+    assert len({np.atleast_1d(patients.loc[eeg_id])[0] for eeg_id in titles}) == 4
+
+    windows, _ = result.best(6)
+    classes = [window.title.split(" · ")[1] for window in windows]
+    assert len(classes) == len(set(classes)) == result.windows["expert_consensus"].nunique()
+    reliable = result.votes.sum(axis=1) >= 10
+    assert windows[0].title.startswith(f"KL {kl[reliable].min():.2f} ")
+
+
+def test_the_histories_of_all_folds_are_read(run):
+    history = read_history(run)
+    assert history[["fold", "epoch"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
 def test_a_fold_trained_alone_gives_the_same_numbers(run, store, tiny_recipe, tmp_path):
@@ -132,7 +217,24 @@ def test_a_submission_is_complete_and_the_folds_are_averaged(run, competition, t
     mean = np.mean(list(predicted.by_fold.values()), axis=0)
     np.testing.assert_allclose(submission[COLUMNS], mean, atol=1e-6)
     report = json.loads((tmp_path / "inference_report.json").read_text())
-    assert report == {"rows": 8, "fallbacks": {}}
+    assert (report["rows"], report["fallbacks"]) == (8, {})
+    scores = json.loads((run / "metrics.json").read_text())["scores"]["model"]
+    assert report["runs"] == [{"recipe": "tiny", "models": 2, "lost": 0, **scores}]
+
+
+def test_a_written_submission_is_checked_again(run, competition, tmp_path):
+    predicted = predict(open_run(run), competition, progress=False)
+    assert predicted.summary()["recordings"].tolist() == [8, 0, 8]
+    path = write_submission(predicted, tmp_path)
+    found = check_submission(path, competition)["found"]
+    assert found["rows"] == "8, one for each eeg_id of test.csv"
+    table = pd.read_csv(path)
+    table.iloc[1:].to_csv(path, index=False)
+    with pytest.raises(SubmissionError, match="1 eeg_id of test.csv are missing and 0 are not"):
+        check_submission(path, competition)
+    table.assign(lpd_vote=2).to_csv(path, index=False)
+    with pytest.raises(SubmissionError, match="between 0 and 1"):
+        check_submission(path, competition)
 
 
 def test_a_test_window_is_treated_as_the_store_treats_it(competition, store, tiny_recipe, tmp_path):
@@ -209,19 +311,6 @@ def test_what_is_no_run_is_refused(tmp_path, run):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     with pytest.raises(InputError, match="train it again"):
         open_run(tmp_path)
-
-
-def test_the_attached_run_is_found_wherever_it_is_mounted(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(prediction_module, "KAGGLE_INPUT", tmp_path)
-    with pytest.raises(InputError, match="0 runs"):
-        find_run()
-    folder = tmp_path / "notebooks" / "somebody" / "training" / "run"
-    folder.mkdir(parents=True)
-    (folder / "metrics.json").write_bytes((run / "metrics.json").read_bytes())
-    assert find_run() == folder
-    (tmp_path / "metrics.json").write_text("{}")
-    with pytest.raises(InputError, match="2 runs"):
-        find_run()
 
 
 def test_real_recordings_can_be_predicted(run, real_eeg, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from hbac_utils.data import signals
-from hbac_utils.data.agreement import agreement
+from hbac_utils.data.agreement import KINDS, agreement, shares
 from hbac_utils.data.competition import (
     SAMPLING_RATE,
     SPECTROGRAM_ROWS,
@@ -17,11 +17,22 @@ from hbac_utils.data.competition import (
     read_eeg,
     read_spectrogram,
 )
+from hbac_utils.data.store import Store
 from hbac_utils.errors import InputError
 from hbac_utils.labels import CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.montage import ELECTRODES
 
 DISPLAY_BAND = (0.5, 40.0)  # Hz, of the EEG that is shown
+
+CORNERS = {
+    "idealized": (1, 0, 0),
+    "proto": (1 / 2, 1 / 2, 0),
+    "edge": (1 / 2, 0, 1 / 2),
+    "scattered": (1 / 3, 1 / 3, 1 / 3),
+}
+"""Where in the triangle of `agreement.shares` each kind of agreement is purest."""
+
+NEAR = 0.2  # of the triangle: so far a window with many votes goes before one with few
 
 
 class Window(NamedTuple):
@@ -90,6 +101,46 @@ def sample_windows(competition: Competition, per_class: int, seed: int = 0) -> p
     return _per_class(rows, per_class)
 
 
+def corner_windows(train: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Choose a window of each kind of agreement, as near to its corner of `CORNERS` as there is.
+
+    Of about equally near windows one with ≥ 10 votes is taken. No EEG is chosen twice.
+
+    Returns
+    -------
+    DataFrame
+        Rows of ``train`` in the order of `agreement.KINDS`, fewer if there are too few EEGs, with
+        a ``title`` that says what each one is, whatever was looked for.
+    """
+    rows = one_per_vote_vector(train).sample(frac=1, random_state=seed)
+    chosen = []
+    for kind in KINDS:
+        votes = votes_of(rows)
+        if not len(rows):
+            break
+        distance = np.abs(shares(votes) - CORNERS[kind]).sum(axis=1)
+        few = votes.sum(axis=1) < RELIABLE_VOTES
+        best = np.lexsort([distance, few, distance // NEAR])[0]
+        found = agreement(votes[[best]])[0]
+        name = found if found == kind else f"no {kind} window; {found}"
+        title = f"{name}: {vote_text(votes[best])}"
+        chosen.append(rows.iloc[[best]].assign(title=title))
+        rows = rows[rows["eeg_id"] != rows["eeg_id"].iloc[best]]
+    return pd.concat(chosen, ignore_index=True)
+
+
+def vote_text(votes: np.ndarray) -> str:
+    """Write a vote vector as one says it.
+
+    Examples
+    --------
+    >>> vote_text(np.array([0, 7, 0, 2, 0, 4]))
+    '7 LPD, 4 Other, 2 LRDA'
+    """
+    order = np.argsort(-np.asarray(votes), kind="stable")
+    return ", ".join(f"{votes[i]:g} {CLASSES[i]}" for i in order if votes[i])
+
+
 def of_class(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """Keep the rows whose experts agree on one class."""
     return rows[rows["expert_consensus"] == name]
@@ -132,6 +183,29 @@ def read_window(competition: Competition, row: pd.Series, split: str = "train") 
 def read_windows(competition: Competition, rows: pd.DataFrame) -> list[Window]:
     """Read several windows of the training set; see `read_window`."""
     return [read_window(competition, row) for _, row in rows.iterrows()]
+
+
+def read_stored_windows(store: Store, rows: pd.DataFrame) -> list[Window]:
+    """Read windows out of a store: as it holds them, gaps filled.
+
+    Parameters
+    ----------
+    store : Store
+    rows : DataFrame
+        Rows of ``store.windows``; a column ``title`` gives their titles.
+    """
+    return [_stored_window(store, row) for _, row in rows.iterrows()]
+
+
+def _stored_window(store: Store, row: pd.Series) -> Window:
+    begin = row["eeg_start"]
+    eeg = store.eeg[begin : begin + WINDOW_SAMPLES].astype(np.float32)
+    spectrogram = None
+    if store.spectrogram is not None:
+        begin = row["spectrogram_start"]
+        spectrogram = store.spectrogram[begin : begin + SPECTROGRAM_ROWS].astype(np.float32)
+    votes = row[list(VOTE_COLUMNS)].to_numpy(dtype=np.int64)
+    return Window(eeg, spectrogram, votes, _title(row))
 
 
 def read_test_windows(competition: Competition, most: int) -> list[Window]:
@@ -196,5 +270,7 @@ def _cut(recording: np.ndarray, start: int, length: int, path: Path) -> np.ndarr
 
 
 def _title(row: pd.Series) -> str:
+    if "title" in row:
+        return row["title"]
     name = row.get("expert_consensus", "")
     return f"{name} · EEG {row['eeg_id']}" if name else f"EEG {row['eeg_id']}"

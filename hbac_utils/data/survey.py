@@ -17,6 +17,7 @@ from hbac_utils.data.competition import (
     FREQUENCIES,
     SAMPLING_RATE,
     SEGMENT_SECONDS,
+    SPECTROGRAM_ROWS,
     SPECTROGRAM_SECONDS,
     WINDOW_SECONDS,
     Competition,
@@ -143,29 +144,30 @@ def overlap(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_spectrograms(competition: Competition, per_class: int = 20, seed: int = 0) -> np.ndarray:
-    """Average the log power of sampled windows over their ten minutes.
+    """Average the log power of sampled windows, class by class.
 
     Returns
     -------
-    array of float64, shape (6, 4, 100), natural logarithm of power
-        Classes × chains × `competition.FREQUENCIES`; NaN for a class without windows, and
-        throughout without spectrograms.
+    array of float64, shape (6, 4, 300, 100), natural logarithm of power
+        Classes × chains × rows of 2 s around the label × `competition.FREQUENCIES`; NaN for a
+        class without windows, and throughout without spectrograms.
     """
-    shape = N_CLASSES, len(CHAINS), len(FREQUENCIES)
-    if not competition.has_spectrograms("train"):
-        return np.full(shape, np.nan)
-    rows = sample_windows(competition, per_class, seed)
-    spectra = pd.DataFrame(_map_rows(_mean_spectrum, competition, rows))
-    means = spectra.groupby(rows["expert_consensus"]).mean().reindex(CLASSES)
-    return means.to_numpy().reshape(shape)
+    means = np.full((N_CLASSES, SPECTROGRAM_ROWS, len(CHAINS) * len(FREQUENCIES)), np.nan)
+    if competition.has_spectrograms("train"):
+        rows = sample_windows(competition, per_class, seed)
+        spectrograms = np.array(_map_rows(read_window_spectrogram, competition, rows))
+        for i, name in enumerate(CLASSES):
+            means[i] = _mean_of_known(spectrograms[rows["expert_consensus"] == name])
+    means = means.reshape(N_CLASSES, SPECTROGRAM_ROWS, len(CHAINS), len(FREQUENCIES))
+    return np.moveaxis(means, 2, 1)
 
 
-def _mean_spectrum(competition: Competition, row: pd.Series) -> np.ndarray:
-    spectrogram = read_window_spectrogram(competition, row)
-    known = np.isfinite(spectrogram)
-    total = np.where(known, spectrogram, 0).sum(axis=0, dtype=np.float64)
+def _mean_of_known(values: np.ndarray) -> np.ndarray:
+    # np.nanmean would warn about what no window has
+    known = np.isfinite(values)
+    total = np.where(known, values, 0).sum(axis=0, dtype=np.float64)
     count = known.sum(axis=0)
-    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def band_powers(competition: Competition, per_class: int = 20, seed: int = 0) -> pd.DataFrame:

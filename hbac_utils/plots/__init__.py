@@ -3,21 +3,22 @@
 Nothing here reads files or needs TensorFlow, and importing it changes no global setting.
 """
 
+from hbac_utils.plots.batch import batch_images, batch_pages, batch_series
 from hbac_utils.plots.eeg import eeg_page
+from hbac_utils.plots.grid import window_grid
 from hbac_utils.plots.predictions import (
     confusion,
     distribution_against_prior,
-    kl_by_class,
-    kl_by_group,
+    fold_predictions,
     prediction_bars,
     reliability,
-    score_bars,
 )
-from hbac_utils.plots.spectra import band_power, mean_spectrograms
+from hbac_utils.plots.scores import kl_by_class, kl_by_group, score_bars
+from hbac_utils.plots.spectra import band_power, mean_spectra, mean_spectrograms
 from hbac_utils.plots.spectrogram import spectrogram_page
 from hbac_utils.plots.style import CLASS_COLORS
 from hbac_utils.plots.tables import agreement_map, class_balance, counts_distribution, vote_totals
-from hbac_utils.plots.training import batch_images, learning_rate_curve, training_curves
+from hbac_utils.plots.training import learning_rate_curve, training_curves
 from hbac_utils.plots.window import show_pages, window_page, window_pages
 
 __all__ = [
@@ -25,14 +26,18 @@ __all__ = [
     "agreement_map",
     "band_power",
     "batch_images",
+    "batch_pages",
+    "batch_series",
     "class_balance",
     "confusion",
     "counts_distribution",
     "distribution_against_prior",
     "eeg_page",
+    "fold_predictions",
     "kl_by_class",
     "kl_by_group",
     "learning_rate_curve",
+    "mean_spectra",
     "mean_spectrograms",
     "prediction_bars",
     "reliability",
@@ -41,6 +46,7 @@ __all__ = [
     "spectrogram_page",
     "training_curves",
     "vote_totals",
+    "window_grid",
     "window_page",
     "window_pages",
 ]

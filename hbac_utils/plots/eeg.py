@@ -90,17 +90,37 @@ def draw_eeg(
         raise ValueError(f"no EEG from {seconds[0]} to {seconds[1]} s: it has {len(eeg)} samples")
     traces = centred_traces(eeg[first:last])
     sensitivity = sensitivity or auto_sensitivity(traces)
-    rows = trace_rows()
-    width = 0.7 if seconds[1] - seconds[0] <= CLOSE_UP else 0.5
     _mark_segment(axes, seconds)
+    draw_traces(axes, times, traces, sensitivity, f"{sensitivity:g} µV")
+    axes.set_xlim(seconds)
+    axes.set_xlabel("Time in the window (s); the labelled 10 s shaded; negative is up")
+
+
+def draw_traces(
+    axes: Axes, times: np.ndarray, traces: np.ndarray, sensitivity: float, measure: str
+) -> None:
+    """Draw the derivations of the double banana, one above the other.
+
+    Parameters
+    ----------
+    axes : Axes
+    times : array, shape (n_times,), seconds
+    traces : array, shape (n_times, 18)
+    sensitivity : float
+        What fills a row, in the traces' unit.
+    measure : str
+        What the bar of one row's height says.
+    """
+    rows = trace_rows()
+    width = 0.7 if np.ptp(times) <= CLOSE_UP else 0.5
     for trace, row, name in zip(traces.T, rows, DOUBLE_BANANA, strict=True):
         # the axis points down, so a negative voltage goes up, as clinicians have it
         shown = row + np.clip(trace / sensitivity, -CLIP_ROWS, CLIP_ROWS)
         axes.plot(times, shown, color=_side_ink(name), lw=width, gid=name)
         if np.isnan(trace).all():
             axes.text(times.mean(), row, "no signal", color=MUTED, ha="center", va="center")
-    _page_axes(axes, rows, seconds)
-    _sensitivity_bar(axes, sensitivity, rows[-1])
+    _page_axes(axes, rows, np.ptp(times))
+    _sensitivity_bar(axes, measure, rows[-1])
 
 
 def centred_traces(eeg: np.ndarray) -> np.ndarray:
@@ -126,10 +146,7 @@ def centred_traces(eeg: np.ndarray) -> np.ndarray:
 
 
 def auto_sensitivity(traces: np.ndarray) -> float:
-    """Choose microvolts per row so that an ordinary trace fills its row.
-
-    It is the median over traces of each one's 98th percentile of amplitude that fills a row:
-    one loose electrode, or a second of chewing, does not flatten the rest of the page.
+    """Choose microvolts per row so that an `ordinary_amplitude` fills its row.
 
     Parameters
     ----------
@@ -139,12 +156,32 @@ def auto_sensitivity(traces: np.ndarray) -> float:
     -------
     float, microvolts, one of `SENSITIVITIES`
     """
-    present = traces[:, np.isfinite(traces).any(axis=0)]
-    if not present.size:
+    amplitude = ordinary_amplitude(traces)
+    if amplitude is None:
         return 100.0
-    amplitude = np.median(np.nanpercentile(np.abs(present), 98, axis=0)) / FILL
+    amplitude /= FILL
     index = np.searchsorted(SENSITIVITIES, amplitude)
     return float(SENSITIVITIES[min(index, len(SENSITIVITIES) - 1)])
+
+
+def ordinary_amplitude(traces: np.ndarray) -> float | None:
+    """Find the median over traces of each one's 98th percentile of amplitude.
+
+    One loose electrode, or a second of chewing, does not flatten the rest of a page.
+
+    Parameters
+    ----------
+    traces : array, shape (n_times, n_traces), median zero, may hold NaN
+
+    Returns
+    -------
+    float or None
+        None where nothing is finite.
+    """
+    present = traces[:, np.isfinite(traces).any(axis=0)]
+    if not present.size:
+        return None
+    return float(np.median(np.nanpercentile(np.abs(present), 98, axis=0)))
 
 
 def trace_rows() -> np.ndarray:
@@ -169,28 +206,24 @@ def _mark_segment(axes: Axes, seconds: tuple[float, float]) -> None:
         axes.axvspan(start, stop, facecolor=SEGMENT_COLOR, edgecolor="none", gid="segment")
 
 
-def _page_axes(axes: Axes, rows: np.ndarray, seconds: tuple[float, float]) -> None:
-    start, stop = seconds
-    axes.set_xlim(start, stop)
+def _page_axes(axes: Axes, rows: np.ndarray, seconds: float) -> None:
+    axes.margins(x=0)
     axes.set_ylim(rows[-1] + 1.2, rows[0] - 1.2)
     axes.set_yticks(rows, DOUBLE_BANANA)
     for label, name in zip(axes.get_yticklabels(), DOUBLE_BANANA, strict=True):
         label.set_color(_side_ink(name))
-    axes.set_xlabel("Time in the window (s); the labelled 10 s shaded; negative is up")
-    axes.xaxis.set_major_locator(MultipleLocator(1 if stop - start <= CLOSE_UP else 5))
+    axes.xaxis.set_major_locator(MultipleLocator(1 if seconds <= CLOSE_UP else 5))
     axes.xaxis.set_minor_locator(MultipleLocator(1))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
 
-def _sensitivity_bar(axes: Axes, sensitivity: float, lowest: float) -> None:
+def _sensitivity_bar(axes: Axes, measure: str, lowest: float) -> None:
     """Draw a bar one row high at the right edge and write what it measures."""
     across_axes = axes.get_yaxis_transform()
     axes.plot(
         [1.008, 1.008], [lowest - 1, lowest], transform=across_axes, color=INK, lw=2.2,
         clip_on=False, solid_capstyle="butt", gid="sensitivity",
     )  # fmt: skip
-    axes.text(
-        1.016, lowest - 0.5, f"{sensitivity:g} µV", transform=across_axes, va="center", fontsize=9
-    )
+    axes.text(1.016, lowest - 0.5, measure, transform=across_axes, va="center", fontsize=9)

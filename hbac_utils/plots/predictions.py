@@ -3,18 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hbac_utils import metric
-from hbac_utils.labels import CLASSES, N_CLASSES, RELIABLE_VOTES
+from hbac_utils.labels import CLASSES, N_CLASSES
 from hbac_utils.plots.classes import class_legend, class_matrix, class_pairs
 from hbac_utils.plots.style import (
     CLASS_COLORS,
-    HATCH,
     INK,
     MUTED,
-    TRAIN_COLOR,
     bars_only,
     new_figure,
     outlined,
@@ -22,40 +18,8 @@ from hbac_utils.plots.style import (
 )
 
 N_BINS = 10  # of a reliability diagram
-
-
-@styled
-def score_bars(scores: Mapping[str, Mapping[str, float | None]]) -> Figure:
-    """Draw the two scores of several predictions; lower is better.
-
-    Parameters
-    ----------
-    scores : mapping from name to mapping
-        Each as `metric.both_scores` gives it: ``kl_all`` and ``kl_reliable`` (may be None).
-
-    Returns
-    -------
-    Figure
-    """
-    figure = new_figure(1.3 + 0.55 * len(scores))
-    axes = figure.subplots()
-    places = np.arange(len(scores))
-    for key, shift, label, options in (
-        ("kl_reliable", -0.19, f"≥ {RELIABLE_VOTES} votes", {"color": TRAIN_COLOR}),
-        ("kl_all", 0.19, "all votes", {"color": "#C9D5E8", "hatch": HATCH}),
-    ):
-        values = [score.get(key) for score in scores.values()]
-        widths = np.array([np.nan if value is None else value for value in values], dtype=float)
-        bars = axes.barh(places + shift, widths, 0.36, ec=MUTED, lw=0.6, label=label, **options)
-        texts = ["" if np.isnan(width) else f"{width:.3f}" for width in widths]
-        axes.bar_label(bars, texts, padding=3, fontsize=9)
-    axes.set_yticks(places, list(scores))
-    axes.invert_yaxis()
-    axes.margins(x=0.1)
-    axes.set_xlabel("KL divergence from the votes (nats); lower is better")
-    bars_only(axes, "x")
-    figure.legend(loc="outside upper right", ncols=2)
-    return figure
+FEW_IN_BIN = 5  # windows; the mean of fewer is drawn as a ring and not joined to the others
+FIRST = 8  # recordings of which the folds are compared
 
 
 @styled
@@ -91,7 +55,8 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
     """Draw, per class, the mean vote fraction against the predicted probability.
 
     Predictions are taken in ten bins of equal width; a disc's area grows with the number of
-    windows in its bin, and the gap is the mean distance from the diagonal over windows.
+    windows in its bin, a ring stands for fewer than five; bars are 95 % intervals. The gap is the
+    mean distance from the diagonal over windows.
 
     Parameters
     ----------
@@ -104,12 +69,20 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
     figure = new_figure(5.8)
     panels = figure.subplots(2, 3, sharex=True, sharey=True)
     for i, (axes, name) in enumerate(zip(panels.flat, CLASSES, strict=True)):
-        predicted, observed, counts = reliability_bins(truth[:, i], probabilities[:, i])
+        predicted, observed, error, counts = reliability_bins(truth[:, i], probabilities[:, i])
         axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--")
-        axes.plot(predicted, observed, color=CLASS_COLORS[name], path_effects=outlined(), zorder=2)
+        many = counts >= FEW_IN_BIN
+        axes.errorbar(
+            predicted[many], observed[many], 1.96 * error[many], fmt="none", ecolor=MUTED, lw=1,
+            zorder=1,
+        )  # fmt: skip
+        axes.plot(
+            predicted[many], observed[many], color=CLASS_COLORS[name], path_effects=outlined(),
+            zorder=2,
+        )  # fmt: skip
         axes.scatter(
-            predicted, observed, s=15 + 160 * counts / counts.max(), color=CLASS_COLORS[name],
-            ec=INK, lw=0.6, zorder=3,
+            predicted, observed, s=15 + 160 * counts / counts.max(), ec=INK, lw=0.6, zorder=3,
+            color=[CLASS_COLORS[name] if enough else "white" for enough in many],
         )  # fmt: skip
         gap = np.average(np.abs(predicted - observed), weights=counts)
         axes.set_title(f"{name}, mean gap {gap:.3f}", fontsize=10)
@@ -121,7 +94,7 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
 
 def reliability_bins(
     truth: np.ndarray, probabilities: np.ndarray, bins: int = N_BINS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Bin one class's predictions and average them and the votes in each bin.
 
     Parameters
@@ -134,72 +107,19 @@ def reliability_bins(
     -------
     predicted, observed : arrays of float64, shape (m,)
         Means in the bins that are not empty.
+    error : array of float64, shape (m,)
+        Standard errors of the observed means.
     counts : array of int64, shape (m,)
     """
     index = np.clip((np.asarray(probabilities) * bins).astype(int), 0, bins - 1)
     counts = np.bincount(index, minlength=bins)
     full = counts > 0
-    sums = [np.bincount(index, values, bins)[full] for values in (probabilities, truth)]
-    return sums[0] / counts[full], sums[1] / counts[full], counts[full]
-
-
-@styled
-def kl_by_class(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
-    """Draw where the score comes from: its six terms, and its mean by the class that leads.
-
-    Parameters
-    ----------
-    truth, probabilities : arrays, shape (n, 6)
-        Vote fractions and predictions.
-
-    Returns
-    -------
-    Figure
-    """
-    terms = metric.kl_by_class(truth, probabilities)
-    figure = new_figure(3.6)
-    left, right = figure.subplots(1, 2)
-    means = terms.mean(axis=0)
-    bars = left.bar(CLASSES, means, 0.7, color=list(CLASS_COLORS.values()), ec=MUTED, lw=0.6)
-    left.bar_label(bars, [f"{mean:.3f}" for mean in means], fontsize=9, padding=2)
-    left.axhline(0, color=MUTED, lw=0.8)
-    left.set_ylabel("Mean term p·ln(p/q) (nats)")
-    left.set_title(f"The terms, which sum to {means.sum():.3f}", fontsize=10)
-    bars_only(left, "y")
-    leading = np.asarray(CLASSES)[np.argmax(truth, axis=1)]
-    _draw_groups(right, terms.sum(axis=1), leading, CLASSES)
-    right.set_title("Windows by the class with most votes", fontsize=10)
-    return figure
-
-
-@styled
-def kl_by_group(
-    kl: np.ndarray, groups: np.ndarray, label: str, order: Sequence | None = None
-) -> Figure:
-    """Draw the mean score of groups of windows, by agreement or by number of votes, say.
-
-    Parameters
-    ----------
-    kl : array, shape (n,), nats
-        The score of each window.
-    groups : array, shape (n,)
-        The group of each window.
-    label : str
-        What the groups are.
-    order : sequence, optional
-        Groups to show, left to right; all of them, sorted, where not given.
-
-    Returns
-    -------
-    Figure
-    """
-    figure = new_figure(3.4)
-    axes = figure.subplots()
-    _draw_groups(
-        axes, np.asarray(kl), np.asarray(groups), np.unique(groups) if order is None else order
+    n, truth = counts[full], np.asarray(truth, dtype=float)
+    predicted, observed, squares = (
+        np.bincount(index, values, bins)[full] / n for values in (probabilities, truth, truth**2)
     )
-    axes.set_xlabel(label)
-    return figure
+    error = np.sqrt(np.maximum(0, squares - observed**2) / n)
+    return predicted, observed, error, n
 
 
 @styled
@@ -236,6 +156,52 @@ def prediction_bars(probabilities: np.ndarray, ids: Sequence, *, most: int = 40)
 
 
 @styled
+def fold_predictions(
+    by_fold: Mapping[str, np.ndarray], blended: np.ndarray, ids: Sequence
+) -> Figure:
+    """Draw what each fold's model says of the first recordings, over what is submitted.
+
+    Parameters
+    ----------
+    by_fold : mapping from name to array, shape (n, 6)
+    blended : array, shape (n, 6)
+        The submitted probabilities.
+    ids : sequence of length n
+        What each row is called.
+
+    Returns
+    -------
+    Figure
+    """
+    names = [str(name) for name in list(ids)[:FIRST]]
+    columns = min(4, max(1, len(names)))
+    rows = max(1, -(-len(names) // columns))
+    figure = new_figure(0.7 + 2.1 * rows)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    places = np.arange(N_CLASSES)
+    marks = np.linspace(-0.22, 0.22, len(by_fold)) if len(by_fold) > 1 else [0.0]
+    for i, (axes, name) in enumerate(zip(panels.flat, names, strict=False)):
+        axes.bar(places, blended[i], 0.8, color=list(CLASS_COLORS.values()), ec=MUTED, lw=0.6)
+        for shift, values in zip(marks, by_fold.values(), strict=True):
+            axes.plot(places + shift, values[i], "o", ms=3.5, color="white", mec=INK, mew=0.8)
+        axes.set_title(f"EEG {name}", fontsize=9)
+        axes.set_xticks(places, CLASSES, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_ylim(0, 1.05)
+        axes.set_ylabel("Probability")
+        bars_only(axes, "y")
+        axes.label_outer()
+    for axes in panels.flat[len(names) :]:
+        axes.set_axis_off()
+    spread = np.mean([np.abs(values - blended).mean() for values in by_fold.values()])
+    figure.suptitle(
+        f"Bars: the submitted mean; rings: the {len(by_fold)} fold models, "
+        f"{spread:.3f} from it on average over all recordings",
+        x=0.01, ha="left", fontsize=10,
+    )  # fmt: skip
+    return figure
+
+
+@styled
 def distribution_against_prior(probabilities: np.ndarray, prior: np.ndarray) -> Figure:
     """Draw the mean prediction beside the prior of the training votes.
 
@@ -255,33 +221,12 @@ def distribution_against_prior(probabilities: np.ndarray, prior: np.ndarray) -> 
     axes = figure.subplots()
     class_pairs(
         axes,
-        (f"mean of {len(probabilities):,} predictions", np.mean(probabilities, axis=0), False),
+        (_mean_of(len(probabilities)), np.mean(probabilities, axis=0), False),
         ("prior of the training votes", np.asarray(prior), True),
     )
     axes.set_ylabel("Mean probability")
     return figure
 
 
-def _draw_groups(axes: Axes, kl: np.ndarray, groups: np.ndarray, order: Sequence) -> None:
-    """Draw each group's mean with its 95 % interval, over the spread of its windows."""
-    for place, group in enumerate(order):
-        values = kl[groups == group]
-        if not len(values):
-            continue
-        mean, error = values.mean(), 1.96 * values.std() / np.sqrt(len(values))
-        low, high = np.percentile(values, [10, 90])
-        axes.plot([place, place], [low, high], color="#C9D5E8", lw=9, solid_capstyle="butt")
-        axes.errorbar(
-            place, mean, error, fmt="o", color=CLASS_COLORS.get(group, TRAIN_COLOR), ecolor=INK,
-            mec=INK, ms=8, capsize=3,
-        )  # fmt: skip
-        axes.annotate(f"{mean:.2f}", (place, mean), (9, 0), textcoords="offset points",
-                      va="center", fontsize=9)  # fmt: skip
-    counts = [np.sum(groups == group) for group in order]
-    axes.set_xticks(
-        np.arange(len(order)), [f"{g}\nn = {n:,}" for g, n in zip(order, counts, strict=True)]
-    )
-    axes.set_xlim(-0.5, len(order) - 0.3)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("KL divergence (nats)\nmean; band: 10 to 90 %")
-    bars_only(axes, "y")
+def _mean_of(n: int) -> str:
+    return f"mean of {n:,} predictions" if n > 1 else "the one prediction"

@@ -10,11 +10,13 @@ from hbac_utils.data.competition import FREQUENCIES
 from hbac_utils.labels import CLASSES, N_CLASSES
 from hbac_utils.montage import CHAINS
 from hbac_utils.plots.classes import class_legend
-from hbac_utils.plots.spectrogram import CHAIN_NAMES
+from hbac_utils.plots.spectrogram import CHAIN_NAMES, draw_power
 from hbac_utils.plots.style import (
+    ACCENT,
     CLASS_COLORS,
     MUTED,
     bars_only,
+    finite_range,
     ink_on,
     new_figure,
     outlined,
@@ -24,13 +26,44 @@ from hbac_utils.plots.style import (
 
 @styled
 def mean_spectrograms(means: np.ndarray) -> Figure:
+    """Draw the mean spectrogram of each class in each chain, on one colour scale.
+
+    Parameters
+    ----------
+    means : array, shape (6, 4, 300, 100), natural logarithm of power
+        Classes × chains × rows of 2 s around the label × `competition.FREQUENCIES`; NaN is drawn
+        grey.
+
+    Returns
+    -------
+    Figure
+    """
+    figure = new_figure(6.8)
+    panels = figure.subplots(N_CLASSES, len(CHAINS), sharex=True, sharey=True)
+    limits = finite_range(means)
+    for row, name, chains in zip(panels, CLASSES, means, strict=True):
+        for axes, chain, power in zip(row, CHAINS, chains, strict=True):
+            image = draw_power(axes, power, limits)
+            axes.axvline(0, ymin=0.86, color=ACCENT, lw=2)
+            axes.set_title(CHAIN_NAMES[chain] if name == CLASSES[0] else "", fontsize=10)
+            axes.set_xlabel("Time from the label (min)")
+            axes.set_ylabel(f"{name}\n(Hz)")
+            axes.yaxis.set_major_locator(MultipleLocator(10))
+            axes.label_outer()
+    bar = figure.colorbar(image, ax=panels, aspect=50, pad=0.01, fraction=0.02)
+    bar.set_label("Mean ln power" + (", grey: no data" if np.isnan(means).any() else ""))
+    bar.outline.set_visible(False)
+    return figure
+
+
+@styled
+def mean_spectra(means: np.ndarray) -> Figure:
     """Draw the mean log power spectrum of each class in each chain, left and right as on a head.
 
     Parameters
     ----------
-    means : array, shape (6, 4, 100), natural logarithm of power
-        Classes × chains LL, RL, LP, RP × `competition.FREQUENCIES`; NaN for a class without
-        examples.
+    means : array, shape (6, 4, 300, 100), natural logarithm of power
+        As for `mean_spectrograms`; the mean over time is drawn.
 
     Returns
     -------
@@ -38,6 +71,9 @@ def mean_spectrograms(means: np.ndarray) -> Figure:
     """
     figure = new_figure(5.6)
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
+    known = np.isfinite(means)
+    total, count = np.where(known, means, 0).sum(axis=2), known.sum(axis=2)
+    means = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     for axes, chain, spectra in zip(panels.flat, CHAINS, np.moveaxis(means, 1, 0), strict=True):
         for name, spectrum in zip(CLASSES, spectra, strict=True):
             axes.plot(

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MultipleLocator
 
@@ -60,18 +61,11 @@ def draw_spectrogram(axes: Sequence[Axes], spectrogram: np.ndarray) -> None:
     spectrogram = np.asarray(spectrogram, dtype=np.float32)
     if spectrogram.ndim != 2 or spectrogram.shape[1] != len(CHAINS) * len(FREQUENCIES):
         raise ValueError(f"spectrogram has shape {spectrogram.shape}, not (300, 400)")
-    low, high = finite_range(spectrogram)
-    half_step = (FREQUENCIES[1] - FREQUENCIES[0]) / 2
-    bottom, top = FREQUENCIES[0] - half_step, FREQUENCIES[-1] + half_step
-    half_span = len(spectrogram) * SPECTROGRAM_STEP / 2 / 60  # minutes
+    limits = finite_range(spectrogram)
     chains = np.split(spectrogram, len(CHAINS), axis=1)
     for panel, power, chain in zip(axes, chains, CHAINS, strict=True):
-        image = panel.imshow(
-            np.ma.masked_invalid(power.T), origin="lower", aspect="auto", vmin=low, vmax=high,
-            extent=(-half_span, half_span, bottom, top),
-            cmap=colormaps["viridis"].with_extremes(bad=MISSING),
-        )  # fmt: skip
-        _mark_window(panel, bottom, top)
+        image = draw_power(panel, power, limits)
+        _mark_window(panel, *panel.get_ylim())
         _chain_axes(panel, chain)
     axes[0].set_title(
         "▼ labelled 10 s, framed: the 50 s of EEG", fontsize=9, weight="normal", loc="center"
@@ -82,6 +76,27 @@ def draw_spectrogram(axes: Sequence[Axes], spectrogram: np.ndarray) -> None:
     bar = axes[0].figure.colorbar(image, ax=list(axes), pad=0.01, aspect=40, fraction=0.02)
     bar.set_label("ln power" + (", grey: no data" if np.isnan(spectrogram).any() else ""))
     bar.outline.set_visible(False)
+
+
+def draw_power(axes: Axes, power: np.ndarray, limits: tuple[float, float]) -> AxesImage:
+    """Draw one chain as an image: minutes from the label's centre, Hz; NaN grey.
+
+    Parameters
+    ----------
+    axes : Axes
+    power : array, shape (n_rows, 100), natural logarithm of power, a row every 2 s
+    limits : (low, high)
+        Of the colour scale.
+    """
+    half_step = (FREQUENCIES[1] - FREQUENCIES[0]) / 2
+    half_span = len(power) * SPECTROGRAM_STEP / 2 / 60  # minutes
+    axes.grid(visible=False)
+    return axes.imshow(
+        np.ma.masked_invalid(power.T), origin="lower", aspect="auto",
+        vmin=limits[0], vmax=limits[1],
+        extent=(-half_span, half_span, FREQUENCIES[0] - half_step, FREQUENCIES[-1] + half_step),
+        cmap=colormaps["viridis"].with_extremes(bad=MISSING),
+    )  # fmt: skip
 
 
 def _mark_window(axes: Axes, bottom: float, top: float) -> None:
@@ -97,7 +112,6 @@ def _mark_window(axes: Axes, bottom: float, top: float) -> None:
 
 
 def _chain_axes(axes: Axes, chain: str) -> None:
-    axes.grid(visible=False)
     axes.set_ylabel(f"{chain}\n(Hz)")
     axes.yaxis.set_major_locator(MultipleLocator(5))
     axes.tick_params(labelbottom=False)

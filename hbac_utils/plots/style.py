@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
+from PIL import Image
 
 from hbac_utils.labels import CLASSES
 
@@ -46,7 +47,7 @@ HATCH = "/////"
 WIDTH = 10.0
 """Inches of every figure: 1000 pixels of a notebook, or a page's width at nine points."""
 
-DPI = 130  # sharper than the screen, yet a notebook of twenty EEG pages stays near 10 MB
+DPI = 130  # sharper than the screen, yet a notebook of twenty EEG pages stays below 10 MB
 CSS_DPI = 100  # pixels per inch that a notebook is told
 
 STYLE = {
@@ -107,10 +108,20 @@ class StyledFigure(Figure):
             super().savefig(*args, **kwargs)
 
     def _repr_png_(self):
-        buffer = BytesIO()
-        self.savefig(buffer, format="png")
+        full, small = BytesIO(), BytesIO()
+        self.savefig(full, format="png")
+        _few_colours(Image.open(full)).save(small, "png")
         width, height = (round(float(side) * CSS_DPI) for side in self.get_size_inches())
-        return buffer.getvalue(), {"width": width, "height": height}
+        return small.getvalue(), {"width": width, "height": height}
+
+
+def _few_colours(picture: Image.Image) -> Image.Image:
+    """Reduce a picture to 256 colours: it looks the same, and a page of EEG needs a third."""
+    few = picture.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette = np.reshape(few.getpalette(), (-1, 3))
+    palette[(palette >= 254).all(axis=1)] = 255  # the quantization's white is not quite white
+    few.putpalette(palette.ravel().tolist())
+    return few
 
 
 def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:

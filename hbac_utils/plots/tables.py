@@ -1,13 +1,15 @@
 """What the tables say: votes, classes, agreement, counts."""
 
 from collections.abc import Mapping
+from string import ascii_uppercase
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from hbac_utils.data.agreement import shares
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, vote_fractions
 from hbac_utils.plots.classes import class_matrix, class_pairs
 from hbac_utils.plots.style import (
@@ -19,6 +21,9 @@ from hbac_utils.plots.style import (
     new_figure,
     styled,
 )
+
+TRIANGLE = np.array([[0.5, np.sqrt(0.75)], [0, 0], [1, 0]])
+"""Where windows lie that are all one pattern, all Other, all other patterns."""
 
 FEW, MANY = f"fewer than {RELIABLE_VOTES} votes", f"{RELIABLE_VOTES} votes or more"
 
@@ -86,7 +91,7 @@ def class_balance(votes: np.ndarray) -> Figure:
 
 
 @styled
-def agreement_map(votes: np.ndarray) -> Figure:
+def agreement_map(votes: np.ndarray, marked: np.ndarray | None = None) -> Figure:
     """Draw how far the experts agree: first against second choice, and a simplex.
 
     On the left, windows by the class with most votes and the runner-up; unanimous ones stand on
@@ -97,6 +102,8 @@ def agreement_map(votes: np.ndarray) -> Figure:
     Parameters
     ----------
     votes : array of int, shape (n, 6)
+    marked : array of int, shape (m, 6), optional
+        Vote vectors that get the letters A, B, … in the simplex, as in `window_grid`.
 
     Returns
     -------
@@ -110,7 +117,12 @@ def agreement_map(votes: np.ndarray) -> Figure:
     figure = new_figure(4.7)
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
     _draw_choices(left, fractions)
-    _draw_simplex(right, fractions)
+    _draw_simplex(right, votes)
+    for letter, (x, y) in zip(ascii_uppercase, _corner_points(marked), strict=False):
+        right.text(
+            x, y, letter, ha="center", va="center", fontsize=10, weight="bold", color="white",
+            bbox={"boxstyle": "circle,pad=0.2", "facecolor": ACCENT, "edgecolor": "white"},
+        )  # fmt: skip
     return figure
 
 
@@ -136,8 +148,11 @@ def counts_distribution(counts: Mapping[str, np.ndarray]) -> Figure:
         axes.axvline(median, color=ACCENT, lw=1.2, ls="--")
         axes.set_title(f"median {median:g}, largest {values.max():,}", fontsize=9, weight="normal")
         axes.set(xscale="log", yscale="log", xlabel=label)
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_major_formatter("{x:g}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(NullLocator())
+        axes.set_xlim(left=0.52)
         axes.set_ylim(bottom=0.7)
         unit = label.rpartition(" per ")[2]
         axes.set_ylabel(f"{unit[:1].upper()}{unit[1:]}s")
@@ -180,15 +195,17 @@ def _draw_choices(axes: Axes, fractions: np.ndarray) -> None:
     axes.set_title("Windows by first and second choice", fontsize=10)
 
 
-def _draw_simplex(axes: Axes, fractions: np.ndarray) -> None:
-    this, other = fractions[:, :-1].max(axis=1), fractions[:, -1]
-    corners = np.array([[0.5, np.sqrt(0.75)], [0, 0], [1, 0]])  # this pattern, Other, another
-    points = np.column_stack([this, other, 1 - this - other]) @ corners
+def _corner_points(votes: np.ndarray | None) -> np.ndarray:
+    return np.empty((0, 2)) if votes is None or not len(votes) else shares(votes) @ TRIANGLE
+
+
+def _draw_simplex(axes: Axes, votes: np.ndarray) -> None:
     density = axes.hexbin(
-        *points.T, gridsize=(22, 13), extent=(0, 1, 0, np.sqrt(0.75)), cmap="Blues", mincnt=1,
-        norm=LogNorm(vmin=0.3), lw=0.3, edgecolors="white",
+        *_corner_points(votes).T, gridsize=(22, 13), extent=(0, 1, 0, np.sqrt(0.75)), mincnt=1,
+        cmap="Blues", norm=LogNorm(vmin=0.3), lw=0.3, edgecolors="white",
     )  # fmt: skip
-    axes.plot(*corners[[0, 1, 2, 0]].T, color=MUTED, lw=1)
+    density.set_clim(vmax=max(2, density.get_array().max()))
+    axes.plot(*TRIANGLE[[0, 1, 2, 0]].T, color=MUTED, lw=1)
     for x, y, text, side in (
         (0.56, 0.87, "all one pattern\n(idealized)", "left"),
         (0.19, 0.45, "half Other\n(proto)", "right"),

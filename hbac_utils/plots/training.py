@@ -1,4 +1,4 @@
-"""A run as it goes: the batch that the model sees, its learning rate, its curves."""
+"""A run as it goes: its learning rate, its curves."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hbac_utils.labels import CLASSES, RELIABLE_VOTES
-from hbac_utils.plots.classes import class_legend
+from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.plots.style import (
     ACCENT,
-    CLASS_COLORS,
     MUTED,
     TRAIN_COLOR,
-    finite_range,
     new_figure,
     styled,
 )
@@ -29,47 +26,6 @@ PANELS = {
     "kl_reliable": f"Validation, ≥ {RELIABLE_VOTES} votes",
 }
 """The history's columns that are drawn, left to right."""
-
-
-@styled
-def batch_images(images: np.ndarray, labels: np.ndarray, *, most: int = 8) -> Figure:
-    """Draw a batch as the model sees it, after view and augmentation, with its soft labels.
-
-    Parameters
-    ----------
-    images : array, shape (B, H, W, C) or (B, H, W)
-        Where there are several channels, the first is shown.
-    labels : array, shape (B, 6)
-        Fractions; each is a stacked bar above its image.
-    most : int
-        How many to show at most.
-
-    Returns
-    -------
-    Figure
-    """
-    images, labels = np.asarray(images)[:most], np.asarray(labels)[:most]
-    if images.ndim == 4:
-        images = images[..., 0]
-    low, high = finite_range(images)
-    columns = min(4, len(images))
-    rows = -(-len(images) // columns)
-    figure = new_figure(0.6 + 2.3 * rows)
-    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[0.07, 1] * rows)
-    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-        row, column = divmod(i, columns)
-        _label_strip(figure.add_subplot(grid[2 * row, column]), label)
-        axes = figure.add_subplot(grid[2 * row + 1, column])
-        shown = axes.imshow(image, aspect="auto", origin="lower", vmin=low, vmax=high)
-        axes.grid(visible=False)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.set_xlabel("Column (pixels)" if i >= len(images) - columns else "")
-        axes.set_ylabel("Row (pixels)" if column == 0 else "")
-    bar = figure.colorbar(shown, ax=figure.axes, aspect=40, pad=0.01, fraction=0.02)
-    bar.set_label("Value that enters the network")
-    bar.outline.set_visible(False)
-    class_legend(figure)
-    return figure
 
 
 @styled
@@ -92,7 +48,7 @@ def learning_rate_curve(epochs: np.ndarray, rates: np.ndarray) -> Figure:
     axes.plot(
         epochs, rates, color=TRAIN_COLOR, marker="." if len(np.atleast_1d(epochs)) < 40 else ""
     )
-    axes.set(yscale="log", xlabel="Epochs since the start", ylabel="Learning rate (per step)")
+    axes.set(yscale="log", xlabel="Epochs since the start", ylabel="Learning rate")
     return figure
 
 
@@ -132,7 +88,8 @@ def training_curves(
             )  # fmt: skip
         axes.set_title(PANELS[name], fontsize=10)
         axes.set_xlabel("Epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5, history["epoch"].max() + 1.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panels[0].set_ylabel("KL divergence (nats)")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=10)
@@ -161,14 +118,3 @@ def _mark_stages(axes: Axes, history: pd.DataFrame) -> None:
     first = history.groupby("stage", sort=False)["epoch"].min().sort_values().iloc[1:]
     for epoch in first:
         axes.axvline(epoch + 0.5, color=MUTED, lw=1, ls=":", gid="stage")
-
-
-def _label_strip(axes: Axes, label: np.ndarray) -> None:
-    left = np.concatenate([[0], np.cumsum(label)[:-1]])
-    axes.barh(
-        np.zeros(len(label)), label, left=left, color=list(CLASS_COLORS.values()), ec=MUTED, lw=0.4
-    )
-    first = int(np.argmax(label))
-    axes.set_title(f"{CLASSES[first]} {label[first]:.0%}", fontsize=9, pad=2)
-    axes.set_xlim(0, 1)
-    axes.set_axis_off()

@@ -1,6 +1,6 @@
 """A labelled window's two looks in one figure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,8 +85,11 @@ def window_pages(
     ]  # fmt: skip
 
 
-def show_pages(figures: Iterable[Figure]) -> None:
-    """Show figures one below the other in a notebook."""
+def show_pages(figures: Sequence[Figure]) -> None:
+    """Show figures one below the other in a notebook, or say that there is none."""
     from IPython.display import display  # only a notebook has it for sure
 
-    display(*figures)
+    if figures:
+        display(*figures)
+    else:
+        print("no such window in the data")
