@@ -5,5 +5,10 @@ class InputError(ValueError):
     """Something the user gave is wrong: a file, a column, a value, a parameter.
 
     The message is one line and says what is wrong, where, and what to do about it.
-    The verbs print it without a traceback and end with exit code 2.
+    The verbs print it without a traceback and end with exit code 2; a notebook shows just the
+    line, too.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks an exception for this, and shows it in place of the traceback
+        return [f"{type(self).__name__}: {self}"]

@@ -7,11 +7,20 @@ from pathlib import Path
 import nbformat
 import papermill
 from nbconvert import HTMLExporter
+from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillExecutionError
 
 from hbac_utils.errors import InputError
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+TEMPLATE = Path(__file__).resolve().parent / "page"
+"""Of the HTML pages: a template for nbconvert and its style sheet."""
+
+CHECKPOINTS = ".ipynb_checkpoints"
+"""Where Jupyter keeps copies of the notebooks that are open in it."""
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+"""The kind of an output that only a kernel can show."""
 
 
 def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
@@ -87,15 +96,87 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
 def export_html(notebook: Path) -> Path:
     """Write a notebook as one self-contained HTML page beside it, and return its path.
 
-    The page is for reading: progress bars and other things on standard error are left out.
+    The page is for reading, on a desk or a phone, with no network: progress bars and other
+    things on standard error are left out, and so are widgets.
+
+    Raises
+    ------
+    InputError
+        If the file is not a notebook.
     """
     page = notebook.with_suffix(".html")
-    content = nbformat.read(notebook, as_version=4)
+    content = read_notebook(notebook)
     for cell in content.cells:
         if cell.cell_type == "code":
-            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
-    body, _ = HTMLExporter(embed_images=True).from_notebook_node(
-        content, resources={"metadata": {"name": notebook.stem}}
+            cell.outputs = [output for output in cell.outputs if _is_to_be_read(output)]
+    exporter = HTMLExporter(
+        template_name=TEMPLATE.name,
+        extra_template_basedirs=[str(TEMPLATE.parent)],
+        embed_images=True,
+        exclude_anchor_links=True,
+    )
+    body, _ = exporter.from_notebook_node(
+        content,
+        resources={"metadata": {"name": title_of(content) or notebook.stem}},
     )
     page.write_text(body, encoding="utf-8")
     return page
+
+
+def export_executed(path: Path) -> list[Path]:
+    """Write the page of every executed notebook in a folder and below it.
+
+    Parameters
+    ----------
+    path : Path
+        A folder, or one notebook.
+
+    Returns
+    -------
+    list of Path
+        Of the pages, sorted.
+
+    Raises
+    ------
+    InputError
+        If there is no executed notebook.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; name one that holds executed notebooks")
+    found = [path] if path.is_file() else sorted(path.rglob("*.ipynb"))
+    found = [notebook for notebook in found if CHECKPOINTS not in notebook.parts]
+    executed = [notebook for notebook in found if is_executed(read_notebook(notebook))]
+    if not executed:
+        raise InputError(f"{path}: no executed notebook in it; run eda, train or infer first")
+    return [export_html(notebook) for notebook in executed]
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook.
+
+    Raises
+    ------
+    InputError
+        If the file is not one.
+    """
+    try:
+        return nbformat.read(path, as_version=4)
+    except (NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError):
+        raise InputError(f"{path}: not a Jupyter notebook; remove or rename it") from None
+
+
+def is_executed(notebook: nbformat.NotebookNode) -> bool:
+    """Say whether any cell of a notebook was run."""
+    return any(cell.get("execution_count") for cell in notebook.cells)
+
+
+def title_of(notebook: nbformat.NotebookNode) -> str:
+    """Find a notebook's title, its first heading of the first rank; empty if it has none."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("# "):
+            return cell.source.partition("\n")[0].removeprefix("# ")
+    return ""
+
+
+def _is_to_be_read(output: nbformat.NotebookNode) -> bool:
+    return output.get("name") != "stderr" and WIDGET not in output.get("data", {})

@@ -1,7 +1,10 @@
 """One small synthetic competition, packed once, and one quickly trained run, for all tests."""
 
+import io
 import os
 import shutil
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -66,6 +69,51 @@ def run(store, tiny_recipe, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     train(tiny_recipe, store, folder)
     return folder
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A notebook that a verb has run: its page, and what the verb printed."""
+
+    page: Path
+    printed: str
+
+
+def executed(verb: list, page: Path) -> Executed:
+    from hbac_utils.__main__ import main
+
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert main([str(argument) for argument in verb]) == 0
+    return Executed(page, printed.getvalue())
+
+
+@pytest.fixture(scope="session")
+def eda_notebook(competition, tmp_path_factory) -> Executed:
+    """The EDA of the competition."""
+    out = tmp_path_factory.mktemp("notebooks") / "eda"
+    return executed(["eda", "--data", competition.path, "--out", out], out / "eda.html")
+
+
+@pytest.fixture(scope="session")
+def training_notebook(competition, tiny_recipe, tmp_path_factory) -> Executed:
+    """The training of the tiny recipe, packing included; the store lies beside the run."""
+    from hbac_utils.recipe import save_recipe
+
+    folder = tmp_path_factory.mktemp("notebooks")
+    save_recipe(tiny_recipe, folder / "tiny.json")
+    verb = ["train", "--data", competition.path, "--recipe", folder / "tiny.json"]
+    verb += ["--store", folder / "store", "--run", folder / "run"]
+    return executed(verb, folder / "run" / "training.html")
+
+
+@pytest.fixture(scope="session")
+def inference_notebook(competition, training_notebook) -> Executed:
+    """The prediction of the test EEGs with the run of `training_notebook`."""
+    run = training_notebook.page.parent
+    out = run.with_name("inference")
+    verb = ["infer", "--data", competition.path, "--run", run, "--out", out]
+    return executed(verb, out / "inference.html")
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
 """The notebooks as they are run: through papermill, from the verbs, on the small competition."""
 
 import json
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from hbac_utils.__main__ import main
 from hbac_utils.errors import InputError
@@ -54,39 +58,74 @@ def figures(page: Path) -> int:
     return sum("image/png" in output.get("data", {}) for output in outputs(page))
 
 
-def test_the_eda_notebook(competition, tmp_path, capfd):
-    assert main(["eda", "--data", str(competition.path), "--out", str(tmp_path)]) == 0
-    assert str(tmp_path / "eda.html") in capfd.readouterr().out
-    assert figures(tmp_path / "eda.html") >= 8
-    assert (tmp_path / "eda.html").read_text().count("data:image/png;base64") >= 8
+def test_the_eda_notebook(eda_notebook):
+    assert str(eda_notebook.page) in eda_notebook.printed
+    assert figures(eda_notebook.page) >= 8
 
 
-def test_training_and_inference_from_the_verbs(competition, tiny_recipe, tmp_path, capfd):
-    save_recipe(tiny_recipe, tmp_path / "tiny.json")
-    data, run, out = str(competition.path), tmp_path / "run", tmp_path / "out"
-    store = tmp_path / "store"
-    arguments = ["--data", data, "--store", str(store), "--recipe", str(tmp_path / "tiny.json")]
-    assert main(["train", *arguments, "--run", str(run)]) == 0
-    printed = capfd.readouterr().out
-    assert "prior" in printed
-    assert str(run / "metrics.json") in printed
-    assert (store / "store.json").is_file(), "packed on the way"
+def test_the_training_notebook(training_notebook):
+    run = training_notebook.page.parent
+    assert "prior" in training_notebook.printed
+    assert str(run / "metrics.json") in training_notebook.printed
+    assert (run.with_name("store") / "store.json").is_file(), "packed on the way"
     assert (run / "fold1" / "model.keras").is_file()
-    assert figures(run / "training.html") >= 6
+    assert figures(training_notebook.page) >= 6
 
-    assert main(["infer", "--data", data, "--run", str(run), "--out", str(out)]) == 0
-    submission = pd.read_csv(out / "submission.csv")
+
+def test_the_inference_notebook_and_the_score(inference_notebook, run, competition, capfd):
+    path = inference_notebook.page.with_name("submission.csv")
+    submission = pd.read_csv(path)
     check_probabilities(submission, "submission.csv")
     assert submission["eeg_id"].tolist() == competition.test["eeg_id"].tolist()
-    assert figures(out / "inference.html") >= 4
+    assert str(path) in inference_notebook.printed
+    assert figures(inference_notebook.page) >= 4
 
-    capfd.readouterr()
     truth = competition.path.with_name("competition_truth")
-    arguments = [str(out / "submission.csv"), str(truth / "solution.csv"), "--run", str(run)]
-    assert main(["score", *arguments, "--truth", str(truth / "truth.parquet")]) == 0
+    arguments = ["score", str(path), str(truth / "solution.csv"), "--run", str(run)]
+    assert main([*arguments, "--truth", str(truth / "truth.parquet")]) == 0
     assert {"submission", "uniform", "prior", "oracle", "excess"} <= set(
         capfd.readouterr().out.split()
     )
+
+
+def in_jupyter(name: str, folder: Path, **parameters) -> nbformat.NotebookNode:
+    """Run a notebook as a person does in Jupyter: no papermill, the parameters cell edited."""
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    cell.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
+    client = NotebookClient(notebook, resources={"metadata": {"path": str(folder)}})
+    # what a front end with a person before it says, and nbclient by itself does not
+    client.on_notebook_start = lambda notebook: setattr(client.kc, "allow_stdin", True)
+    with suppress(CellExecutionError):
+        client.execute()
+    return notebook
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["eda", "training", "inference"])
+def test_the_notebooks_in_jupyter(name, competition, store, tiny_recipe, run, tmp_path):
+    save_recipe(tiny_recipe, tmp_path / "tiny.json")
+    parameters = {
+        "eda": {"sampled": 2, "files": 2},
+        "training": {"store": str(store.path), "recipe": "tiny.json", "run": "run"},
+        "inference": {"run": str(run), "out": "out"},
+    }
+    notebook = in_jupyter(name, tmp_path, competition=str(competition.path), **parameters[name])
+    ran = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not [o for cell in ran for o in cell.outputs if o.output_type == "error"]
+    assert all(cell.execution_count for cell in ran)
+
+
+def test_a_librarys_error_ends_a_notebook_in_jupyter_with_one_line(tmp_path):
+    notebook = in_jupyter("eda", tmp_path, competition=str(tmp_path / "nowhere"))
+    assert_ends_with_one_line(notebook, "no such folder")
+
+
+def assert_ends_with_one_line(notebook: nbformat.NotebookNode, reason: str) -> None:
+    last = [output for cell in notebook.cells for output in cell.get("outputs", [])][-1]
+    assert last.output_type == "error"
+    assert len(last.traceback) == 1
+    assert re.fullmatch(f"InputError: .*{reason}.*", last.traceback[0])
 
 
 def test_a_librarys_error_in_a_notebook_ends_the_verb_in_one_line(competition, tmp_path, capfd):
@@ -95,7 +134,13 @@ def test_a_librarys_error_in_a_notebook_ends_the_verb_in_one_line(competition, t
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert "no finished run" in errors[0]
-    assert (tmp_path / "out" / "inference.html").is_file(), "the page shows where it stopped"
+
+    page = tmp_path / "out" / "inference.html"
+    executed = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
+    assert_ends_with_one_line(executed, "no finished run")
+    shown = re.findall(r'class="[^"]*output_subarea.*?</div>', page.read_text(), re.DOTALL)
+    assert "no finished run" in shown[-1]
+    assert "Traceback" not in page.read_text()
 
 
 @pytest.mark.parametrize(
