@@ -22,13 +22,13 @@ TOOLS := $(VENV)/.tools
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints/tested.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow coverage lint format synth pack eda train infer score \
-	push submit sweep bench clean
+.PHONY: help demo test test-slow test-kaggle coverage lint format synth pack eda train infer html score \
+	data stage push status logs output submit sweep sweep-report bench clean
 
 help: ## list the verbs
 	@echo "make VERB [VARIABLE=value …]"; echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
-		awk -F ':.*## ' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
+		awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
 	@echo; echo "  DATA=competition folder  RECIPE=$(RECIPE)  RUN=$(RUN)"
 	@echo "  FOLDS=such as 0,2  OUT=where a verb writes  STORE=$(STORE)"
 
@@ -65,10 +65,31 @@ demo: $(READY) ## synthesize a small competition, train, predict and score it
 	@echo; echo "all of it lies in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"
 
 test: $(TOOLS) ## run the tests
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(TOOLS) ## train every recipe for an epoch: minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+# the versions of Kaggle's image want its Python; the kit is not installed there but on the path
+KAGGLE := .venv-kaggle
+KAGGLE_PYTHON ?= $(shell for p in python3.12 "$$(pyenv prefix 3.12 2>/dev/null)/bin/python3.12"; do \
+	$$p -c '' 2>/dev/null && echo $$p && break; done)
+KAGGLE_PIP := $(KAGGLE)/bin/python -m pip --disable-pip-version-check install --quiet
+
+$(KAGGLE)/.ready: requirements.txt constraints/kaggle.txt
+	@echo "installing Kaggle's versions into $(KAGGLE); this takes a few minutes, once"
+	@test -x $(KAGGLE)/bin/python || $(KAGGLE_PYTHON) -m venv $(KAGGLE)
+	@$(KAGGLE_PIP) --requirement requirements.txt --constraint constraints/kaggle.txt
+	@$(KAGGLE_PIP) pytest playwright --constraint constraints/tested.txt
+	@touch $@
+
+test-kaggle: ## run the notebooks with the versions of Kaggle's image (where there is a Python 3.12)
+	@if test -z "$(KAGGLE_PYTHON)" && ! test -x $(KAGGLE)/bin/python; then \
+		echo "SKIPPED test-kaggle: no python3.12 found; name one: make test-kaggle KAGGLE_PYTHON=…" >&2; \
+	else \
+		$(MAKE) --no-print-directory $(KAGGLE)/.ready KAGGLE_PYTHON="$(KAGGLE_PYTHON)" && \
+		PYTHONPATH=$(CURDIR) $(KAGGLE)/bin/python -m pytest tests/test_notebooks.py tests/test_pages.py $(ARGS); \
+	fi
 
 # -- the steps, one by one ---------------------------------------------------
 
@@ -91,18 +112,49 @@ train: $(READY) ## train a recipe, or go on with it: DATA= RECIPE= RUN= FOLDS= S
 infer: $(READY) ## predict a test folder with a run: DATA= RUN= OUT=
 	@$(HBAC) infer --data "$(DATA)" --run $(RUN) --out $(or $(OUT),outputs/inference)
 
+html: $(READY) ## make pages of the executed notebooks in OUT= or RUN=, or of all in outputs/
+	@$(HBAC) html $(or $(OUT),$(if $(filter command%,$(origin RUN)),$(RUN)),outputs)
+
 score: $(READY) ## score a submission: SUBMISSION= SOLUTION=
 	@$(HBAC) score $(or $(SUBMISSION),outputs/inference/submission.csv) \
 		$(or $(SOLUTION),$(error name the true votes: SOLUTION=…/solution.csv))
 
-# -- what is not built yet ---------------------------------------------------
+# -- Kaggle: docs/kaggle.md --------------------------------------------------
 
-push: ## push a notebook to Kaggle (not built yet)
-submit: ## submit a pushed notebook's output (not built yet)
-sweep: ## run a parameter sweep (not built yet)
+NB ?= inference
+WAIT := $(if $(MINUTES),--minutes $(MINUTES))
 
-push submit sweep:
-	@echo "make $@: not built yet" >&2; exit 1
+data: $(READY) ## download the competition, 26 GB: OUT=
+	@$(HBAC) data --out "$(or $(OUT),outputs/hms-harmful-brain-activity-classification)"
+
+stage push: $(READY)
+	@$(HBAC) $@ $(NB) $(foreach setting,$(SET),--set '$(setting)')
+
+stage: ## write build/NB as it would be pushed: NB=inference|training|eda SET="name=value …"
+push: ## push a notebook to Kaggle, where it runs: NB= SET="recipe=waveform-b3 folds=0"
+
+status logs submit: $(READY)
+	@$(HBAC) $@ $(NB) $(WAIT)
+
+status: ## wait until the pushed version has run: NB= MINUTES=
+logs: ## likewise, and show what it printed: NB= MINUTES=
+output: $(READY) ## likewise, and fetch what it wrote: NB= MINUTES= OUT=
+	@$(HBAC) output $(NB) $(WAIT) $(if $(OUT),--out "$(OUT)")
+submit: ## submit the pushed version and wait for its score: NB= MINUTES=
+
+# -- many trainings: docs/sweeps.md ------------------------------------------
+
+SWEEP_OPTIONS = $(or $(SWEEP),$(error name a sweep: SWEEP=sweeps/batch-size.yaml)) \
+	$(if $(REDUCED),--reduced) $(if $(OUT),--out "$(OUT)")
+export HBAC_STORAGE ?= $(STORAGE)
+
+sweep: $(READY) ## run a parameter sweep, or go on: SWEEP= DATA= STORE= WORKERS= REDUCED=1 STORAGE= DASK=
+	@$(HBAC) sweep $(SWEEP_OPTIONS) --data "$(DATA)" --store $(STORE) \
+		$(if $(WORKERS),--workers $(WORKERS)) $(if $(DASK),--dask $(DASK)) \
+		$(if $(RETRY_FAILED),--retry-failed)
+
+sweep-report: $(READY) ## write a sweep's page again: SWEEP= REDUCED=1 STORAGE=
+	@$(HBAC) sweep-report $(SWEEP_OPTIONS)
 
 # -- measuring ---------------------------------------------------------------
 

@@ -1,10 +1,11 @@
 """The verbs that the Makefile calls: ``python -m hbac_utils VERB --help`` explains each.
 
-Wrong input ends a verb with one line on standard error and exit code 2; ``--debug`` shows
-the traceback. Each verb says at its end where its results lie.
+Wrong input ends a verb with one line on standard error and exit code 2, a failure of Kaggle's
+with exit code 1; ``--debug`` shows the traceback. Each verb says at its end where its results lie.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return getattr(error, "exit_code", 2)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -105,6 +106,130 @@ def scores(options) -> None:
     print(run_scores(options.run).to_string())
 
 
+def stage(options) -> None:
+    """Write a kernel's folder as it would be pushed."""
+    draft, folder, _ = _staged(options)
+    print(f"staged  {folder} ({draft.size / 1000:.0f} kB, library {draft.bundle.label})")
+
+
+def push(options) -> None:
+    """Push a notebook to Kaggle, where it runs."""
+    from hbac_utils.kernels.pushes import RECORD, push
+
+    draft, folder, kaggle = _staged(options)
+    pushed = push(kaggle, draft, folder)
+    print(f"pushed  {pushed.kernel} version {pushed.version}\npage    {pushed.url}")
+    print(f"record  {folder / RECORD}")
+
+
+def status(options) -> None:
+    """Wait until the pushed version has run."""
+    from hbac_utils.kernels.pushes import wait_until_complete
+
+    kaggle, pushed = _pushed(options)
+    wait_until_complete(kaggle, pushed, options.minutes, options.every)
+    print(f"complete  {pushed.kernel} version {pushed.version}\npage      {pushed.url}")
+
+
+def logs(options) -> None:
+    """Wait until the pushed version has run, and show what it printed."""
+    from hbac_utils.kernels.connection import KaggleError
+    from hbac_utils.kernels.pushes import read_log, wait_until_complete
+
+    kaggle, pushed = _pushed(options)
+    try:
+        wait_until_complete(kaggle, pushed, options.minutes, options.every)
+    except KaggleError:
+        print(read_log(kaggle, pushed))  # says why
+        raise
+    print(read_log(kaggle, pushed))
+
+
+def output(options) -> None:
+    """Wait until the pushed version has run, and fetch what it wrote."""
+    from hbac_utils.kernels.pushes import fetch_output, wait_until_complete
+
+    kaggle, pushed = _pushed(options)
+    wait_until_complete(kaggle, pushed, options.minutes, options.every)
+    folder = options.out or options.build / options.name / f"v{pushed.version}"
+    for path in fetch_output(kaggle, pushed, folder):
+        print(f"fetched  {path}")
+
+
+def submit(options) -> None:
+    """Submit the pushed version's submission.csv and wait for its score."""
+    from hbac_utils.kernels.submissions import submit
+
+    kaggle, pushed = _pushed(options)
+    folder = options.build / options.name
+    print(f"score  {submit(kaggle, pushed, folder, options.minutes, options.every)}")
+
+
+def data(options) -> None:
+    """Download the competition, 26 GB."""
+    from hbac_utils.kernels.client import Kaggle
+    from hbac_utils.kernels.download import download
+
+    print(f"competition  {download(Kaggle(options.patience), options.out)}")
+
+
+def _staged(options):
+    """All checks that need no network first, then the user's name."""
+    from hbac_utils.kernels.client import Kaggle
+    from hbac_utils.kernels.staging import draft, write_draft
+
+    made = draft(options.name, options.set)
+    if made.bundle.changed:
+        listed = ", ".join(made.bundle.changed[:5]) + (" …" if len(made.bundle.changed) > 5 else "")
+        print(f"warning: not committed, and goes along: {listed}", file=sys.stderr)
+    kaggle = Kaggle(options.patience)
+    return made, write_draft(made, kaggle.username, kaggle.secrets, options.build), kaggle
+
+
+def _pushed(options):
+    from hbac_utils.kernels.client import Kaggle
+    from hbac_utils.kernels.pushes import read_record
+
+    pushed = read_record(options.name, options.build)
+    return Kaggle(options.patience), pushed
+
+
+def html(options) -> None:
+    """Export executed notebooks as pages that need nothing but a browser."""
+    from hbac_utils.notebooks import export_executed
+
+    for page in export_executed(options.path):
+        print(f"page  {page}")
+
+
+def sweep(options) -> None:
+    """Run a parameter sweep, or go on with it."""
+    from hbac_utils.data.competition import open_competition
+    from hbac_utils.sweeps.plan import Plan, load_sweep
+    from hbac_utils.sweeps.workers import prepare, run
+
+    plan = Plan(load_sweep(options.file, options.reduced))
+    competition = open_competition(options.data)
+    job = prepare(plan, competition, options.store, options.out, options.storage)
+    if not run(job, options.workers, options.dask, options.retry_failed):
+        print("complete already")
+    sweep_report(options)
+
+
+def sweep_report(options) -> None:
+    """Write a sweep's page and table from its trials."""
+    from hbac_utils.sweeps.plan import Plan, load_sweep
+    from hbac_utils.sweeps.report import write_report
+    from hbac_utils.sweeps.results import read_results
+
+    plan = Plan(load_sweep(options.file, options.reduced))
+    folder = options.out / plan.sweep.name
+    results = read_results(plan, folder, options.storage)
+    print(results.summary)
+    page = write_report(results, folder)
+    print(f"table  {folder / 'results.csv'}\npage   {page}")
+
+
 def _folder(path: str) -> str:
     # refused here, before a kernel is started
     from hbac_utils.data.competition import open_competition
@@ -119,11 +244,12 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(function, **defaults) -> argparse.ArgumentParser:
         text = function.__doc__.splitlines()[0]
-        verb = verbs.add_parser(function.__name__, help=text, description=text)
+        name = function.__name__.replace("_", "-")
+        verb = verbs.add_parser(name, help=text, description=text)
         verb.set_defaults(verb=function, **defaults)
         return verb
 
-    data = {"default": "", "help": "competition folder; empty: look under /kaggle/input"}
+    folder = {"default": "", "help": "competition folder; empty: look under /kaggle/input"}
     jobs = {"type": int, "default": -1, "help": "worker processes; -1: one a core"}
 
     verb = add(synth)
@@ -136,7 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--jobs", **jobs)
 
     verb = add(pack)
-    verb.add_argument("--data", **data)
+    verb.add_argument("--data", **folder)
     verb.add_argument("--recipe", default="compact", help="whose band and clip to use")
     verb.add_argument("--out", type=Path, required=True, help="the store's folder")
     verb.add_argument("--limit", type=int, help="about so many EEGs, of whole patients; all")
@@ -149,11 +275,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
 
     verb = add(eda)
-    verb.add_argument("--data", **data)
+    verb.add_argument("--data", **folder)
     verb.add_argument("--out", type=Path, required=True, help="folder for the page")
 
     verb = add(train)
-    verb.add_argument("--data", **data)
+    verb.add_argument("--data", **folder)
     verb.add_argument("--store", type=Path, required=True, help="packed first if it is not there")
     verb.add_argument("--recipe", default="compact", help="a file, or a name in recipes/")
     verb.add_argument("--run", type=Path, required=True, help="folder for the run")
@@ -166,9 +292,32 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     verb = add(infer)
-    verb.add_argument("--data", **data)
+    verb.add_argument("--data", **folder)
     verb.add_argument("--run", type=Path, required=True, help="a trained run")
     verb.add_argument("--out", type=Path, required=True, help="folder for the submission")
+
+    verb = add(html)
+    verb.add_argument("path", type=Path, help="a folder, with all below it, or one notebook")
+
+    for function in (sweep, sweep_report):
+        verb = add(function)
+        verb.add_argument("file", help="a sweep file, or a name in sweeps/")
+        verb.add_argument("--reduced", action="store_true", help="at the file's reduced size")
+        verb.add_argument("--out", type=Path, default=Path("outputs/sweeps"), help="of all sweeps")
+        verb.add_argument(
+            "--storage", default=os.environ.get("HBAC_STORAGE", ""), metavar="URL",
+            help="a database shared by several machines, postgresql+psycopg://user@host/name; "
+            "better in the variable HBAC_STORAGE; a file in the sweep's folder",
+        )  # fmt: skip
+        if function is sweep:
+            verb.add_argument("--data", **folder)
+            verb.add_argument("--store", type=Path, required=True, help="packed if it is not there")
+            verb.add_argument("--workers", type=int, help="trials at once; as the file says")
+            verb.add_argument(
+                "--dask", default="", metavar="ADDRESS",
+                help="a Dask scheduler, tcp://HOST:PORT, whose workers do the trials",
+            )  # fmt: skip
+            verb.add_argument("--retry-failed", action="store_true", help="also what has failed")
 
     verb = add(scores)
     verb.add_argument("run", type=Path, help="a trained run")
@@ -178,7 +327,33 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("solution", type=Path, help="eeg_id and six columns of votes")
     verb.add_argument("--run", type=Path, help="whose training prior to score beside it")
     verb.add_argument("--truth", type=Path, help="a synthetic competition's truth.parquet")
+
+    for function in (stage, push, status, logs, output, submit):
+        verb = add(function)
+        verb.add_argument("name", nargs="?", default="inference", help="inference, training, eda")
+        verb.add_argument("--build", type=Path, default=Path("build"), help="folder of kernels")
+        _add_patience(verb)
+        if function in (stage, push):
+            verb.add_argument(
+                "--set", action="append", default=[], metavar="NAME=VALUE",
+                help="a parameter of the notebook, such as folds=0,1; may be repeated",
+            )  # fmt: skip
+        else:
+            verb.add_argument("--minutes", type=float, default=780, help="wait so long at most")
+            verb.add_argument("--every", type=float, default=30, help="seconds between questions")
+        if function is output:
+            verb.add_argument("--out", type=Path, help="folder for the files; build/NAME/vVERSION")
+
+    verb = add(data)
+    verb.add_argument("--out", type=Path, required=True, help="folder for the files")
+    _add_patience(verb)
     return parser
+
+
+def _add_patience(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--patience", type=float, default=60, help="seconds to wait for an answer of Kaggle's"
+    )
 
 
 if __name__ == "__main__":

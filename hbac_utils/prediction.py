@@ -14,16 +14,16 @@ from tqdm import tqdm
 
 from hbac_utils.data import signals
 from hbac_utils.data.competition import (
-    KAGGLE_INPUT,
     SPECTROGRAM_ROWS,
     WINDOW_SAMPLES,
     Competition,
     read_eeg,
     read_spectrogram,
+    read_table,
 )
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.metric import check_probabilities
+from hbac_utils.metric import SubmissionError, check_probabilities
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import Data, Recipe, load_recipe
 from hbac_utils.runs import read_metrics
@@ -53,35 +53,27 @@ class Prediction:
         Each fold model's probabilities, rows as in ``submission``.
     fallbacks : dict of int to str
         The EEGs that got the prior, and why.
+    runs : list of dict
+        For the report, of each run that predicted: recipe, number of models, out-of-fold scores,
+        and how many EEGs it could not predict.
     """
 
     submission: pd.DataFrame
     by_fold: dict[str, np.ndarray]
     fallbacks: dict[int, str] = field(default_factory=dict)
+    runs: list[dict] = field(default_factory=list)
+
+    def summary(self) -> pd.DataFrame:
+        """Count the recordings that were predicted and those that got the prior."""
+        total, lost = len(self.submission), len(self.fallbacks)
+        counts = {"predicted": total - lost, "given the prior": lost, "in the submission": total}
+        return pd.Series(counts, name="recordings").to_frame()
 
     def fallback_table(self) -> pd.DataFrame:
         """List the EEGs that got the prior, with the reason; empty if all went well."""
         return pd.DataFrame(
             {"eeg_id": list(self.fallbacks), "reason": list(self.fallbacks.values())}
         )
-
-
-def find_run() -> Path:
-    """Find the one run among the inputs that are attached to a Kaggle notebook.
-
-    Raises
-    ------
-    InputError
-        If there is none, or more than one.
-    """
-    found = [path.parent for path in sorted(KAGGLE_INPUT.glob("**/metrics.json"))]
-    if len(found) != 1:
-        listed = f" ({', '.join(map(str, found))})" if found else ""
-        raise InputError(
-            f"{len(found)} runs under {KAGGLE_INPUT}{listed}: attach the training notebook's "
-            "output, or name one run"
-        )
-    return found[0]
 
 
 def open_run(path: str | Path) -> Run:
@@ -142,7 +134,12 @@ def predict(run: Run, competition: Competition, *, progress: bool = True) -> Pre
     mean[broken] = run.prior
     submission = pd.DataFrame(mean / mean.sum(axis=1, keepdims=True), columns=list(VOTE_COLUMNS))
     submission.insert(0, "eeg_id", test["eeg_id"])
-    return Prediction(submission, by_fold, fallbacks)
+    return Prediction(submission, by_fold, fallbacks, [_summary(run, len(fallbacks))])
+
+
+def _summary(run: Run, lost: int) -> dict:
+    scores = read_metrics(run.path)["scores"]["model"]
+    return {"recipe": run.recipe.name, "models": len(run.models), "lost": lost, **scores}
 
 
 def _batches(
@@ -217,7 +214,39 @@ def write_submission(prediction: Prediction, out: str | Path) -> Path:
     prediction.submission.to_csv(path, index=False)
     report = {
         "rows": len(prediction.submission),
+        "runs": prediction.runs,
         "fallbacks": {str(eeg_id): reason for eeg_id, reason in prediction.fallbacks.items()},
     }
     (out / "inference_report.json").write_text(json.dumps(report, indent=2) + "\n")
     return path
+
+
+def check_submission(path: Path, competition: Competition) -> pd.DataFrame:
+    """Read a written submission as the competition will, and refuse it for the same reasons.
+
+    Returns
+    -------
+    DataFrame of str
+        What was checked and found, one column, ``found``.
+
+    Raises
+    ------
+    SubmissionError
+        If columns, ids, range or sums are wrong, or the ids are not those of ``test.csv``.
+    """
+    table = read_table(path)
+    check_probabilities(table, str(path))
+    given, wanted = set(table["eeg_id"]), set(competition.test["eeg_id"])
+    if given != wanted:
+        raise SubmissionError(
+            f"{path}: {len(wanted - given)} eeg_id of test.csv are missing and "
+            f"{len(given - wanted)} are not in it; predict this test folder again"
+        )
+    values = table[list(VOTE_COLUMNS)].to_numpy()
+    found = {
+        "file": str(path),
+        "rows": f"{len(table):,}, one for each eeg_id of test.csv",
+        "probabilities": f"from {values.min():.2g} to {values.max():.2g}, none missing",
+        "row sums": f"1, to within {np.abs(values.sum(axis=1) - 1).max():.0e}",
+    }
+    return pd.Series(found, name="found").to_frame()

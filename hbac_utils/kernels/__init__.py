@@ -1,0 +1,1 @@
+"""The notebooks as Kaggle kernels: staged, pushed, waited for, submitted."""

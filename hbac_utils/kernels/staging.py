@@ -1,0 +1,245 @@
+"""A kernel as it will be pushed: a notebook that carries library and parameters, and its metadata.
+
+Everything that can be wrong is found here, before anything is sent: Kaggle's own answer to a
+mistake is often a notebook that fails an hour later.
+"""
+
+import ast
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from papermill.translators import translate_parameters
+
+from hbac_utils.errors import InputError
+from hbac_utils.kernels.bundle import Bundle, pack_library
+from hbac_utils.kernels.metadata import KernelMetadata, load_metadata
+from hbac_utils.notebooks import check_parameters
+from hbac_utils.recipe import load_recipe, override
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path("build")
+FILE = "kernel-metadata.json"  # the name that the client looks for
+
+LIMIT = 1_000_000  # bytes of a notebook that Kaggle takes, about
+
+SESSION = {"training": {"max_hours": 8}}
+"""What differs on Kaggle from a notebook's own defaults. A session of a GPU notebook of a
+competition ends after nine hours, and nothing of it is kept; the last epoch and the figures
+need some of them."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A kernel that passed all checks that need no network.
+
+    Attributes
+    ----------
+    name : str
+        Of the metadata, and of the folder under ``build``.
+    metadata : KernelMetadata
+        Still with ``USERNAME`` in it.
+    notebook : NotebookNode
+    bundle : Bundle
+    parameters : dict
+        As injected.
+    """
+
+    name: str
+    metadata: KernelMetadata
+    notebook: nbformat.NotebookNode
+    bundle: Bundle
+    parameters: dict
+
+    @property
+    def size(self) -> int:
+        """Bytes of the notebook as the client sends it."""
+        return len(_as_sent(self.notebook))
+
+
+def metadata_path(name: str, root: Path = ROOT) -> Path:
+    """Say where a kernel's metadata lies: at the root for ``inference``, else beside notebooks."""
+    return root / FILE if name == "inference" else root / "notebooks" / f"{name}-{FILE}"
+
+
+def draft(name: str, settings: list[str], root: Path = ROOT) -> Draft:
+    """Prepare a kernel, and check all that can be checked without a network.
+
+    Parameters
+    ----------
+    name : str
+        ``inference``, ``training``, ``eda``, or whatever has a
+        ``notebooks/{name}-kernel-metadata.json``.
+    settings : list of str
+        The notebook's parameters to set: ``["recipe=waveform-b3", "folds=0,1"]``.
+    root : Path
+        A clone of the repository.
+
+    Raises
+    ------
+    InputError
+        If metadata, notebook, a parameter or the recipe is missing or wrong, or the notebook
+        is too large.
+    """
+    path = metadata_path(name, root)
+    metadata = load_metadata(path)
+    source = path.parent / metadata.code_file
+    parameters = SESSION.get(source.stem, {}) | parse_settings(source, settings)
+    metadata = metadata.with_models(_pretrained_models(source, parameters, metadata))
+    bundle = pack_library(root)
+    made = Draft(name, metadata, _assembled(source, parameters, bundle), bundle, parameters)
+    if made.size > LIMIT:
+        raise InputError(
+            f"{source}: {made.size:,} bytes with the library, and Kaggle takes {LIMIT:,}; take "
+            "images or tables out of its markdown cells"
+        )
+    return made
+
+
+def parse_settings(notebook: Path, settings: list[str]) -> dict:
+    """Read ``name=value`` texts as values of the types that a notebook's parameters have.
+
+    Parameters
+    ----------
+    notebook : Path
+    settings : list of str
+        A text needs no quotes; numbers, truth values, lists and dictionaries are written as in
+        YAML.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        If a setting has no ``=``, the notebook has no such parameter, or the value is of
+        another type than the parameter's default.
+    """
+    texts = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"setting {setting!r}: write name=value")
+        texts[key.strip()] = text
+    check_parameters(notebook, texts)
+    known = papermill.inspect_notebook(notebook)
+    return {
+        key: _converted(key, text, ast.literal_eval(known[key]["default"]))
+        for key, text in texts.items()
+    }
+
+
+def _converted(key: str, text: str, default: object) -> object:
+    if isinstance(default, str):
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    # exact types: True is an int to Python, and a whole number will do for a float
+    accepted = {int, float} if isinstance(default, float) else {type(default)}
+    if type(value) not in accepted:
+        raise InputError(
+            f"setting {key}={text}: {type(value).__name__}, and the parameter is "
+            f"{type(default).__name__} (its default is {default!r})"
+        )
+    return value
+
+
+def _pretrained_models(source: Path, parameters: dict, metadata: KernelMetadata) -> list[str]:
+    """Check the recipe that a training notebook will run, and name the models that it needs."""
+    known = papermill.inspect_notebook(source)
+    if "recipe" not in known:
+        return []
+    values = {key: ast.literal_eval(known[key]["default"]) for key in ("recipe", "overrides")}
+    values |= parameters
+    name = values["recipe"]
+    if name.startswith("/kaggle/"):  # of an attached data set
+        return []
+    if Path(name).suffix:
+        raise InputError(
+            f"setting recipe={name}: only the recipes in recipes/ travel with the library; put it "
+            "there and give its bare name"
+        )
+    recipe = override(load_recipe(name), values["overrides"])
+    pretrained = [
+        look.backbone
+        for look in recipe.looks
+        if getattr(look.backbone, "weights", "none") == "imagenet"
+    ]
+    if not pretrained or metadata.enable_internet:
+        return []
+    from hbac_utils.models.pretrained import kaggle_handle  # starts TensorFlow
+
+    return [kaggle_handle(backbone) for backbone in pretrained]
+
+
+def _assembled(source: Path, parameters: dict, bundle: Bundle) -> nbformat.NotebookNode:
+    """Put library and parameters into a notebook, and what a run left out of it."""
+    notebook = nbformat.read(source, as_version=4)
+    python = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata.setdefault("kernelspec", python)  # without it a push fails
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    if parameters:
+        code = translate_parameters("python3", "python", parameters, "set by `make stage`")
+        tags = {"tags": ["injected-parameters"]}  # where papermill would put them, and look again
+        cell = nbformat.v4.new_code_cell(code, metadata=tags, id="hbac-parameters")
+        notebook.cells.insert(_parameters_cell(notebook) + 1, cell)
+    notebook.cells.insert(0, bundle.cell())
+    nbformat.validate(notebook)
+    return notebook
+
+
+def _parameters_cell(notebook: nbformat.NotebookNode) -> int:
+    tagged = (
+        i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])
+    )
+    return next(tagged)
+
+
+def _as_sent(notebook: nbformat.NotebookNode) -> str:
+    # as the client makes it: sources joined, everything beyond ASCII escaped
+    return json.dumps(notebook)
+
+
+def write_draft(made: Draft, username: str, secrets: tuple[str, ...], build: Path = BUILD) -> Path:
+    """Write a draft as the folder that the client pushes.
+
+    Parameters
+    ----------
+    made : Draft
+    username : str
+        Whose kernel it is to be; stands in the written metadata alone.
+    secrets : tuple of str
+        What must not be in it: the user's credentials.
+    build : Path
+
+    Returns
+    -------
+    Path
+        ``build/{name}``.
+
+    Raises
+    ------
+    InputError
+        If the kernel belongs to somebody else, or a secret stands in the notebook or library.
+    """
+    metadata = made.metadata.resolved(username)
+    content = nbformat.writes(made.notebook) + "\n"
+    if any(secret in content or made.bundle.holds(secret) for secret in secrets):
+        raise InputError(
+            f"{made.name}: your Kaggle credentials stand in the notebook or in the library; take "
+            "them out, and make new ones at https://www.kaggle.com/settings if they were pushed"
+        )
+    folder = build / made.name
+    folder.mkdir(parents=True, exist_ok=True)
+    notebook = folder / Path(made.metadata.code_file).name
+    notebook.write_text(content, encoding="utf-8")
+    metadata.write(folder / FILE, notebook.name)
+    return folder
