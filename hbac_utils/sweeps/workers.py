@@ -1,0 +1,376 @@
+"""Running a sweep: a worker takes one trial after the other until none is left.
+
+All workers do the same, be they processes of this machine, of others with the same storage, or
+of a Dask cluster; none of them knows of the others but through the storage.
+"""
+
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbclient.exceptions import DeadKernelError
+
+from hbac_utils.data import cluster
+from hbac_utils.data.competition import Competition
+from hbac_utils.data.sources import digest
+from hbac_utils.data.store import Store
+from hbac_utils.errors import InputError
+from hbac_utils.recipe import save_recipe
+from hbac_utils.sweeps.devices import share
+from hbac_utils.sweeps.plan import Plan, describe
+from hbac_utils.sweeps.storage import HEARTBEAT, open_storage
+from hbac_utils.sweeps.study import ENDED, Claim, SweepStudy, begin_study
+from hbac_utils.sweeps.trials import (
+    Execute,
+    Task,
+    Watcher,
+    execute_notebook,
+    objective_value,
+    read_result,
+)
+
+PERIOD = 2.0
+"""Seconds between two looks for a trial, while those that are left run elsewhere."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to know, in a form that can be sent to it.
+
+    Attributes
+    ----------
+    plan : Plan
+    competition : str
+    store : Path
+    data : str
+        Identifies what was packed.
+    folder : Path
+        Of the sweep: ``trials/NNN`` are runs, ``recipes`` what they start from.
+    storage : str
+        URL of a database; empty: a file in the folder.
+    heartbeat : int
+        Seconds, in a database.
+    deadline : float
+        Time of `time.time` at which the workers stop; zero: none.
+    stop : Path
+        They stop, too, when there is this file.
+    execute : callable
+        Does a trial's `Task`.
+    """
+
+    plan: Plan
+    competition: str
+    store: Path
+    data: str
+    folder: Path
+    storage: str
+    stop: Path
+    heartbeat: int = HEARTBEAT
+    deadline: float = 0
+    execute: Execute = execute_notebook
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further trial shall begin, and those that run shall be put off."""
+        return bool(self.deadline and time.time() > self.deadline) or self.stop.exists()
+
+    def study(self) -> SweepStudy:
+        """Open the study."""
+        storage = open_storage(self.folder, self.storage, self.heartbeat)
+        return begin_study(self.plan, storage, self.folder, self.data)
+
+    def task(self, claim: Claim) -> Task:
+        """Say what a trial is to do."""
+        plan, settings = self.plan, claim.settings
+        return Task(
+            number=claim.number,
+            settings=settings,
+            competition=self.competition,
+            store=self.store,
+            recipe=recipe_path(self.folder, plan.base(settings)),
+            overrides=plan.sweep.overrides | plan.changes(settings),
+            folder=trial_folder(self.folder, claim.number),
+            folds=plan.sweep.folds or tuple(range(plan.recipe(settings).data.folds)),
+            max_hours=max(1e-9, (self.deadline - time.time()) / 3600) if self.deadline else 0,
+        )
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Say where a trial's run lies in the folder of the sweep."""
+    return folder / "trials" / f"{number:03d}"
+
+
+def recipe_path(folder: Path, name: str) -> Path:
+    """Say where the copy of a recipe lies that the trials start from."""
+    return folder / "recipes" / f"{Path(name).stem}.json"
+
+
+def prepare(
+    plan: Plan,
+    competition: Competition,
+    store: str | Path,
+    out: str | Path,
+    storage: str = "",
+    execute: Execute = execute_notebook,
+    heartbeat: int = HEARTBEAT,
+) -> Job:
+    """Check everything that can be checked before a trial, and pack the store if need be.
+
+    Parameters
+    ----------
+    plan : Plan
+    competition : Competition
+    store : str or Path
+        Packed first if it is not there.
+    out : str or Path
+        Folder of sweeps; this one's is named after it.
+    storage : str
+        URL of a database; empty: a file in the sweep's folder.
+    execute, heartbeat : optional
+        See `Job`.
+
+    Raises
+    ------
+    InputError
+        If competition, store or storage cannot be used for all trials of the plan.
+    """
+    from hbac_utils.data.packing import open_or_pack  # takes seconds, which a worker can spare
+
+    folder = (Path(out) / plan.sweep.name).absolute()
+    packed = open_or_pack(Path(store).absolute(), competition, next(iter(plan.recipes.values())))
+    plan.check(packed)
+    (folder / "recipes").mkdir(parents=True, exist_ok=True)
+    hours = plan.sweep.budget.hours
+    job = Job(
+        plan=plan,
+        competition=str(competition.path.absolute()),
+        store=packed.path,
+        data=identify(packed),
+        folder=folder,
+        storage=storage,
+        stop=folder / f".stop-{uuid.uuid4().hex[:8]}",
+        heartbeat=heartbeat,
+        deadline=time.time() + 3600 * hours if hours else 0,
+        execute=execute,
+    )
+    job.study()  # refuses a study of other settings before its recipes are overwritten
+    for name, recipe in plan.originals.items():
+        path = recipe_path(folder, name)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        save_recipe(recipe, draft)
+        draft.replace(path)  # a trial of another worker may be reading it
+    return job
+
+
+def identify(store: Store) -> str:
+    """Condense what was packed, and how: two machines may have it in different places."""
+    sources = digest(store.sources[["name", "bytes"]])
+    return f"{sources[:16]} {store.description['subset']}"
+
+
+def run(job: Job, workers: int | None = None, dask: str = "", retry_failed: bool = False) -> bool:
+    """Run a sweep until its trials have ended, its time is up, or it is interrupted.
+
+    Parameters
+    ----------
+    job : Job
+    workers : int, optional
+        How many at once; as the sweep file says, on a cluster one in each of its processes.
+    dask : str
+        Address of a Dask scheduler whose workers do the trials.
+    retry_failed : bool
+        Try again what has failed.
+
+    Returns
+    -------
+    bool
+        Whether there was anything to do.
+
+    Raises
+    ------
+    InputError
+        If the cluster cannot be used.
+    """
+    study = job.study()
+    study.fill(retry_failed)
+    if all(slot.state in ENDED for slot in study.slots()):
+        return False
+    count = workers or job.plan.sweep.workers
+    try:
+        with _terminable():
+            if dask:
+                _run_on_cluster(job, dask, workers)
+            elif count == 1:
+                work(job)
+            else:
+                _run_processes(job, count)
+    finally:
+        job.stop.unlink(missing_ok=True)
+    return True
+
+
+def work(job: Job) -> int:
+    """Do trials until none is left that this worker could do.
+
+    While others run elsewhere it stays, in case one of their workers dies.
+
+    Returns
+    -------
+    int
+        How many trials were begun.
+    """
+    study, begun = job.study(), 0
+    with _terminable():
+        while not job.is_over:
+            study.recover()
+            claim = study.claim()
+            if claim is not None:
+                begun += 1
+                attempt(job, claim)
+            elif any(slot.state in ("running", "interrupted") for slot in study.slots()):
+                time.sleep(PERIOD)
+            else:
+                break
+    return begun
+
+
+def attempt(job: Job, claim: Claim) -> None:
+    """Do one trial, and tell the study how it ended."""
+    task, begun = job.task(claim), time.monotonic()
+    sweep = job.plan.sweep
+    print(f"trial {task.number}  {describe(task.settings)}", flush=True)
+    watcher = Watcher(task, claim, sweep.objective, sweep.pruning is not None, lambda: job.is_over)
+    result: dict = {"host": platform.node()}
+    try:
+        with watcher:
+            job.execute(task)
+        result |= read_result(task.folder) | {"minutes": (time.monotonic() - begun) / 60}
+        if not task.is_complete:
+            ended = _put_off(claim, watcher, result)
+        else:
+            value = objective_value(result, sweep.objective)
+            claim.complete(value, result)
+            ended = f"complete  {sweep.objective} {value:.4f}"
+    except KeyboardInterrupt:
+        claim.interrupt("by hand")
+        raise
+    except DeadKernelError:
+        claim.die()
+        ended = "the notebook's process was killed; the trial is queued again"
+    except Exception as error:  # whatever it is, the other trials go on
+        ended = _failed(task, claim, error, result)
+    minutes = (time.monotonic() - begun) / 60
+    print(f"trial {task.number}  {ended}  {minutes:.1f} min", flush=True)
+
+
+def _put_off(claim: Claim, watcher: Watcher, result: dict) -> str:
+    if watcher.pruned and not watcher.stopped:
+        claim.prune(result)
+        return f"pruned after {result.get('epochs', 0)} epochs"
+    claim.interrupt("out of time")
+    return "out of time; the same command goes on"
+
+
+def _failed(task: Task, claim: Claim, error: Exception, result: dict) -> str:
+    said = str(error) if isinstance(error, InputError) else traceback.format_exc()
+    path = task.folder / "error.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(said + "\n", encoding="utf-8")
+    with suppress(Exception):  # what is there may be half written
+        result |= read_result(task.folder)
+    claim.fail(said, result)
+    last = said.strip().splitlines()[-1]
+    return f"failed  {last}  ({path})"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM interrupt like Ctrl-C, once, so that the trial is put back in its place."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run_processes(job: Job, workers: int) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_work_in_process, args=(job, i, workers), name=f"worker {i}")
+        for i in range(workers)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+        raise
+    for process in processes:
+        if process.exitcode < 0:
+            name = signal.Signals(-process.exitcode).name
+            print(f"{process.name} was killed by {name}; its trial was put back", file=sys.stderr)
+
+
+def _work_in_process(job: Job, worker: int, workers: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes Ctrl-C on, once
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(share(worker, workers))
+    try:
+        work(job)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run_on_cluster(job: Job, scheduler: str, most: int | None) -> None:
+    from distributed import KilledWorker, as_completed, wait
+
+    with cluster._client(scheduler) as client:
+        cluster._check_workers(client, scheduler, job.folder)
+        futures = [
+            # should its process die, another one goes on
+            client.submit(work, job, workers=[address], allow_other_workers=True, pure=False)
+            for address in list(client.nthreads())[:most]
+        ]
+        try:
+            for future in as_completed(futures, loop=client.loop):
+                try:
+                    future.result()
+                except KilledWorker as error:
+                    print(f"dask {scheduler}: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            print("stopping after the epochs that run", file=sys.stderr, flush=True)
+            job.stop.touch()
+            with client.as_current():
+                wait(futures)
+            raise
