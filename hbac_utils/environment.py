@@ -115,7 +115,7 @@ def _describe(run: "Run") -> pd.Series:
         "recipe": run.recipe.name,
         "fold models": ", ".join(run.models),
         "reads": ", ".join(run.recipe.inputs),
-        "trained on": f"{metrics['windows']:,} scored windows",
+        "scored out of fold": f"{metrics['windows']:,} windows",
     }
     for key, name in (("kl_reliable", f"≥ {RELIABLE_VOTES} votes"), ("kl_all", "all votes")):
         if scores["model"][key] is not None:

@@ -24,6 +24,9 @@ from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_frac
 from hbac_utils.metric import both_scores
 from hbac_utils.recipe import load_recipe
 
+STOP = "stop"
+"""A file of this name in a run's folder ends its training after the epoch, as time does."""
+
 
 def read_metrics(run: str | Path) -> dict:
     """Read a finished run's ``metrics.json``.

@@ -17,7 +17,7 @@ from hbac_utils.data.windows import TrainingWindows, evaluation_dataset
 from hbac_utils.errors import InputError
 from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.metric import both_scores
-from hbac_utils.runs import read_history
+from hbac_utils.runs import STOP, read_history
 from hbac_utils.workbench import Workbench
 
 EVALUATION_BATCH = 64
@@ -130,6 +130,8 @@ class Watch(keras.callbacks.Callback):
         self._report()
         if self.on_epoch:
             self.on_epoch(read_history(self.folder.parent))
+        if (self.folder.parent / STOP).exists():
+            self.out_of_time = self.model.stop_training = True
         slowest = max(record["seconds"] for record in self.records)
         if self.deadline is not None and time.monotonic() + slowest > self.deadline:
             self.out_of_time = self.model.stop_training = True

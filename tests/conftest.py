@@ -117,6 +117,15 @@ def inference_notebook(competition, training_notebook) -> Executed:
 
 
 @pytest.fixture
+def browser():
+    """Chromium, for one test: while playwright runs, papermill could not."""
+    from chromium import open_chromium
+
+    with open_chromium() as chromium:
+        yield chromium
+
+
+@pytest.fixture
 def real_eeg() -> Competition:
     """The real recordings, where they lie beside the repository."""
     if not REAL_EEG.is_dir():

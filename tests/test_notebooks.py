@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from chromium import SIZES, faults
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -86,6 +87,14 @@ def test_the_inference_notebook_and_the_score(inference_notebook, run, competiti
     assert {"submission", "uniform", "prior", "oracle", "excess"} <= set(
         capfd.readouterr().out.split()
     )
+
+
+def test_a_browser_shows_the_notebooks_pages(
+    eda_notebook, training_notebook, inference_notebook, browser
+):
+    for notebook in (eda_notebook, training_notebook, inference_notebook):
+        for device in SIZES:
+            assert not faults(browser, notebook.page, device), f"{notebook.page.name}, {device}"
 
 
 def in_jupyter(name: str, folder: Path, **parameters) -> nbformat.NotebookNode:

@@ -1,26 +1,17 @@
 """The notebooks' HTML pages: what is exported, and how a browser shows it."""
 
-import shutil
 from base64 import b64encode
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
+from chromium import PROBE, faults
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from hbac_utils.__main__ import main
 from hbac_utils.notebooks import FOLDER, export_html
 from hbac_utils.plots.style import new_figure
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-PROBE = """() => ({
-    width: document.documentElement.clientWidth,
-    content: document.documentElement.scrollWidth,
-    missing: [...document.images].filter(image => !image.naturalWidth).length,
-})"""
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> Path:
@@ -136,61 +127,6 @@ def test_the_notebooks_have_no_formulas_that_a_page_could_not_show():
 
 
 # -- in Chromium -------------------------------------------------------------
-
-
-@pytest.fixture
-def browser() -> Iterator:
-    """Chromium, without a window."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium to open the pages with; on Debian: apt-get install chromium")
-    sync = pytest.importorskip("playwright.sync_api", reason="no playwright to steer Chromium with")
-    # for one test each: while playwright runs, papermill could not
-    with sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--disable-gpu", "--disable-quic", "--disable-component-update"],
-        )
-        yield chromium
-        chromium.close()
-
-
-def faults(browser, path: Path, device: str) -> list[str]:
-    """Open a page on a device and list what is wrong with it.
-
-    A phone is more than a narrow window: it lays a page without a viewport tag out for a desk.
-    """
-    width, height = SIZES[device]
-    phone = device == "phone"
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, is_mobile=phone, has_touch=phone
-    )
-    found = []
-    page = context.new_page()
-    page.on("pageerror", lambda error: found.append(f"script error: {error}"))
-
-    def no_request(route):
-        found.append(f"asks for {route.request.url}")
-        route.abort()
-
-    context.route(lambda url: url != path.as_uri() and not url.startswith("data:"), no_request)
-    page.goto(path.as_uri())
-    seen = page.evaluate(PROBE)
-    if seen["missing"]:
-        found.append(f"{seen['missing']} images are missing")
-    if seen["width"] != width:
-        found.append(f"laid out for {seen['width']} pixels, not {width}")
-    if seen["content"] > seen["width"]:
-        found.append(f"{seen['content']} pixels wide, {seen['width']} are there")
-    context.close()
-    return found
-
-
-def test_a_browser_shows_the_notebooks_pages(
-    eda_notebook, training_notebook, inference_notebook, browser
-):
-    for notebook in (eda_notebook, training_notebook, inference_notebook):
-        for device in SIZES:
-            assert not faults(browser, notebook.page, device), f"{notebook.page.name}, {device}"
 
 
 def test_what_is_wide_scrolls_in_its_own_box(wide_notebook, browser):

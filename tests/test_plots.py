@@ -410,7 +410,8 @@ def test_mean_spectrograms_draws_an_image_per_class_and_chain(means):
     assert shown.filled(np.nan) == pytest.approx(means[2, 1].T, nan_ok=True)
     assert panels[8].get_ylabel() == "GPD\n(Hz)"
     assert panels[-1].get_xlabel() == "Time from the label (min)"
-    assert len({axes.images[0].get_clim() for axes in panels}) == 1
+    limits = pytest.approx(tuple(np.nanpercentile(means, [2, 98])))
+    assert [axes.images[0].get_clim() for axes in panels] == [limits] * 24
     assert "Mean ln power, grey: no data" in [axes.get_ylabel() for axes in figure.axes]
 
 
@@ -833,7 +834,7 @@ def test_corner_windows_are_the_purest_of_each_kind():
             [0, 0, 7, 0, 0, 8],
             [0, 0, 9, 0, 0, 4],  # also a proto pattern, farther from its middle
             [0, 6, 0, 6, 0, 0],
-            [3, 3, 3, 0, 0, 4],
+            [1, 1, 1, 0, 0, 1],  # few votes, but nothing else comes near
             [0, 0, 0, 0, 0, 20],
         ]
     )
@@ -843,7 +844,7 @@ def test_corner_windows_are_the_purest_of_each_kind():
         "idealized: 13 LPD, 1 Other",
         "proto: 8 Other, 7 GPD",
         "edge: 6 LPD, 6 LRDA",
-        "scattered: 4 Other, 3 Seizure, 3 LPD, 3 GPD",
+        "scattered: 1 Seizure, 1 LPD, 1 GPD, 1 Other",
     ]
 
 

@@ -40,7 +40,7 @@ sys.path.append(str(Path(__file__).parent))
 from sweep_worker import Replay
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE = 120  # seconds for whatever should take a few
+PATIENCE = 300  # seconds for whatever should take a few
 SHIPPED = sorted(path.stem for path in Path("sweeps").glob("*.yaml"))
 
 
@@ -368,6 +368,22 @@ def test_a_notebook_whose_process_dies_is_begun_again(content, job_of, monkeypat
     job.study().fill()
     assert work(replace(job, execute=dies_once)) == 2
     assert states(job) == ["complete"]
+
+
+def test_a_worker_that_seemed_dead_does_not_end_anothers_trial(content, job_of, capsys):
+    job = job_of(content | {"budget": {"trials": 1}})
+    job.study().fill()
+    study = job.study()
+    claim = study.claim()
+    study.optuna.tell(0, state=TrialState.FAIL)  # what another worker does to it
+    claim.report(0, 1.0)
+    assert claim.lost
+    claim.complete(1.0, {})
+    assert "trial 0: another worker has taken it over" in capsys.readouterr().out
+    work(job)
+    assert [attempt.state.name for attempt in job.study().slots()[0].attempts] == [
+        "FAIL", "COMPLETE",
+    ]  # fmt: skip
 
 
 def test_a_trial_runs_once_though_it_stands_twice_in_the_queue(content, job_of):

@@ -20,6 +20,7 @@ from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.models.classifier import build_classifier
 from hbac_utils.prediction import open_run, predict
 from hbac_utils.recipe import load_recipe, override, parse_recipe, save_recipe
+from hbac_utils.runs import STOP
 from hbac_utils.training import train
 from hbac_utils.workbench import Workbench, check_memory, set_precision, training_bytes
 
@@ -30,6 +31,7 @@ CHILD = """
 import sys
 from hbac_utils.data.store import open_store
 from hbac_utils.recipe import load_recipe
+from hbac_utils.runs import STOP
 from hbac_utils.training import train
 train(load_recipe(sys.argv[1]), open_store(sys.argv[2]), sys.argv[3])
 """
@@ -120,6 +122,15 @@ def test_a_fold_whose_last_epoch_uses_the_time_up_is_complete(tiny_recipe, store
     assert "out of time: fold 1 is not complete" in capsys.readouterr().out
     assert not (tmp_path / "run" / "fold0" / "progress.npz").exists()
     assert not (tmp_path / "run" / "fold1").exists()
+
+
+def test_a_file_named_stop_ends_the_training_after_the_epoch(longer, store, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / STOP).touch()
+    metrics = train(longer, store, tmp_path / "run")
+    assert "fold 0, 1 is not complete" in capsys.readouterr().out
+    assert metrics["folds"] == [0]
+    assert (tmp_path / "run" / "fold0" / "progress.npz").is_file()
 
 
 def test_averaged_weights_are_what_is_scored_and_saved(longer, store, tmp_path):

@@ -194,7 +194,7 @@ def fold_predictions(
         axes.set_axis_off()
     spread = np.mean([np.abs(values - blended).mean() for values in by_fold.values()])
     figure.suptitle(
-        f"Bars: the submitted mean; rings: the {len(by_fold)} fold models, "
+        f"Bars: the submitted mean; rings: the {len(by_fold)} models, "
         f"{spread:.3f} from it on average over all recordings",
         x=0.01, ha="left", fontsize=10,
     )  # fmt: skip

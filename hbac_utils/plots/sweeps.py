@@ -89,7 +89,7 @@ def setting_curves(
     -------
     Figure
     """
-    figure = new_figure(2.9)
+    figure = new_figure(3.1)
     left, right = figure.subplots(1, 2, sharey=True)
     _draw_folds(left, history, "loss", ACCENT, "training loss")
     for score, (color, _, title) in SCORES.items():
@@ -104,7 +104,7 @@ def setting_curves(
     left.set_ylabel("KL divergence (nats)")
     if limits:
         left.set_ylim(limits)
-    right.legend(loc="upper right")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return figure
 
 

@@ -197,15 +197,15 @@ def _page(folder: Path, number: int) -> str:
 
 
 def _number(value) -> float | None:
-    return None if value is None or pd.isna(value) else float(value)
+    return None if pd.isna(value) else float(value)
 
 
 def _format(name: str, value) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if pd.isna(value):
         return ""
     return FORMATS[name].format(value) if name in FORMATS else shown(value)
 
 
 def _key(value) -> str:
     """Give the text by which the page's script sorts: a number as such."""
-    return "" if value is None or value != value else str(value)
+    return "" if pd.isna(value) else str(value)

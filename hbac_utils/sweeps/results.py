@@ -65,7 +65,8 @@ class Results:
         ``minutes`` (of the last attempt, notebook included), ``epochs``, ``attempts``, ``host``,
         ``error`` (its last line).
         """
-        return pd.DataFrame([self._row(slot) for slot in self.slots])
+        table = pd.DataFrame([self._row(slot) for slot in self.slots])
+        return table.astype({"parameters": "Int64", "epochs": "Int64"})  # whole, though some lack
 
     @cached_property
     def best(self) -> int | None:

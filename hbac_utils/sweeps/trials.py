@@ -20,11 +20,8 @@ import pandas as pd
 
 from hbac_utils.errors import InputError
 from hbac_utils.notebooks import run_notebook
-from hbac_utils.runs import read_history, read_metrics
+from hbac_utils.runs import STOP, read_history, read_metrics
 from hbac_utils.sweeps.plan import Settings
-
-STOP = "stop"
-"""A file of this name in a run's folder asks the training to stop after the epoch."""
 
 PERIOD = 1.0
 """Seconds between two looks at a running trial."""

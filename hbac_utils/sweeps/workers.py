@@ -13,9 +13,10 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nbclient.exceptions import DeadKernelError
@@ -38,6 +39,9 @@ from hbac_utils.sweeps.trials import (
     objective_value,
     read_result,
 )
+
+ERROR = "error.txt"
+"""In a trial's folder: why it failed."""
 
 PERIOD = 2.0
 """Seconds between two looks for a trial, while those that are left run elsewhere."""
@@ -247,50 +251,52 @@ def work(job: Job) -> int:
 def attempt(job: Job, claim: Claim) -> None:
     """Do one trial, and tell the study how it ended."""
     task, begun = job.task(claim), time.monotonic()
-    sweep = job.plan.sweep
     print(f"trial {task.number}  {describe(task.settings)}", flush=True)
+    try:
+        tell, said = _outcome(job, task, claim)
+    except KeyboardInterrupt:
+        claim.interrupt("by hand")
+        raise
+    tell()
+    minutes = (time.monotonic() - begun) / 60
+    print(f"trial {task.number}  {said}  {minutes:.1f} min", flush=True)
+
+
+def _outcome(job: Job, task: Task, claim: Claim) -> tuple[Callable[[], None], str]:
+    """Execute a trial; return what is to be told the study, and what to print."""
+    sweep, begun = job.plan.sweep, time.monotonic()
     watcher = Watcher(task, claim, sweep.objective, sweep.pruning is not None, lambda: job.is_over)
+    (task.folder / ERROR).unlink(missing_ok=True)
     result: dict = {"host": platform.node()}
     try:
         with watcher:
             job.execute(task)
         result |= read_result(task.folder) | {"minutes": (time.monotonic() - begun) / 60}
-        if not task.is_complete:
-            ended = _put_off(claim, watcher, result)
-        else:
+        if task.is_complete:
             value = objective_value(result, sweep.objective)
-            claim.complete(value, result)
-            ended = f"complete  {sweep.objective} {value:.4f}"
-    except KeyboardInterrupt:
-        claim.interrupt("by hand")
-        raise
+            return partial(
+                claim.complete, value, result
+            ), f"complete  {sweep.objective} {value:.4f}"
     except DeadKernelError:
-        claim.die()
-        ended = "the notebook's process was killed; the trial is queued again"
+        return claim.die, "the notebook's process was killed; the trial is queued again"
     except Exception as error:  # whatever it is, the other trials go on
-        ended = _failed(task, claim, error, result)
-    minutes = (time.monotonic() - begun) / 60
-    print(f"trial {task.number}  {ended}  {minutes:.1f} min", flush=True)
-
-
-def _put_off(claim: Claim, watcher: Watcher, result: dict) -> str:
+        return _failure(task, claim, error, result)
     if watcher.pruned and not watcher.stopped:
-        claim.prune(result)
-        return f"pruned after {result.get('epochs', 0)} epochs"
-    claim.interrupt("out of time")
-    return "out of time; the same command goes on"
+        return partial(claim.prune, result), f"pruned after {result.get('epochs', 0)} epochs"
+    return partial(claim.interrupt, "out of time"), "out of time; the same command goes on"
 
 
-def _failed(task: Task, claim: Claim, error: Exception, result: dict) -> str:
+def _failure(
+    task: Task, claim: Claim, error: Exception, result: dict
+) -> tuple[Callable[[], None], str]:
     said = str(error) if isinstance(error, InputError) else traceback.format_exc()
-    path = task.folder / "error.txt"
+    path = task.folder / ERROR
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(said + "\n", encoding="utf-8")
     with suppress(Exception):  # what is there may be half written
         result |= read_result(task.folder)
-    claim.fail(said, result)
     last = said.strip().splitlines()[-1]
-    return f"failed  {last}  ({path})"
+    return partial(claim.fail, said, result), f"failed  {last}  ({path})"
 
 
 @contextmanager
