@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 2)
+        return error.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -9,6 +9,8 @@ class InputError(ValueError):
     line, too.
     """
 
+    exit_code = 2
+
     def _render_traceback_(self) -> list[str]:
         # IPython asks an exception for this, and shows it in place of the traceback
         return [f"{type(self).__name__}: {self}"]

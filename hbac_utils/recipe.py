@@ -250,7 +250,9 @@ def load_recipe(path: str | Path) -> Recipe:
     """
     path = Path(path)
     if not path.suffix:
-        path = Path("recipes") / f"{path}.yaml"
+        place = Path("recipes") / f"{path}.yaml"
+        # beside the package where there is none here: in a kernel, and from another folder
+        path = place if place.is_file() else Path(__file__).resolve().parents[1] / place
     if not path.is_file():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         hint = f"; there are {', '.join(known)}" if known else ""

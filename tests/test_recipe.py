@@ -118,3 +118,13 @@ def test_the_table_lists_every_value():
 def test_the_papers_peak_learning_rate():
     stage = load_recipe(Path(__file__).parents[1] / "recipes/paper-efficientnetv2b2.yaml").stages[0]
     assert stage.peak_learning_rate == pytest.approx(6e-6 * 64)
+
+
+def test_a_bare_name_is_found_from_any_folder(tmp_path, monkeypatch):
+    shipped = load_recipe("compact")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("compact") == shipped
+    (tmp_path / "recipes").mkdir()
+    own = shipped.model_copy(update={"seed": 5})
+    (tmp_path / "recipes" / "compact.yaml").write_text(own.model_dump_json())  # JSON is YAML
+    assert load_recipe("compact").seed == 5, "one that lies here comes first"
