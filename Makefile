@@ -87,7 +87,7 @@ test-kaggle: ## run the notebooks with the versions of Kaggle's image (where the
 	@if test -z "$(KAGGLE_PYTHON)" && ! test -x $(KAGGLE)/bin/python; then \
 		echo "SKIPPED test-kaggle: no python3.12 found; name one: make test-kaggle KAGGLE_PYTHON=…" >&2; \
 	else \
-		$(MAKE) --no-print-directory $(KAGGLE)/.ready KAGGLE_PYTHON="$(KAGGLE_PYTHON)" && \
+		$(MAKE) --silent --no-print-directory $(KAGGLE)/.ready KAGGLE_PYTHON="$(KAGGLE_PYTHON)" && \
 		PYTHONPATH=$(CURDIR) $(KAGGLE)/bin/python -m pytest tests/test_notebooks.py tests/test_pages.py $(ARGS); \
 	fi
 
