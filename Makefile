@@ -22,7 +22,7 @@ TOOLS := $(VENV)/.tools
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints/tested.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-kaggle coverage lint format synth pack eda train infer html score \
+.PHONY: help demo test test-slow test-kaggle coverage lint format synth pack eda train infer blend tta html score \
 	data stage push status logs output submit sweep sweep-report bench clean
 
 help: ## list the verbs
@@ -71,24 +71,24 @@ test-slow: $(TOOLS) ## train every recipe for an epoch: minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 # the versions of Kaggle's image want its Python; the kit is not installed there but on the path
-KAGGLE := .venv-kaggle
+KAGGLE_VENV := .venv-kaggle
 KAGGLE_PYTHON ?= $(shell for p in python3.12 "$$(pyenv prefix 3.12 2>/dev/null)/bin/python3.12"; do \
 	$$p -c '' 2>/dev/null && echo $$p && break; done)
-KAGGLE_PIP := $(KAGGLE)/bin/python -m pip --disable-pip-version-check install --quiet
+KAGGLE_PIP := $(KAGGLE_VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 
-$(KAGGLE)/.ready: requirements.txt constraints/kaggle.txt
-	@echo "installing Kaggle's versions into $(KAGGLE); this takes a few minutes, once"
-	@test -x $(KAGGLE)/bin/python || $(KAGGLE_PYTHON) -m venv $(KAGGLE)
+$(KAGGLE_VENV)/.ready: requirements.txt constraints/kaggle.txt
+	@echo "installing Kaggle's versions into $(KAGGLE_VENV); this takes a few minutes, once"
+	@test -x $(KAGGLE_VENV)/bin/python || $(KAGGLE_PYTHON) -m venv $(KAGGLE_VENV)
 	@$(KAGGLE_PIP) --requirement requirements.txt --constraint constraints/kaggle.txt
 	@$(KAGGLE_PIP) pytest playwright --constraint constraints/tested.txt
 	@touch $@
 
 test-kaggle: ## run the notebooks with the versions of Kaggle's image (where there is a Python 3.12)
-	@if test -z "$(KAGGLE_PYTHON)" && ! test -x $(KAGGLE)/bin/python; then \
+	@if test -z "$(KAGGLE_PYTHON)" && ! test -x $(KAGGLE_VENV)/bin/python; then \
 		echo "SKIPPED test-kaggle: no python3.12 found; name one: make test-kaggle KAGGLE_PYTHON=…" >&2; \
 	else \
-		$(MAKE) --silent --no-print-directory $(KAGGLE)/.ready KAGGLE_PYTHON="$(KAGGLE_PYTHON)" && \
-		PYTHONPATH=$(CURDIR) $(KAGGLE)/bin/python -m pytest tests/test_notebooks.py tests/test_pages.py $(ARGS); \
+		$(MAKE) --silent --no-print-directory $(KAGGLE_VENV)/.ready KAGGLE_PYTHON="$(KAGGLE_PYTHON)" && \
+		PYTHONPATH=$(CURDIR) $(KAGGLE_VENV)/bin/python -m pytest tests/test_notebooks.py tests/test_pages.py $(ARGS); \
 	fi
 
 # -- the steps, one by one ---------------------------------------------------
@@ -109,8 +109,17 @@ train: $(READY) ## train a recipe, or go on with it: DATA= RECIPE= RUN= FOLDS= S
 	@$(HBAC) train --data "$(DATA)" --store $(STORE) --recipe $(RECIPE) --run $(RUN) --folds "$(FOLDS)" \
 		$(if $(HOURS),--max-hours $(HOURS))
 
-infer: $(READY) ## predict a test folder with a run: DATA= RUN= OUT=
-	@$(HBAC) infer --data "$(DATA)" --run $(RUN) --out $(or $(OUT),outputs/inference)
+infer: $(READY) ## predict a test folder with a run, or several: DATA= RUN= BLEND= OUT=
+	@$(HBAC) infer --data "$(DATA)" --run $(RUN) --out $(or $(OUT),outputs/inference) \
+		$(if $(BLEND),--blend $(BLEND))
+
+blend: $(READY) ## blend runs and other models' out-of-fold files: RUNS="a b c" DATA= OUT= METHOD= COMMON=1
+	@$(HBAC) blend $(or $(RUNS),$(error name two or more: RUNS="outputs/runs/a outputs/runs/b")) \
+		--data "$(DATA)" --out $(or $(OUT),outputs/blend) $(if $(METHOD),--method "$(METHOD)") \
+		$(if $(COMMON),--common) $(if $(MAPPING),--columns $(MAPPING))
+
+tta: $(READY) ## measure what test-time changes of recordings would gain: RUN= STORE=
+	@$(HBAC) tta $(RUN) --store $(STORE)
 
 html: $(READY) ## make pages of the executed notebooks in OUT= or RUN=, or of all in outputs/
 	@$(HBAC) html $(or $(OUT),$(if $(filter command%,$(origin RUN)),$(RUN)),outputs)
@@ -128,10 +137,10 @@ data: $(READY) ## download the competition, 26 GB: OUT=
 	@$(HBAC) data --out "$(or $(OUT),outputs/hms-harmful-brain-activity-classification)"
 
 stage push: $(READY)
-	@$(HBAC) $@ $(NB) $(foreach setting,$(SET),--set '$(setting)')
+	@$(HBAC) $@ $(NB) $(foreach setting,$(SET),--set '$(setting)') $(if $(BLEND),--blend $(BLEND))
 
 stage: ## write build/NB as it would be pushed: NB=inference|training|eda SET="name=value …"
-push: ## push a notebook to Kaggle, where it runs: NB= SET="recipe=waveform-b3 folds=0"
+push: ## push a notebook to Kaggle, where it runs: NB= SET="recipe=waveform-b3 folds=0" BLEND=
 
 status logs submit: $(READY)
 	@$(HBAC) $@ $(NB) $(WAIT)
@@ -148,8 +157,8 @@ SWEEP_OPTIONS = $(or $(SWEEP),$(error name a sweep: SWEEP=sweeps/batch-size.yaml
 	$(if $(REDUCED),--reduced) $(if $(OUT),--out "$(OUT)")
 export HBAC_STORAGE ?= $(STORAGE)
 
-sweep: $(READY) ## run a parameter sweep, or go on: SWEEP= DATA= STORE= WORKERS= REDUCED=1 STORAGE= DASK=
-	@$(HBAC) sweep $(SWEEP_OPTIONS) --data "$(DATA)" --store $(STORE) \
+sweep: $(READY) ## run a parameter sweep, or go on: SWEEP= DATA= WORKERS= REDUCED=1 STORAGE= DASK= KAGGLE=1
+	@$(HBAC) sweep $(SWEEP_OPTIONS) $(if $(KAGGLE),--kaggle,--data "$(DATA)" --store $(STORE)) \
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(DASK),--dask $(DASK)) \
 		$(if $(RETRY_FAILED),--retry-failed)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hbac_utils.data.competition import open_competition
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store, open_store
 from hbac_utils.data.windows import TrainingWindows
@@ -21,17 +22,11 @@ from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.metric import both_scores
 from hbac_utils.models.schedules import learning_rates
 from hbac_utils.recipe import Recipe, load_recipe, override
+from hbac_utils.results import find_truth, true_probabilities
 from hbac_utils.watch import SetLearningRate, Watch
 from hbac_utils.workbench import Workbench
 
 COLUMNS = list(VOTE_COLUMNS)
-
-
-def true_probabilities(data: Path, label_ids: pd.Series) -> np.ndarray:
-    """Look up the truth of training windows."""
-    truth = pd.read_parquet(data.parent / f"{data.name}_truth" / "truth.parquet")
-    truth = truth[truth["split"] == "train"].set_index("label_id")
-    return truth.loc[label_ids, COLUMNS].to_numpy()
 
 
 def variants(store: Store, truth: np.ndarray, rows: np.ndarray, recipe: Recipe) -> Iterator[tuple]:
@@ -78,7 +73,9 @@ def main() -> None:
     options = parser.parse_args()
     recipe, store = load_recipe(options.recipe), open_store(options.store)
     training = patient_folds(store.windows, recipe.data.folds, recipe.seed) != 0
-    truth = true_probabilities(options.data, store.windows["label_id"])
+    truth = true_probabilities(
+        find_truth(open_competition(options.data)), store.windows["label_id"]
+    )
     lines = []
     for name, told, rows, epochs in variants(store, truth, np.flatnonzero(training), recipe):
         longer = override(recipe, {"stages.0.epochs": epochs})

@@ -27,11 +27,11 @@ from hbac_utils.data.packing import open_or_pack
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
 from hbac_utils.data.windows import TrainingWindows, evaluation_dataset
-from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS
-from hbac_utils.metric import both_scores
+from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.prediction import open_run, predict, write_submission
 from hbac_utils.recipe import Recipe, load_recipe, override
+from hbac_utils.results import RunResult, find_truth
 from hbac_utils.scoring import score_files
 from hbac_utils.training import train
 from hbac_utils.workbench import Workbench
@@ -139,21 +139,6 @@ def compete(name: str, store: Store, out: Path, minutes: float) -> dict:
     }
 
 
-def constants(store: Store, data: Path, run: Path) -> dict[str, dict[str, float]]:
-    """Score the floor, the prior and uniform on the windows that a run held out."""
-    oof = pd.read_parquet(run / "oof.parquet")
-    columns = list(VOTE_COLUMNS)
-    votes = store.windows.set_index("label_id").loc[oof["label_id"], columns].to_numpy()
-    truth = pd.read_parquet(data.parent / f"{data.name}_truth" / "truth.parquet")
-    truth = truth[truth["split"] == "train"].astype({"label_id": np.int64}).set_index("label_id")
-    scores = json.loads((run / "metrics.json").read_text())["scores"]
-    return {
-        "floor": both_scores(votes, truth.loc[oof["label_id"], columns].to_numpy()),
-        "prior": scores["prior"],
-        "uniform": scores["uniform"],
-    }
-
-
 def score_elsewhere(run: Path, data: Path, out: Path) -> float:
     """Score a run on recordings that are not the competition's; NaN if it needs what they lack."""
     trained, competition = open_run(run), open_competition(data)
@@ -178,9 +163,11 @@ def main() -> None:
     store = open_or_pack(place, open_competition(options.data), build("multiview"))
     names = options.only.split(",")
     table = pd.DataFrame([compete(name, store, options.out, options.minutes) for name in names])
-    bars = constants(store, options.data, options.out / names[0])
+    truth = find_truth(open_competition(options.data))
+    scores = RunResult(options.out / names[0], store, truth).scores
+    bars = {name: scores[name] for name in ("oracle", "prior", "uniform")}
     for score in ("kl_all", "kl_reliable"):
-        floor, prior = bars["floor"][score], bars["prior"][score]
+        floor, prior = bars["oracle"][score], bars["prior"][score]
         table[f"excess_{score[3:]}"] = (table[score] - floor) / (prior - floor)
     if options.real:
         elsewhere = options.out / "real"

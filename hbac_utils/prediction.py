@@ -4,7 +4,7 @@ What cannot be read gets the training prior and is listed, with the reason, in t
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,23 +12,17 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from hbac_utils.data import signals
-from hbac_utils.data.competition import (
-    SPECTROGRAM_ROWS,
-    WINDOW_SAMPLES,
-    Competition,
-    read_eeg,
-    read_spectrogram,
-    read_table,
-)
+from hbac_utils.data.batches import Batch, read_ahead, read_batches
+from hbac_utils.data.competition import Competition, read_table
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.metric import SubmissionError, check_probabilities
 from hbac_utils.models.classifier import load_classifier
-from hbac_utils.recipe import Data, Recipe, load_recipe
-from hbac_utils.runs import read_metrics
+from hbac_utils.recipe import Recipe
+from hbac_utils.runs import fold_models, read_metrics, read_recipe
+from hbac_utils.tta import predict_batch
 
-BATCH = 32
+COLUMNS = list(VOTE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -53,6 +47,8 @@ class Prediction:
         Each fold model's probabilities, rows as in ``submission``.
     fallbacks : dict of int to str
         The EEGs that got the prior, and why.
+    blend : str
+        How several runs were blended; empty if all models count the same.
     runs : list of dict
         For the report, of each run that predicted: recipe, number of models, out-of-fold scores,
         and how many EEGs it could not predict.
@@ -62,6 +58,7 @@ class Prediction:
     by_fold: dict[str, np.ndarray]
     fallbacks: dict[int, str] = field(default_factory=dict)
     runs: list[dict] = field(default_factory=list)
+    blend: str = ""
 
     def summary(self) -> pd.DataFrame:
         """Count the recordings that were predicted and those that got the prior."""
@@ -85,24 +82,25 @@ def open_run(path: str | Path) -> Run:
         If the folder is no finished run.
     """
     path = Path(path)
-    prior = np.array(read_metrics(path)["prior"])
-    weights = sorted(path.glob("fold*/model.keras"))
-    if not weights:
-        raise InputError(f"{path}: no fold*/model.keras in it; train it again")
-    return Run(
-        path,
-        load_recipe(path / "recipe.json"),
-        prior,
-        {file.parent.name: load_classifier(file) for file in weights},
-    )
+    models = {f"fold{fold}": load_classifier(file) for fold, file in fold_models(path).items()}
+    return Run(path, read_recipe(path), np.array(read_metrics(path)["prior"]), models)
 
 
 def predict(run: Run, competition: Competition, *, progress: bool = True) -> Prediction:
-    """Predict every EEG of ``test.csv``; models are averaged with equal weights.
+    """Predict every EEG of ``test.csv`` with one run, as `predict_each`."""
+    return predict_each([run], competition, progress=progress)[0]
+
+
+def predict_each(
+    runs: Sequence[Run], competition: Competition, *, progress: bool = True
+) -> list[Prediction]:
+    """Predict every EEG of ``test.csv`` with each run; its fold models count the same.
+
+    A recording is read once for all runs that treat signals alike, in a thread beside the models.
 
     Parameters
     ----------
-    run : Run
+    runs : sequence of Run
     competition : Competition
         With ``test.csv`` and the test recordings.
     progress : bool
@@ -110,93 +108,65 @@ def predict(run: Run, competition: Competition, *, progress: bool = True) -> Pre
     Raises
     ------
     InputError
-        If the view needs spectrograms and the folder has none at all, or there is no
-        ``test.csv`` with ``eeg_id``. A single unreadable file is no error: see `Prediction`.
+        If a view needs spectrograms and the folder has none at all, or there is no ``test.csv``
+        with ``eeg_id``. A single unreadable file is no error: see `Prediction`.
     """
-    if "spectrogram" in run.recipe.inputs and not competition.has_spectrograms("test"):
-        raise InputError(
-            f"{competition.path}: the recipe {run.recipe.name} needs spectrograms, and there is no "
-            "folder test_spectrograms; use a run of a recipe with an EEG view"
-        )
+    for run in runs:
+        if "spectrogram" in run.recipe.inputs and not competition.has_spectrograms("test"):
+            raise InputError(
+                f"{competition.path}: the recipe {run.recipe.name} needs spectrograms, and there "
+                "is no folder test_spectrograms; use a run of a recipe with an EEG view"
+            )
     test = competition.test.drop_duplicates("eeg_id").reset_index(drop=True)
-    by_fold = {name: np.tile(run.prior, (len(test), 1)) for name in run.models}
-    fallbacks: dict[int, str] = {}
-    bar = tqdm(total=len(test), desc="predict", unit="EEG", disable=not progress)
-    for rows, batch in _batches(competition, test, run.recipe, fallbacks):
-        for name, model in run.models.items() if rows else ():
-            by_fold[name][rows] = model.predict_on_batch(batch)[: len(rows)]
-        bar.update(min(BATCH, len(test) - bar.n))
-    bar.close()
-    mean = np.mean(list(by_fold.values()), axis=0, dtype=np.float64)
-    broken = ~np.isfinite(mean).all(axis=1)
-    for row in np.flatnonzero(broken):
-        fallbacks[int(test["eeg_id"][row])] = "the model's output is not finite"
-    mean[broken] = run.prior
-    submission = pd.DataFrame(mean / mean.sum(axis=1, keepdims=True), columns=list(VOTE_COLUMNS))
-    submission.insert(0, "eeg_id", test["eeg_id"])
-    return Prediction(submission, by_fold, fallbacks, [_summary(run, len(fallbacks))])
+    answers = [_Answers(run, test) for run in runs]
+    alike: dict[tuple, list[_Answers]] = {}
+    for answer in answers:
+        data = answer.run.recipe.data
+        alike.setdefault((data.band, data.clip), []).append(answer)
+    total = len(test) * len(alike)
+    with tqdm(total=total, desc="predict", unit="EEG", disable=not progress) as bar:
+        for asked in alike.values():
+            recipes = [answer.run.recipe for answer in asked]
+            inputs = tuple(dict.fromkeys(i for recipe in recipes for i in recipe.inputs))
+            for batch in read_ahead(read_batches(competition, test, recipes[0].data, inputs)):
+                for answer in asked:
+                    answer.take(batch)
+                bar.update(len(batch.rows))
+    return [answer.prediction() for answer in answers]
+
+
+class _Answers:
+    """What a run says of the batches that it is shown."""
+
+    def __init__(self, run: Run, test: pd.DataFrame):
+        self.run, self._ids = run, test["eeg_id"]
+        self._by_fold = {name: np.tile(run.prior, (len(test), 1)) for name in run.models}
+        self._fallbacks: dict[int, str] = {}
+
+    def take(self, batch: Batch) -> None:
+        """Predict a batch; what is missing of it keeps the prior."""
+        recipe = self.run.recipe
+        rows, signals, lost = batch.of(recipe.inputs)
+        self._fallbacks |= {int(self._ids[row]): reason for row, reason in lost.items()}
+        for name, model in self.run.models.items() if len(rows) else ():
+            self._by_fold[name][rows] = predict_batch(model, signals, recipe.tta)[: len(rows)]
+
+    def prediction(self) -> Prediction:
+        """Average the folds; what is not finite gets the prior."""
+        mean = np.mean(list(self._by_fold.values()), axis=0, dtype=np.float64)
+        broken = ~np.isfinite(mean).all(axis=1)
+        for row in np.flatnonzero(broken):
+            self._fallbacks[int(self._ids[row])] = "the model's output is not finite"
+        mean[broken] = self.run.prior
+        submission = pd.DataFrame(mean / mean.sum(axis=1, keepdims=True), columns=COLUMNS)
+        submission.insert(0, "eeg_id", self._ids)
+        summary = _summary(self.run, len(self._fallbacks))
+        return Prediction(submission, self._by_fold, self._fallbacks, [summary])
 
 
 def _summary(run: Run, lost: int) -> dict:
     scores = read_metrics(run.path)["scores"]["model"]
     return {"recipe": run.recipe.name, "models": len(run.models), "lost": lost, **scores}
-
-
-def _batches(
-    competition: Competition, test: pd.DataFrame, recipe: Recipe, fallbacks: dict[int, str]
-) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
-    """Yield rows of ``test`` that could be read and their inputs, a batch at a time.
-
-    Every batch is filled up to the full size, so that each model is traced only once.
-    """
-    for start in range(0, len(test), BATCH):
-        rows, windows = [], []
-        for row in range(start, min(start + BATCH, len(test))):
-            try:
-                windows.append(read_window(competition, test.iloc[row], recipe))
-                rows.append(row)
-            except Exception as error:  # whatever is wrong with one file, the others go on
-                fallbacks[int(test["eeg_id"][row])] = str(error) or type(error).__name__
-        windows += windows[:1] * (BATCH - len(windows)) if rows else []
-        names = recipe.inputs if rows else ()
-        yield rows, {name: np.stack([window[name] for window in windows]) for name in names}
-
-
-def read_window(competition: Competition, row: pd.Series, recipe: Recipe) -> dict[str, np.ndarray]:
-    """Read one test recording as the model's input, treated as the store treats it.
-
-    Returns
-    -------
-    dict
-        What the recipe's views read: ``eeg``, float16, shape (10000, 19), microvolts;
-        ``spectrogram``, float16, shape (300, 400), ln power.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, unreadable, of the wrong length, or holds no finite value.
-    """
-    window = {}
-    if "eeg" in recipe.inputs:
-        path = competition.eeg_path("test", int(row["eeg_id"]))
-        window["eeg"] = _clean(_usable(read_eeg(path), WINDOW_SAMPLES, path), recipe.data)
-    if "spectrogram" in recipe.inputs:
-        path = competition.spectrogram_path("test", int(row["spectrogram_id"]))
-        log = signals.log_power(read_spectrogram(path))
-        window["spectrogram"] = _usable(log, SPECTROGRAM_ROWS, path)
-    return window
-
-
-def _usable(array: np.ndarray, length: int, path: Path) -> np.ndarray:
-    if len(array) != length:
-        raise InputError(f"{path}: {len(array)} rows instead of {length}")
-    if not np.isfinite(array).any():
-        raise InputError(f"{path}: no finite value in it")
-    return array
-
-
-def _clean(eeg: np.ndarray, data: Data) -> np.ndarray:
-    return signals.clean_eeg(eeg, data.band, data.clip)[0]
 
 
 def write_submission(prediction: Prediction, out: str | Path) -> Path:
@@ -215,6 +185,7 @@ def write_submission(prediction: Prediction, out: str | Path) -> Path:
     report = {
         "rows": len(prediction.submission),
         "runs": prediction.runs,
+        "blend": prediction.blend,
         "fallbacks": {str(eeg_id): reason for eeg_id, reason in prediction.fallbacks.items()},
     }
     (out / "inference_report.json").write_text(json.dumps(report, indent=2) + "\n")

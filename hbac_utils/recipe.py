@@ -8,28 +8,19 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import pandas as pd
-import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
+from hbac_utils.documents import Section, find_document, read_document, validate
 from hbac_utils.errors import InputError
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, and no key that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Data(Section):
@@ -143,6 +134,34 @@ class Compact(Section):
 Backbone = Annotated[EfficientNetV2 | ResNet50V2 | YoloV8 | Compact, Field(discriminator="kind")]
 
 
+class TestTime(Section):
+    """Changes of a recording whose predictions are averaged; measure their gain first (`tta`)."""
+
+    mirror: bool = False  # as it is, and with the hemispheres exchanged
+    polarity: bool = False  # likewise with the sign of the EEG changed
+    shifts: tuple[Annotated[float, Field(ge=-10, le=10)], ...] = ()  # likewise moved by seconds
+    average: Literal["probability", "log"] = "probability"
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is changed."""
+        return self.mirror or self.polarity or bool(self.shifts)
+
+    @model_validator(mode="after")
+    def _each_shift_once(self):
+        if 0 in self.shifts or len(set(self.shifts)) < len(self.shifts):
+            raise ValueError("shifts: each once, and without 0, which is among them anyway")
+        return self
+
+
+class Relabel(Section):
+    """Soft labels in a later stage for windows with few votes: `hbac_utils.relabelling`."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the predictions; the rest is votes
+    below: PositiveInt = 10  # votes
+    runs: tuple[str, ...] = ()  # whose models predict; none: the fold's own, as it is by then
+
+
 class Stage(Section):
     """One stretch of training."""
 
@@ -156,6 +175,7 @@ class Stage(Section):
     warmup_from: PositiveFloat = 5e-5
     final_learning_rate: PositiveFloat = 1e-5
     augment: bool = True
+    relabel: Relabel | None = None
 
     @property
     def peak_learning_rate(self) -> float:
@@ -208,6 +228,7 @@ class Recipe(Look):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # momentum of averaged weights; zero: none
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     select: Literal["best", "last"] = "best"  # which epoch's weights a fold keeps
+    tta: TestTime = TestTime()
 
     @property
     def looks(self) -> tuple[Look, ...]:
@@ -220,6 +241,13 @@ class Recipe(Look):
         return tuple(dict.fromkeys(look.input for look in self.looks))
 
     @model_validator(mode="after")
+    def _a_first_stage_has_no_teacher(self):
+        relabel = self.stages[0].relabel
+        if relabel is not None and not relabel.runs:
+            raise ValueError("stages.0.relabel.runs: an untrained model cannot relabel; name runs")
+        return self
+
+    @model_validator(mode="after")
     def _augmentation_has_an_object(self):
         if "eeg" not in self.inputs:
             only_eeg = [
@@ -227,6 +255,9 @@ class Recipe(Look):
             ]
             if only_eeg:
                 raise ValueError(f"augment.{only_eeg[0]} changes the EEG, which this view ignores")
+            only_eeg = [k for k in ("polarity", "shifts") if getattr(self.tta, k)]
+            if only_eeg:
+                raise ValueError(f"tta.{only_eeg[0]} changes the EEG, which this view ignores")
         if all(look.is_series for look in self.looks):
             images = ("frequency_mask", "translation", "cutout")
             only_images = [k for k in images if getattr(self.augment, k)]
@@ -248,42 +279,13 @@ def load_recipe(path: str | Path) -> Recipe:
     InputError
         If there is no such file, it is not YAML, or a key or value is wrong (each is named).
     """
-    path = Path(path)
-    if not path.suffix:
-        place = Path("recipes") / f"{path}.yaml"
-        # beside the package where there is none here: in a kernel, and from another folder
-        path = place if place.is_file() else Path(__file__).resolve().parents[1] / place
-    if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        hint = f"; there are {', '.join(known)}" if known else ""
-        raise InputError(f"{path}: no such recipe{hint}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    return parse_recipe(content, str(path))
+    path = find_document(path, "recipes", "recipe")
+    return parse_recipe(read_document(path), str(path))
 
 
 def parse_recipe(content: object, source: str = "recipe") -> Recipe:
     """Validate a recipe's content; ``source`` names it in the message of an `InputError`."""
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{source}: {describe_problems(error)}") from None
-
-
-def describe_problems(error: ValidationError) -> str:
-    """Say in one line what pydantic found wrong: the key, the reason, the value."""
-    problems = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "the whole"
-        if problem["type"] == "extra_forbidden":
-            problems.append(f"unknown key {key}")
-        elif problem["type"] == "missing":
-            problems.append(f"missing key {key}")
-        else:
-            problems.append(f"{key}: {problem['msg']}")
-    return "; ".join(problems)
+    return validate(Recipe, content, source)
 
 
 def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:

@@ -64,7 +64,7 @@ class RunResult:
         }
         self._oracle = None
         if truth is not None:
-            predictions["oracle"] = self._oracle = _true_probabilities(truth, oof["label_id"])
+            predictions["oracle"] = self._oracle = true_probabilities(truth, oof["label_id"])
         self.kl = {
             name: kl_by_class(self.truth, prediction).sum(axis=1)
             for name, prediction in predictions.items()
@@ -135,7 +135,18 @@ class RunResult:
         return windows, self.probabilities[rows.index]
 
 
-def _true_probabilities(path: Path, label_ids: pd.Series) -> np.ndarray:
+def true_probabilities(path: Path, label_ids: pd.Series) -> np.ndarray:
+    """Look training windows up in a synthetic competition's ``truth.parquet``.
+
+    Returns
+    -------
+    array of float, shape (len(label_ids), 6)
+
+    Raises
+    ------
+    InputError
+        If it is another competition's.
+    """
     truth = pd.read_parquet(path, columns=["split", "label_id", *VOTE_COLUMNS])
     truth = truth[truth["split"] == "train"].set_index("label_id")[list(VOTE_COLUMNS)]
     return _rows_of(truth, label_ids, path).to_numpy()

@@ -5,12 +5,15 @@
 ``fold{k}/model.keras``      the epoch that the recipe selects, view included
 ``fold{k}/last.keras``       the last epoch, if the recipe selects the best one
 ``fold{k}/history.csv``      a row per epoch: stage, learning rate, loss, both scores
-``fold{k}/predictions_*``    the held-out windows' probabilities, best and last epoch
+``fold{k}/predictions_*``    the held-out windows' probabilities, best and last epoch, and of the
+                             model with the recipe's test-time changes, if it has any
+``fold{k}/labels{s}.npy``    votes of a stage that relabels
 ``oof.parquet``              out-of-fold probabilities of the evaluation windows
 ``metrics.json``             scores beside the constant prior's and uniform's
 ============================ ==================================================
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,10 +25,16 @@ from hbac_utils.data.store import Store
 from hbac_utils.errors import InputError
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
 from hbac_utils.metric import both_scores
-from hbac_utils.recipe import load_recipe
+from hbac_utils.recipe import Recipe, load_recipe
 
 STOP = "stop"
 """A file of this name in a run's folder ends its training after the epoch, as time does."""
+
+
+def is_complete(fold: Path) -> bool:
+    """Tell whether the fold of this folder, such as ``fold0``, has been trained to its end."""
+    # the model is saved last, the progress removed after it
+    return (fold / "model.keras").is_file() and not (fold / "progress.npz").is_file()
 
 
 def read_metrics(run: str | Path) -> dict:
@@ -40,6 +49,51 @@ def read_metrics(run: str | Path) -> dict:
     if not path.is_file():
         raise InputError(f"{run}: no finished run (no metrics.json in it); train one, or set RUN=…")
     return json.loads(path.read_text())
+
+
+def read_recipe(run: str | Path) -> Recipe:
+    """Read the recipe of a run, finished or not."""
+    return load_recipe(Path(run) / "recipe.json")
+
+
+def read_oof(run: str | Path) -> pd.DataFrame:
+    """Read a finished run's out-of-fold predictions: ids, ``fold``, six probabilities.
+
+    Raises
+    ------
+    InputError
+        If the folder is no finished run.
+    """
+    read_metrics(run)
+    return pd.read_parquet(Path(run) / "oof.parquet")
+
+
+def fold_models(run: str | Path) -> dict[int, Path]:
+    """Find the models of a run by fold.
+
+    Raises
+    ------
+    InputError
+        If the folder is no finished run, or holds none.
+    """
+    read_metrics(run)
+    found = sorted(Path(run).glob("fold*/model.keras"))
+    if not found:
+        raise InputError(f"{run}: no fold*/model.keras in it; train it again")
+    return {int(path.parent.name.removeprefix("fold")): path for path in found}
+
+
+def run_digest(run: str | Path) -> str:
+    """Recognise a run wherever its folder lies: a hash of its recipe and its scores.
+
+    Raises
+    ------
+    InputError
+        If the folder is no finished run.
+    """
+    read_metrics(run)
+    parts = [(Path(run) / name).read_bytes() for name in ("recipe.json", "metrics.json")]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def constant_priors(votes: np.ndarray) -> dict[str, np.ndarray]:
@@ -73,20 +127,21 @@ def summarize(run: str | Path, store: Store) -> dict:
     Returns
     -------
     dict
-        ``scores`` (of the selected epochs ``model``, of the ``last`` and the ``best`` ones,
-        of ``prior`` and ``uniform``), ``prior`` (six numbers, for what cannot be predicted),
-        ``folds``, ``windows``. The best epoch was chosen by the score that it reports, so its
-        figure is a little too good; the last one's is not.
+        ``scores`` (of the selected epochs ``model``, with the recipe's test-time changes; of the
+        ``last`` and the ``best`` ones without; of ``prior`` and ``uniform``), ``prior`` (six
+        numbers, for what cannot be predicted), ``folds``, ``windows``. The best epoch was chosen
+        by the score that it reports, so its figure is a little too good; the last one's is not.
     """
     run = Path(run)
     recipe = load_recipe(run / "recipe.json")
+    kinds = ("last", "best", "tta") if recipe.tta.is_on else ("last", "best")
     predictions = {
         name: pd.concat(
             pd.read_parquet(path) for path in sorted(run.glob(f"fold*/predictions_{name}.parquet"))
         )
-        for name in ("last", "best")
+        for name in kinds
     }
-    oof = predictions[recipe.select].reset_index(drop=True)
+    oof = predictions["tta" if recipe.tta.is_on else recipe.select].reset_index(drop=True)
     oof.to_parquet(run / "oof.parquet", index=False)
     evaluation = store.windows.iloc[store.evaluation_windows()].set_index("label_id")
     votes = evaluation.loc[oof["label_id"], list(VOTE_COLUMNS)].to_numpy()

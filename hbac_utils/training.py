@@ -16,9 +16,12 @@ from hbac_utils.data.store import Store
 from hbac_utils.data.windows import TrainingWindows
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.models.classifier import load_classifier
 from hbac_utils.models.schedules import learning_rates
 from hbac_utils.recipe import Recipe, load_recipe, save_recipe
-from hbac_utils.runs import summarize
+from hbac_utils.relabelling import relabelled
+from hbac_utils.runs import is_complete, summarize
+from hbac_utils.tta import average, held_out
 from hbac_utils.watch import SetLearningRate, Watch
 from hbac_utils.workbench import Workbench
 
@@ -78,7 +81,7 @@ def train(
         for stage in range(len(recipe.stages)):
             TrainingWindows(store, np.flatnonzero(fold_of_window != fold), recipe, stage)
     _claim(run, recipe)
-    waiting = [fold for fold in wanted if not _is_complete(run / f"fold{fold}")]
+    waiting = [fold for fold in wanted if not is_complete(run / f"fold{fold}")]
     done = sorted(set(wanted) - set(waiting))
     if done:
         print(f"complete already: fold {', '.join(map(str, done))}", flush=True)
@@ -89,11 +92,25 @@ def train(
         )
         if watch.out_of_time:
             break
-    left = [fold for fold in waiting if not _is_complete(run / f"fold{fold}")]
+    left = [fold for fold in waiting if not is_complete(run / f"fold{fold}")]
     if left:
         listed = ", ".join(map(str, left))
         print(f"out of time: fold {listed} is not complete; the same call goes on", flush=True)
+    if recipe.tta.is_on:
+        _predict_changed(run, recipe, store, fold_of_window)
     return summarize(run, store)
+
+
+def _predict_changed(run: Path, recipe: Recipe, store: Store, fold_of_window: np.ndarray) -> None:
+    """Predict each fold's held-out windows once more, with the recipe's test-time changes."""
+    evaluation = store.evaluation_windows()
+    for path in sorted(run.glob("fold*/model.keras")):
+        fold = int(path.parent.name.removeprefix("fold"))
+        rows = evaluation[fold_of_window[evaluation] == fold]
+        found = held_out(load_classifier(path), store, rows, recipe.inputs, recipe.tta)
+        _save_predictions(
+            store, rows, fold, average(found.values(), recipe.tta.average), path.parent, "tta"
+        )
 
 
 def parse_folds(text: str) -> list[int] | None:
@@ -131,14 +148,10 @@ def learning_rate_plan(recipe: Recipe, store: Store) -> tuple[np.ndarray, np.nda
 def _claim(run: Path, recipe: Recipe) -> None:
     run.mkdir(parents=True, exist_ok=True)
     written = run / "recipe.json"
-    if written.exists() and load_recipe(written) != recipe:
+    # what is changed at test time does not change what was trained
+    if written.exists() and load_recipe(written).model_copy(update={"tta": recipe.tta}) != recipe:
         raise InputError(f"{run}: holds a run of another recipe; choose another folder (RUN=…)")
     save_recipe(recipe, written)
-
-
-def _is_complete(folder: Path) -> bool:
-    # the model is saved last, the progress removed after it
-    return (folder / "model.keras").is_file() and not (folder / "progress.npz").is_file()
 
 
 def train_fold(
@@ -180,10 +193,11 @@ def train_fold(
         past += stage.epochs
         if len(watch.records) > past:  # a later stage has begun
             continue
-        windows = TrainingWindows(store, training, bench.recipe, index)
         bench.begin_stage(stage)
         if done:
             bench.restore(saved)
+        votes = _soft_votes(bench, store, training, fold, folder, index)
+        windows = TrainingWindows(store, training, bench.recipe, index, votes)
         if done < stage.epochs:
             _fit(bench, windows, watch, done)
         if watch.out_of_time:
@@ -192,6 +206,24 @@ def train_fold(
     if len(watch.records) == past:
         watch.finish()
     return watch
+
+
+def _soft_votes(
+    bench: Workbench, store: Store, training: np.ndarray, fold: int, folder: Path, index: int
+) -> np.ndarray | None:
+    """Relabel for a stage that asks for it; kept in the folder, to go on with the same labels."""
+    relabel = bench.recipe.stages[index].relabel
+    if relabel is None:
+        return None
+    kept = folder / f"labels{index}.npy"
+    if not kept.is_file():
+        with bench.averaged():
+            votes = relabelled(store, training, fold, relabel, bench.model, bench.recipe.inputs)
+        draft = kept.with_name(f".{kept.name}")
+        with draft.open("wb") as file:
+            np.save(file, votes)
+        draft.replace(kept)
+    return np.load(kept, allow_pickle=False)
 
 
 def _fit(bench: Workbench, windows: TrainingWindows, watch: Watch, done: int) -> None:
@@ -217,12 +249,9 @@ def _fit(bench: Workbench, windows: TrainingWindows, watch: Watch, done: int) ->
 
 
 def _save_fold(bench: Workbench, watch: Watch, folder: Path) -> None:
-    windows = watch.store.windows.iloc[watch.rows]
     frames = {"last": watch.last_prediction, "best": watch.best_prediction}
     for name, prediction in frames.items():
-        table = windows[["label_id", "eeg_id", "patient_id"]].assign(fold=watch.fold)
-        table[list(VOTE_COLUMNS)] = prediction
-        table.to_parquet(folder / f"predictions_{name}.parquet", index=False)
+        _save_predictions(watch.store, watch.rows, watch.fold, prediction, folder, name)
     with bench.averaged():
         if bench.recipe.select == "last":
             bench.model.save(folder / "model.keras")
@@ -230,3 +259,11 @@ def _save_fold(bench: Workbench, watch: Watch, folder: Path) -> None:
         bench.model.save(folder / "last.keras")
     bench.model.set_weights(watch.best_weights)
     bench.model.save(folder / "model.keras")
+
+
+def _save_predictions(
+    store: Store, rows: np.ndarray, fold: int, prediction: np.ndarray, folder: Path, name: str
+) -> None:
+    table = store.windows.iloc[rows][["label_id", "eeg_id", "patient_id"]].assign(fold=fold)
+    table[list(VOTE_COLUMNS)] = prediction
+    table.to_parquet(folder / f"predictions_{name}.parquet", index=False)

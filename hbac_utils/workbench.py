@@ -1,7 +1,7 @@
 """The model and the optimizer of a run: built once, set back for each fold, put away and restored.
 
 Tracing a training step takes as long as dozens of steps of a small model, and a minute for a
-large one; so it is done once, and again only where a stage switches the augmentation.
+large one; so it is done once for the stages that augment, and once for those that do not.
 """
 
 from collections.abc import Iterator
@@ -58,21 +58,27 @@ class Workbench:
         # the variables, not the weights: the states of the random generators are among them
         self._variables = list(self.model.variables)
         self._initial = [variable.numpy() for variable in self._variables]
+        self._blank: list[np.ndarray] = []  # the optimizer's variables before the first step
         self._augment: bool | None = None
+        self._steps: dict = {}
 
     def begin_fold(self) -> None:
         """Set the model back to its first state."""
         _assign(self._variables, self._initial)
 
     def begin_stage(self, stage: Stage) -> None:
-        """Set the optimizer back, and compile if the stage needs another training step."""
-        if stage.augment != self._augment:
-            self._augment = stage.augment
-            set_augmentation(self.model, stage.augment)
+        """Set the optimizer back, and take the training step that the stage needs."""
+        if not self._blank:
             with self.strategy.scope():
                 compile_classifier(self.model, self._optimizer(stage))
                 self.model.optimizer.build(self.model.trainable_variables)
             self._blank = [variable.numpy() for variable in self.model.optimizer.variables]
+        if stage.augment != self._augment:
+            # whether layers augment is read when a step is traced: there is one step of each kind
+            self._steps[self._augment] = self.model.train_function
+            self.model.train_function = self._steps.get(stage.augment)
+            set_augmentation(self.model, stage.augment)
+            self._augment = stage.augment
         _assign(self.model.optimizer.variables, self._blank)
 
     @contextmanager

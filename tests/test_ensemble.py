@@ -78,19 +78,24 @@ def test_every_model_counts_the_same(parts, competition, tmp_path):
 
 
 def test_what_one_run_cannot_read_is_left_to_the_others(parts, own_competition, monkeypatch):
-    from hbac_utils import prediction
+    from hbac_utils.data import batches
 
     ids = own_competition.test["eeg_id"].tolist()
     own_competition.eeg_path("test", ids[0]).unlink()  # none can
-    read, lost = prediction.read_window, []
+    read = batches.read_input
+    whole, one = parts
+    # treated otherwise, its recordings are read for it alone
+    other = one.recipe.model_copy(
+        update={"data": one.recipe.data.model_copy(update={"clip": 900.0})}
+    )
+    parts = whole, dataclasses.replace(one, recipe=other)
 
-    def read_window(competition, row, recipe):
-        if row["eeg_id"] == ids[1] and not lost:  # the first run cannot
-            lost.append(row)
+    def read_input(competition, row, name, data):
+        if row["eeg_id"] == ids[1] and data == whole.recipe.data:  # the first run cannot
             raise InputError("not today")
-        return read(competition, row, recipe)
+        return read(competition, row, name, data)
 
-    monkeypatch.setattr(prediction, "read_window", read_window)
+    monkeypatch.setattr(batches, "read_input", read_input)
     blend = predict_all(parts, own_competition, progress=False)
     assert list(blend.fallbacks) == [ids[0]]
     assert [summary["lost"] for summary in blend.runs] == [2, 1]

@@ -17,10 +17,23 @@ from hbac_utils.errors import InputError
 from hbac_utils.kernels import staging
 from hbac_utils.kernels.bundle import EPOCH, pack_library
 from hbac_utils.kernels.metadata import load_metadata
-from hbac_utils.kernels.staging import ROOT, draft, metadata_path, parse_settings, write_draft
+from hbac_utils.kernels.staging import (
+    ROOT,
+    Draft,
+    described,
+    draft,
+    metadata_path,
+    parse_settings,
+    write_draft,
+)
 
 NAMES = ("inference", "training", "eda")
 KEY = "0123456789abcdef0123456789abcdef"
+
+
+def drafted(name: str, settings: list[str], root: Path = ROOT) -> Draft:
+    """As the verbs stage and push do it."""
+    return draft(name, parse_settings(described(name, root)[1], settings), root)
 
 
 @pytest.fixture
@@ -118,7 +131,7 @@ def test_metadata_that_the_client_would_let_pass_or_misread_is_refused(changed, 
 
 def test_metadata_that_is_none_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such kernel metadata"):
-        draft("trainning", [])
+        drafted("trainning", [])
     (tmp_path / "kernel-metadata.json").write_text('{"id": ')
     with pytest.raises(InputError, match="not JSON"):
         load_metadata(tmp_path / "kernel-metadata.json")
@@ -163,22 +176,22 @@ def test_settings_become_values_of_the_parameters_types():
 )
 def test_a_wrong_parameter_is_refused(setting, reason):
     with pytest.raises(InputError) as refused:
-        draft("training", [setting])
+        drafted("training", [setting])
     assert reason in str(refused.value)
 
 
 def test_a_whole_number_is_no_fraction():
     with pytest.raises(InputError, match="examples=1.5: float, and the parameter is int"):
-        draft("eda", ["examples=1.5"])
+        drafted("eda", ["examples=1.5"])
 
 
 def test_training_stops_before_kaggle_ends_the_session_if_nothing_else_is_said():
-    assert draft("training", []).parameters["max_hours"] == 8
-    assert draft("training", ["max_hours=2"]).parameters["max_hours"] == 2
+    assert drafted("training", []).parameters["max_hours"] == 8
+    assert drafted("training", ["max_hours=2"]).parameters["max_hours"] == 2
 
 
 def test_a_recipes_pretrained_weights_are_attached():
-    made = draft("training", ["recipe=paper-resnet50v2"])
+    made = drafted("training", ["recipe=paper-resnet50v2"])
     assert made.metadata.model_sources == ["keras/resnetv2/keras/resnet50_v2_imagenet/2"]
 
 
@@ -190,7 +203,7 @@ def staged(clone, tmp_path_factory):
     """The three kernels of the clone, written for alice."""
     build = tmp_path_factory.mktemp("build")
     return {
-        name: write_draft(draft(name, [], clone), "alice", (KEY,), build) for name in NAMES
+        name: write_draft(drafted(name, [], clone), "alice", (KEY,), build) for name in NAMES
     }  # fmt: skip
 
 
@@ -282,22 +295,22 @@ def test_a_damaged_library_is_refused_at_the_start(clone, tmp_path):
 
 
 def test_a_notebook_that_is_too_large_is_refused(clone, monkeypatch):
-    size = draft("eda", [], clone).size
+    size = drafted("eda", [], clone).size
     monkeypatch.setattr(staging, "LIMIT", size - 1)
     with pytest.raises(InputError, match=f"{size:,} bytes with the library, and Kaggle takes"):
-        draft("eda", [], clone)
+        drafted("eda", [], clone)
 
 
 def test_credentials_that_stand_in_what_would_be_sent_are_refused(clone, tmp_path):
     path = clone / "hbac_utils" / "oops.py"
     path.write_text(f'key = "{KEY}"\n')
     try:
-        made = draft("eda", [], clone)
+        made = drafted("eda", [], clone)
     finally:
         path.unlink()
     with pytest.raises(InputError, match="your Kaggle credentials stand in the notebook or in th"):
         write_draft(made, "alice", (KEY,), tmp_path)
-    made = draft("eda", [f"competition={KEY}"], clone)
+    made = drafted("eda", [f"competition={KEY}"], clone)
     with pytest.raises(InputError, match="your Kaggle credentials"):
         write_draft(made, "alice", (KEY,), tmp_path)
     assert not list(tmp_path.iterdir())

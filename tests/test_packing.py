@@ -528,7 +528,7 @@ def test_a_cluster_that_stands_still_is_a_clear_error(competition, tmp_path, mon
         for worker in workers:
             worker.send_signal(signal.SIGSTOP)
 
-    monkeypatch.setattr(cluster, "_check_workers", check_and_stop)
+    monkeypatch.setattr(cluster, "check_workers", check_and_stop)
     monkeypatch.setattr(cluster, "STALLED", 2)
     with dask_cluster(tmp_path, 2) as (address, workers):  # noqa: SIM117
         with pytest.raises(InputError, match=f"{address}: nothing came back for 2 s"):

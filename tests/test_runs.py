@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from hbac_utils import prediction as prediction_module
+from hbac_utils.data.batches import read_input
 from hbac_utils.data.competition import open_competition
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.errors import InputError
@@ -17,7 +18,6 @@ from hbac_utils.prediction import (
     check_submission,
     open_run,
     predict,
-    read_window,
     write_submission,
 )
 from hbac_utils.recipe import load_recipe, override
@@ -252,7 +252,7 @@ def test_a_test_window_is_treated_as_the_store_treats_it(competition, store, tin
     )
     (tmp_path / "test.csv").write_text(f"eeg_id\n{window['eeg_id']}\n")
     folder = open_competition(tmp_path)
-    read = read_window(folder, folder.test.iloc[0], tiny_recipe)["eeg"]
+    read = read_input(folder, folder.test.iloc[0], "eeg", tiny_recipe.data)
     start = window["eeg_start"]
     np.testing.assert_array_equal(read, store.eeg[start : start + 10_000])
 

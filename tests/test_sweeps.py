@@ -28,13 +28,15 @@ from hbac_utils.errors import InputError
 from hbac_utils.plots.sweeps import setting_curves
 from hbac_utils.recipe import load_recipe, override, save_recipe
 from hbac_utils.runs import read_metrics
-from hbac_utils.sweeps import devices, workers
-from hbac_utils.sweeps.plan import Plan, load_sweep
+from hbac_utils.sweeps import devices
+from hbac_utils.sweeps.jobs import Job, prepare, recipe_path, trial_folder
+from hbac_utils.sweeps.plan import Plan
 from hbac_utils.sweeps.report import write_report
 from hbac_utils.sweeps.results import Results, read_results
 from hbac_utils.sweeps.storage import open_storage
+from hbac_utils.sweeps.sweep import load_sweep
 from hbac_utils.sweeps.trials import count_parameters
-from hbac_utils.sweeps.workers import prepare, run, work
+from hbac_utils.sweeps.workers import run, work
 
 sys.path.append(str(Path(__file__).parent))
 from sweep_worker import Replay
@@ -79,19 +81,19 @@ def job_of(plan_of, competition, store, run, tmp_path):
     """A job whose trials replay a run in place of training."""
     finished = run
 
-    def make(content: dict, seconds: float = 0.0, **options) -> workers.Job:
+    def make(content: dict, seconds: float = 0.0, **options) -> Job:
         options["execute"] = Replay(finished, seconds)
         return prepare(plan_of(content), competition, store.path, tmp_path / "sweeps", **options)
 
     return make
 
 
-def states(job: workers.Job) -> list[str]:
+def states(job: Job) -> list[str]:
     return [slot.state for slot in job.study().slots()]
 
 
-def pids(job: workers.Job, number: int) -> list[int]:
-    path = workers.trial_folder(job.folder, number) / "pids"
+def pids(job: Job, number: int) -> list[int]:
+    path = trial_folder(job.folder, number) / "pids"
     return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
@@ -233,7 +235,7 @@ def test_a_failing_trial_is_kept_and_the_others_go_on(content, job_of, capsys):
     job = job_of(content)
     run(job)
     assert states(job) == ["complete", "failed", "complete"]
-    error = (workers.trial_folder(job.folder, 1) / "error.txt").read_text()
+    error = (trial_folder(job.folder, 1) / "error.txt").read_text()
     assert error.startswith("Traceback")
     assert "RuntimeError: too <b>much</b> dropout" in error
     assert "failed  RuntimeError" in capsys.readouterr().out
@@ -263,7 +265,7 @@ def test_a_trials_recipe_does_not_change_under_it(content, job_of, tiny, tiny_re
     save_recipe(tiny_recipe, own)
     job = job_of(content | {"recipe": str(own)})
     save_recipe(override(tiny_recipe, {"seed": 9}), own)
-    copy = workers.recipe_path(job.folder, str(own))
+    copy = recipe_path(job.folder, str(own))
     assert copy.read_text() == tiny.read_text()
 
 
@@ -307,7 +309,7 @@ def test_a_hopeless_trial_is_stopped_after_an_epoch(content, job_of, monkeypatch
     results = Results(job.plan, job.study())
     assert results.table["epochs"].tolist() == [2, 2, 1]
     assert results.best == 0
-    assert not (workers.trial_folder(job.folder, 2) / "stop").exists()
+    assert not (trial_folder(job.folder, 2) / "stop").exists()
 
 
 def test_what_the_time_did_not_suffice_for_goes_on_where_it_was(content, job_of, monkeypatch):
@@ -336,8 +338,8 @@ def test_a_sweep_that_is_told_to_stop_puts_its_trial_back(content, job_of, monke
     assert epochs_of(job, 0) == 1
 
 
-def epochs_of(job: workers.Job, number: int) -> int:
-    return len(pd.read_csv(workers.trial_folder(job.folder, number) / "fold0" / "history.csv"))
+def epochs_of(job: Job, number: int) -> int:
+    return len(pd.read_csv(trial_folder(job.folder, number) / "fold0" / "history.csv"))
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(content, job_of):
@@ -474,7 +476,7 @@ def postgresql():
         shutil.rmtree(folder)
 
 
-def start(job: workers.Job, path: Path) -> subprocess.Popen:
+def start(job: Job, path: Path) -> subprocess.Popen:
     path.write_bytes(pickle.dumps(job))
     script = Path(__file__).with_name("sweep_worker.py")
     return subprocess.Popen(
@@ -483,17 +485,17 @@ def start(job: workers.Job, path: Path) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def running(job: workers.Job, process: subprocess.Popen) -> int | None:
+def running(job: Job, process: subprocess.Popen) -> int | None:
     """The trial that a worker is at, once it has begun its first epoch."""
     assert process.poll() is None, process.stdout and process.stdout.read()
     for number in range(job.plan.n_trials):
-        folder = workers.trial_folder(job.folder, number)
+        folder = trial_folder(job.folder, number)
         if process.pid in pids(job, number) and not (folder / "metrics.json").exists():
             return number
     return None
 
 
-def kill_one_of_two(job: workers.Job, folder: Path) -> int:
+def kill_one_of_two(job: Job, folder: Path) -> int:
     """Start two workers, kill the first in the middle of a trial, wait for the other's end."""
     job.study().fill()
     first, second = (start(job, folder / f"{name}.pickle") for name in ("first", "second"))
@@ -514,7 +516,7 @@ def kill_one_of_two(job: workers.Job, folder: Path) -> int:
     return killed
 
 
-def assert_nothing_is_lost(job: workers.Job, killed: int) -> None:
+def assert_nothing_is_lost(job: Job, killed: int) -> None:
     slots = job.study().slots()
     assert [slot.number for slot in slots] == list(range(6))
     assert [slot.state for slot in slots] == ["complete"] * 6
@@ -747,7 +749,7 @@ def test_a_dask_cluster_does_a_sweep_though_a_worker_is_killed(content, job_of, 
     assert pids(job, killed[0]) == [process.pid for process in processes]
 
 
-def kill_when_busy(job: workers.Job, process: subprocess.Popen) -> None:
+def kill_when_busy(job: Job, process: subprocess.Popen) -> None:
     limit = time.monotonic() + PATIENCE
     while running(job, process) is None and time.monotonic() < limit:
         time.sleep(0.02)

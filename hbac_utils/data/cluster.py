@@ -37,8 +37,8 @@ def workers(jobs: int, scheduler: str, folder: Path) -> Iterator[Parallel]:
     if not scheduler:
         yield Parallel(n_jobs=jobs, return_as="generator_unordered")
         return
-    with _client(scheduler) as client:
-        _check_workers(client, scheduler, folder)
+    with connect(scheduler) as client:
+        check_workers(client, scheduler, folder)
         with parallel_config(backend="dask", client=client):
             try:
                 # joblib never hears of a scheduler that dies: only time tells
@@ -50,7 +50,14 @@ def workers(jobs: int, scheduler: str, folder: Path) -> Iterator[Parallel]:
                 ) from None
 
 
-def _client(scheduler: str):
+def connect(scheduler: str):
+    """Connect to a Dask scheduler; return its ``distributed.Client``, which closes as a context.
+
+    Raises
+    ------
+    InputError
+        If ``distributed`` is not installed, or no scheduler answers at the address.
+    """
     try:
         from distributed import Client
     except ImportError:
@@ -67,7 +74,14 @@ def _client(scheduler: str):
         ) from None
 
 
-def _check_workers(client, scheduler: str, folder: Path) -> None:
+def check_workers(client, scheduler: str, folder: Path) -> None:
+    """Refuse a cluster without a worker, or with one that does not see the folder.
+
+    Raises
+    ------
+    InputError
+        Either way; the worker is named.
+    """
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:

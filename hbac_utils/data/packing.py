@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from hbac_utils.data.cluster import workers
 from hbac_utils.data.competition import Competition
+from hbac_utils.data.groups import group_windows
 from hbac_utils.data.lock import lock
 from hbac_utils.data.partial import Partial, discard
 from hbac_utils.data.recordings import (
@@ -259,7 +260,7 @@ class Job:
             windows = windows.join(window_places(kind, recordings, self.table))
             windows[f"{kind.name}_missing"] = self._missing(kind, partial)
         windows["total_votes"] = windows[list(VOTE_COLUMNS)].sum(axis=1)
-        windows["group"] = windows.groupby(["eeg_id", *VOTE_COLUMNS], sort=False).ngroup()
+        windows["group"] = group_windows(windows)
         windows.to_parquet(partial.path / "windows.parquet", index=False)
         self.sources.to_parquet(partial.path / "sources.parquet", index=False)
         description = json.dumps(self._description(), indent=2) + "\n"

@@ -28,6 +28,7 @@ from hbac_utils.data.competition import (
     WINDOW_SAMPLES,
     Competition,
 )
+from hbac_utils.data.groups import middle_windows
 from hbac_utils.data.sources import first_difference, look_at
 from hbac_utils.errors import InputError
 from hbac_utils.montage import ELECTRODES
@@ -95,11 +96,7 @@ class Store:
         array of int64
             Positions in `windows`, ascending.
         """
-        order = self.windows.sort_values(["group", "eeg_label_offset_seconds"], kind="stable")
-        middle = order.groupby("group").cumcount() == order.groupby("group")["group"].transform(
-            lambda group: (len(group) - 1) // 2
-        )
-        return np.sort(order.index[middle].to_numpy())
+        return middle_windows(self.windows)
 
     def check(self, data: Data, inputs: tuple[str, ...] = ("eeg",)) -> None:
         """Refuse a recipe whose signals this store does not hold.

@@ -40,6 +40,8 @@ class TrainingWindows:
     recipe : Recipe
     stage : int
         Which of the recipe's stages.
+    votes : array, shape (windows of the store, 6), optional
+        In the place of the store's.
 
     Raises
     ------
@@ -47,7 +49,14 @@ class TrainingWindows:
         If no window has the votes that the stage asks for.
     """
 
-    def __init__(self, store: Store, rows: np.ndarray, recipe: Recipe, stage: int):
+    def __init__(
+        self,
+        store: Store,
+        rows: np.ndarray,
+        recipe: Recipe,
+        stage: int,
+        votes: np.ndarray | None = None,
+    ):
         self.recipe, self.stage_index, self.stage = recipe, stage, recipe.stages[stage]
         table = store.windows.iloc[rows]
         enough = (table["total_votes"] >= self.stage.min_votes).to_numpy()
@@ -58,7 +67,7 @@ class TrainingWindows:
             )
         self.rows = np.asarray(rows)[enough]
         self._readers = [_Reader(store, name) for name in recipe.inputs]
-        self._votes = store.windows[list(VOTE_COLUMNS)].to_numpy()
+        self._votes = store.windows[list(VOTE_COLUMNS)].to_numpy() if votes is None else votes
         # windows sorted by group, so that drawing one of each group is one gather
         groups = store.windows["group"].to_numpy()[self.rows]
         self._by_group = self.rows[np.argsort(groups, kind="stable")]

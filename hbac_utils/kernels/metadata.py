@@ -9,12 +9,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from slugify import slugify  # the client's own rule for titles; it brings the package
 
 from hbac_utils.data.competition import SLUG
+from hbac_utils.documents import validate
 from hbac_utils.errors import InputError
-from hbac_utils.recipe import describe_problems
 
 USERNAME = "USERNAME"
 """Stands in the files of the repository for whoever pushes."""
@@ -135,6 +135,18 @@ class KernelMetadata(BaseModel):
             )
         return KernelMetadata.model_validate(content)
 
+    def retitled(self, title: str) -> "KernelMetadata":
+        """Make another kernel of it, with a title and the slug that follows from it.
+
+        Raises
+        ------
+        InputError
+            If Kaggle would not take the title.
+        """
+        owner = self.id.split("/")[0]
+        content = self.model_dump() | {"title": title, "id": f"{owner}/{slugify(title)}"}
+        return validate(KernelMetadata, content, f"kernel {title!r}")
+
     def with_models(self, handles: list[str]) -> "KernelMetadata":
         """Attach models beside those that the file names."""
         sources = list(dict.fromkeys([*self.model_sources, *handles]))
@@ -166,9 +178,4 @@ def load_metadata(path: Path) -> KernelMetadata:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from None
-    try:
-        return KernelMetadata.model_validate(content)
-    except ValidationError as error:
-        # pydantic's own words before those of the validators
-        problems = describe_problems(error).replace("the whole: ", "").replace("Value error, ", "")
-        raise InputError(f"{path}: {problems}") from None
+    return validate(KernelMetadata, content, path)

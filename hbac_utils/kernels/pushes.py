@@ -27,7 +27,11 @@ SOURCES = {
 }
 """What Kaggle leaves out of a version without calling that an error, and what to do."""
 
+BUSY = "session count"
+"""Words of Kaggle's error where an account has as many sessions as it may."""
+
 ERRORS = {
+    BUSY: "wait until one of your sessions has ended, or end it at https://www.kaggle.com/code",
     "quota": "wait for the week to end ({access} shows it), or set enable_gpu to false in {file}",
     "title": "choose another title and id in {file}",
     "slug": "choose another title and id in {file}",
@@ -103,6 +107,11 @@ def _remedy(error: str, file: Path) -> str:
         if word in error.lower():
             return f"({remedy.format(access=ACCESS, rules=RULES, file=file.name)})"
     return "(correct that, then push again)"
+
+
+def is_busy(error: KaggleError) -> bool:
+    """Tell whether a push was refused for as long as other sessions of the account run."""
+    return BUSY in str(error).lower()
 
 
 def write_record(pushed: Pushed, folder: Path) -> None:

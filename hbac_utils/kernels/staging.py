@@ -65,7 +65,7 @@ def metadata_path(name: str, root: Path = ROOT) -> Path:
     return root / FILE if name == "inference" else root / "notebooks" / f"{name}-{FILE}"
 
 
-def draft(name: str, settings: list[str], root: Path = ROOT) -> Draft:
+def draft(name: str, parameters: dict[str, object], root: Path = ROOT, title: str = "") -> Draft:
     """Prepare a kernel, and check all that can be checked without a network.
 
     Parameters
@@ -73,10 +73,12 @@ def draft(name: str, settings: list[str], root: Path = ROOT) -> Draft:
     name : str
         ``inference``, ``training``, ``eda``, or whatever has a
         ``notebooks/{name}-kernel-metadata.json``.
-    settings : list of str
-        The notebook's parameters to set: ``["recipe=waveform-b3", "folds=0,1"]``.
+    parameters : dict
+        Of the notebook, as far as they differ from its defaults; `parse_settings` reads them.
     root : Path
         A clone of the repository.
+    title : str
+        Makes another kernel of the same notebook; the metadata's by default.
 
     Raises
     ------
@@ -84,10 +86,11 @@ def draft(name: str, settings: list[str], root: Path = ROOT) -> Draft:
         If metadata, notebook, a parameter or the recipe is missing or wrong, or the notebook
         is too large.
     """
-    path = metadata_path(name, root)
-    metadata = load_metadata(path)
-    source = path.parent / metadata.code_file
-    parameters = SESSION.get(source.stem, {}) | parse_settings(source, settings)
+    metadata, source = described(name, root)
+    check_parameters(source, parameters)
+    parameters = SESSION.get(source.stem, {}) | parameters
+    if title:
+        metadata = metadata.retitled(title)
     metadata = metadata.with_models(_pretrained_models(source, parameters, metadata))
     bundle = pack_library(root)
     made = Draft(name, metadata, _assembled(source, parameters, bundle), bundle, parameters)
@@ -97,6 +100,13 @@ def draft(name: str, settings: list[str], root: Path = ROOT) -> Draft:
             "images or tables out of its markdown cells"
         )
     return made
+
+
+def described(name: str, root: Path = ROOT) -> tuple[KernelMetadata, Path]:
+    """Read a kernel's metadata, and say where its notebook lies."""
+    path = metadata_path(name, root)
+    metadata = load_metadata(path)
+    return metadata, path.parent / metadata.code_file
 
 
 def parse_settings(notebook: Path, settings: list[str]) -> dict:

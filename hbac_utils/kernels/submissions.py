@@ -83,13 +83,16 @@ def check_output(kaggle: Kaggle, pushed: Pushed, folder: Path) -> dict:
 
 
 def describe(pushed: Pushed, report: dict) -> str:
-    """Say what is submitted: recipe and out-of-fold score of each run, and the commit."""
+    """Say what is submitted: recipe and out-of-fold score of each run, blend and commit."""
     runs = [
         f"{run['recipe']} ({run['models']} models, out of fold {run['kl_all']:.4f} on all votes"
         + (f", {run['kl_reliable']:.4f} on 10 or more)" if run["kl_reliable"] is not None else ")")
         for run in report.get("runs", [])
     ]
-    return f"{' + '.join(runs) or 'unknown run'}, commit {pushed.commit}, version {pushed.version}"
+    said = " + ".join(runs) or "unknown run"
+    if report.get("blend"):
+        said += f", blended ({report['blend']})"
+    return f"{said}, commit {pushed.commit}, version {pushed.version}"
 
 
 def _score(kaggle: Kaggle, pushed: Pushed, minutes: float, every: float) -> str:

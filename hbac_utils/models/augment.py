@@ -35,7 +35,7 @@ HEMISPHERE = np.array([0 if name in LEFT else 1 if name in RIGHT else 2 for name
 class TrainingOnly(keras.layers.Layer):
     """A layer that changes its input in training, unless a stage has switched it off.
 
-    ``active`` is read when a training step is traced: set it before ``compile``.
+    ``active`` is read when a training step is traced: set it before the first one.
     """
 
     def __init__(self, seed=0, **kwargs):

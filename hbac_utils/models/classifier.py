@@ -107,7 +107,7 @@ def compile_classifier(model: keras.Model, optimizer: keras.optimizers.Optimizer
 
 
 def set_augmentation(model: keras.Model, active: bool) -> None:
-    """Switch the model's augmentation on or off for the stage that is compiled next."""
+    """Switch the model's augmentation on or off for the step that is traced next."""
     for layer in model.layers:
         if isinstance(layer, augment.TrainingOnly):
             layer.active = active

@@ -5,6 +5,7 @@ Nothing here reads files or needs TensorFlow, and importing it changes no global
 
 from hbac_utils.plots.batch import batch_images, batch_pages, batch_series
 from hbac_utils.plots.eeg import eeg_page
+from hbac_utils.plots.ensembles import member_map, member_shares
 from hbac_utils.plots.grid import window_grid
 from hbac_utils.plots.predictions import (
     confusion,
@@ -39,6 +40,8 @@ __all__ = [
     "learning_rate_curve",
     "mean_spectra",
     "mean_spectrograms",
+    "member_map",
+    "member_shares",
     "prediction_bars",
     "reliability",
     "score_bars",

@@ -11,10 +11,10 @@ import pandas as pd
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.notebooks import TEMPLATE
 from hbac_utils.plots.sweeps import importance_bars, setting_curves, setting_scores
-from hbac_utils.sweeps.plan import shown
+from hbac_utils.sweeps.jobs import trial_folder
 from hbac_utils.sweeps.results import SCORES, Results
 from hbac_utils.sweeps.study import Slot
-from hbac_utils.sweeps.workers import trial_folder
+from hbac_utils.sweeps.sweep import shown
 
 HEADINGS = {
     "kl_reliable": f"KL, ≥ {RELIABLE_VOTES} votes",

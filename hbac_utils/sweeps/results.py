@@ -11,9 +11,10 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from hbac_utils.errors import InputError
-from hbac_utils.sweeps.plan import Plan, describe
+from hbac_utils.sweeps.plan import Plan
 from hbac_utils.sweeps.storage import open_storage
 from hbac_utils.sweeps.study import ENDED, Slot, SweepStudy, open_study
+from hbac_utils.sweeps.sweep import describe
 
 FEWEST = 8
 """Complete trials below which the importance of a key is not worth showing."""

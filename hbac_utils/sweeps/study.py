@@ -19,8 +19,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hbac_utils.data.lock import lock
 from hbac_utils.errors import InputError
-from hbac_utils.sweeps.plan import Choices, Plan, Range, Settings, label
+from hbac_utils.sweeps.plan import Plan
 from hbac_utils.sweeps.storage import Hold, Storage
+from hbac_utils.sweeps.sweep import Choices, Range, Settings, label, values
 
 DEATHS = 3
 """After so many killed workers a slot counts as failed: it may be what kills them."""
@@ -305,8 +306,7 @@ class Claim:
 
 def _suggest(trial: Trial, key: str, axis: tuple | Range | Choices):
     if not isinstance(axis, Range):
-        values = axis.choices if isinstance(axis, Choices) else axis
-        return trial.suggest_categorical(key, [label(value) for value in values])
+        return trial.suggest_categorical(key, [label(value) for value in values(axis)])
     if axis.is_whole:
         return trial.suggest_int(key, axis.low, axis.high, step=axis.step or 1, log=axis.log)
     return trial.suggest_float(key, axis.low, axis.high, step=axis.step, log=axis.log)

@@ -7,8 +7,8 @@ works on a trial. A trial that is taken up again goes on in its folder where it 
 import threading
 import time
 import zipfile
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,8 +20,8 @@ import pandas as pd
 
 from hbac_utils.errors import InputError
 from hbac_utils.notebooks import run_notebook
-from hbac_utils.runs import STOP, read_history, read_metrics
-from hbac_utils.sweeps.plan import Settings
+from hbac_utils.runs import STOP, is_complete, read_history, read_metrics
+from hbac_utils.sweeps.sweep import Settings
 
 PERIOD = 1.0
 """Seconds between two looks at a running trial."""
@@ -75,7 +75,7 @@ class Task:
     @property
     def is_complete(self) -> bool:
         """Whether every fold has been trained to its end."""
-        return all(_is_complete(self.folder / f"fold{fold}") for fold in self.folds)
+        return all(is_complete(self.folder / f"fold{fold}") for fold in self.folds)
 
 
 Execute = Callable[[Task], None]
@@ -84,10 +84,17 @@ Execute = Callable[[Task], None]
 
 def execute_notebook(task: Task) -> None:
     """Run the training notebook here; what it prints goes to ``log.txt`` in the task's folder."""
-    task.folder.mkdir(parents=True, exist_ok=True)
-    with (task.folder / "log.txt").open("a", encoding="utf-8") as log:  # noqa: SIM117
+    with logged(task.folder):
+        run_notebook("training", task.parameters, task.folder)
+
+
+@contextmanager
+def logged(folder: Path) -> Iterator[None]:
+    """Write what is printed meanwhile to ``log.txt`` in a trial's folder, made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("a", encoding="utf-8") as log:  # noqa: SIM117
         with redirect_stdout(log), redirect_stderr(log):
-            run_notebook("training", task.parameters, task.folder)
+            yield
 
 
 class Watcher(threading.Thread):
@@ -238,7 +245,3 @@ def _as_json(column: pd.Series) -> list[float | int | None]:
     if not np.issubdtype(values.dtype, np.floating):
         return values.tolist()
     return [float(value) if np.isfinite(value) else None for value in values]
-
-
-def _is_complete(fold: Path) -> bool:
-    return (fold / "model.keras").is_file() and not (fold / "progress.npz").is_file()

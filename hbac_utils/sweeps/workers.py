@@ -12,174 +12,25 @@ import sys
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from nbclient.exceptions import DeadKernelError
 
 from hbac_utils.data import cluster
-from hbac_utils.data.competition import Competition
-from hbac_utils.data.sources import digest
-from hbac_utils.data.store import Store
 from hbac_utils.errors import InputError
-from hbac_utils.recipe import save_recipe
 from hbac_utils.sweeps.devices import share
-from hbac_utils.sweeps.plan import Plan, describe
-from hbac_utils.sweeps.storage import HEARTBEAT, open_storage
-from hbac_utils.sweeps.study import ENDED, Claim, SweepStudy, begin_study
-from hbac_utils.sweeps.trials import (
-    Execute,
-    Task,
-    Watcher,
-    execute_notebook,
-    objective_value,
-    read_result,
-)
+from hbac_utils.sweeps.jobs import Job
+from hbac_utils.sweeps.study import ENDED, Claim
+from hbac_utils.sweeps.sweep import describe
+from hbac_utils.sweeps.trials import Task, Watcher, objective_value, read_result
 
 ERROR = "error.txt"
 """In a trial's folder: why it failed."""
 
 PERIOD = 2.0
 """Seconds between two looks for a trial, while those that are left run elsewhere."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a worker needs to know, in a form that can be sent to it.
-
-    Attributes
-    ----------
-    plan : Plan
-    competition : str
-    store : Path
-    data : str
-        Identifies what was packed.
-    folder : Path
-        Of the sweep: ``trials/NNN`` are runs, ``recipes`` what they start from.
-    storage : str
-        URL of a database; empty: a file in the folder.
-    heartbeat : int
-        Seconds, in a database.
-    deadline : float
-        Time of `time.time` at which the workers stop; zero: none.
-    stop : Path
-        They stop, too, when there is this file.
-    execute : callable
-        Does a trial's `Task`.
-    """
-
-    plan: Plan
-    competition: str
-    store: Path
-    data: str
-    folder: Path
-    storage: str
-    stop: Path
-    heartbeat: int = HEARTBEAT
-    deadline: float = 0
-    execute: Execute = execute_notebook
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no further trial shall begin, and those that run shall be put off."""
-        return bool(self.deadline and time.time() > self.deadline) or self.stop.exists()
-
-    def study(self) -> SweepStudy:
-        """Open the study."""
-        storage = open_storage(self.folder, self.storage, self.heartbeat)
-        return begin_study(self.plan, storage, self.folder, self.data)
-
-    def task(self, claim: Claim) -> Task:
-        """Say what a trial is to do."""
-        plan, settings = self.plan, claim.settings
-        return Task(
-            number=claim.number,
-            settings=settings,
-            competition=self.competition,
-            store=self.store,
-            recipe=recipe_path(self.folder, plan.base(settings)),
-            overrides=plan.sweep.overrides | plan.changes(settings),
-            folder=trial_folder(self.folder, claim.number),
-            folds=plan.sweep.folds or tuple(range(plan.recipe(settings).data.folds)),
-            max_hours=max(1e-9, (self.deadline - time.time()) / 3600) if self.deadline else 0,
-        )
-
-
-def trial_folder(folder: Path, number: int) -> Path:
-    """Say where a trial's run lies in the folder of the sweep."""
-    return folder / "trials" / f"{number:03d}"
-
-
-def recipe_path(folder: Path, name: str) -> Path:
-    """Say where the copy of a recipe lies that the trials start from."""
-    return folder / "recipes" / f"{Path(name).stem}.json"
-
-
-def prepare(
-    plan: Plan,
-    competition: Competition,
-    store: str | Path,
-    out: str | Path,
-    storage: str = "",
-    execute: Execute = execute_notebook,
-    heartbeat: int = HEARTBEAT,
-) -> Job:
-    """Check everything that can be checked before a trial, and pack the store if need be.
-
-    Parameters
-    ----------
-    plan : Plan
-    competition : Competition
-    store : str or Path
-        Packed first if it is not there.
-    out : str or Path
-        Folder of sweeps; this one's is named after it.
-    storage : str
-        URL of a database; empty: a file in the sweep's folder.
-    execute, heartbeat : optional
-        See `Job`.
-
-    Raises
-    ------
-    InputError
-        If competition, store or storage cannot be used for all trials of the plan.
-    """
-    from hbac_utils.data.packing import open_or_pack  # takes seconds, which a worker can spare
-
-    folder = (Path(out) / plan.sweep.name).absolute()
-    packed = open_or_pack(Path(store).absolute(), competition, next(iter(plan.recipes.values())))
-    plan.check(packed)
-    (folder / "recipes").mkdir(parents=True, exist_ok=True)
-    hours = plan.sweep.budget.hours
-    job = Job(
-        plan=plan,
-        competition=str(competition.path.absolute()),
-        store=packed.path,
-        data=identify(packed),
-        folder=folder,
-        storage=storage,
-        stop=folder / f".stop-{uuid.uuid4().hex[:8]}",
-        heartbeat=heartbeat,
-        deadline=time.time() + 3600 * hours if hours else 0,
-        execute=execute,
-    )
-    job.study()  # refuses a study of other settings before its recipes are overwritten
-    for name, recipe in plan.originals.items():
-        path = recipe_path(folder, name)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        save_recipe(recipe, draft)
-        draft.replace(path)  # a trial of another worker may be reading it
-    return job
-
-
-def identify(store: Store) -> str:
-    """Condense what was packed, and how: two machines may have it in different places."""
-    sources = digest(store.sources[["name", "bytes"]])
-    return f"{sources[:16]} {store.description['subset']}"
 
 
 def run(job: Job, workers: int | None = None, dask: str = "", retry_failed: bool = False) -> bool:
@@ -361,8 +212,8 @@ def _end_with_parent() -> None:
 def _run_on_cluster(job: Job, scheduler: str, most: int | None) -> None:
     from distributed import KilledWorker, as_completed, wait
 
-    with cluster._client(scheduler) as client:
-        cluster._check_workers(client, scheduler, job.folder)
+    with cluster.connect(scheduler) as client:
+        cluster.check_workers(client, scheduler, job.folder)
         futures = [
             # should its process die, another one goes on
             client.submit(work, job, workers=[address], allow_other_workers=True, pure=False)

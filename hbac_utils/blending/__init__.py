@@ -1,0 +1,1 @@
+"""Blending the predictions of several models: members, pools, weights, honest scores."""

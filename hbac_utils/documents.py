@@ -1,0 +1,89 @@
+"""Documents that people write, such as recipes: found, read, validated; errors in one line."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hbac_utils.errors import InputError
+
+
+class Section(BaseModel):
+    """A part of a document: frozen, and no key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+def find_document(name: str | Path, folder: str, noun: str) -> Path:
+    """Find a document by its path, or its bare name among those of the kit.
+
+    Parameters
+    ----------
+    name : str or Path
+        A file, or without a suffix the name of a YAML file in the folder.
+    folder : str
+        Where the kit keeps such documents, such as ``recipes``: looked for here, then beside the
+        package (in a kernel, and from another folder).
+    noun : str
+        What to call it in the message of an error.
+
+    Raises
+    ------
+    InputError
+        If there is none; those that there are are listed.
+    """
+    path = Path(name)
+    if not path.suffix:
+        place = Path(folder) / f"{path}.yaml"
+        path = place if place.is_file() else Path(__file__).resolve().parents[1] / place
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        hint = f"; there are {', '.join(known)}" if known else ""
+        raise InputError(f"{path}: no such {noun}{hint}")
+    return path
+
+
+def read_document(path: Path) -> object:
+    """Read a document's content, in YAML or JSON.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+
+
+def validate(kind: type[Document], content: object, source: str | Path) -> Document:
+    """Make a document of a content; ``source`` names it in the message of an error.
+
+    Raises
+    ------
+    InputError
+        If a key is unknown, missing or wrong: each is named.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{source}: {_describe(error)}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        said = problem["msg"].removeprefix("Value error, ")  # pydantic's, before a validator's own
+        if problem["type"] == "extra_forbidden":
+            problems.append(f"unknown key {key}")
+        elif problem["type"] == "missing":
+            problems.append(f"missing key {key}")
+        else:
+            problems.append(f"{key}: {said}" if key else said)
+    return "; ".join(problems)

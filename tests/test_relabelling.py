@@ -1,0 +1,95 @@
+"""Soft labels of a later stage: for windows with few votes, from models without the fold."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hbac_utils.data.splits import patient_folds
+from hbac_utils.errors import InputError
+from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
+from hbac_utils.models.classifier import load_classifier
+from hbac_utils.recipe import Relabel, override
+from hbac_utils.recipe import TestTime as Changes
+from hbac_utils.relabelling import relabelled
+from hbac_utils.training import train
+from hbac_utils.tta import Variant, held_out
+
+COLUMNS = list(VOTE_COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def split(store, tiny_recipe):
+    folds = patient_folds(store.windows, tiny_recipe.data.folds, tiny_recipe.seed)
+    return np.flatnonzero(folds != 0)
+
+
+def mixed_by_hand(store, training, path, share):
+    """Each window's votes, mixed with the prediction of its group's middle window."""
+    windows = store.windows
+    middle = store.evaluation_windows()
+    predicted = held_out(load_classifier(path), store, middle, ("eeg",), Changes())[Variant()]
+    by_group = dict(zip(windows["group"].iloc[middle], predicted, strict=True))
+    votes = windows[COLUMNS].to_numpy(float, copy=True)
+    for row in training:
+        total = votes[row].sum()
+        if total < 10:
+            soft = by_group[windows["group"].iloc[row]]
+            votes[row] = total * ((1 - share) * votes[row] / total + share * soft)
+    return votes
+
+
+def test_few_votes_are_mixed_and_many_are_not(run, store, split):
+    relabel = Relabel(share=0.4, runs=(str(run),))
+    votes = relabelled(store, split, 0, relabel, None, ("eeg",))
+    expected = mixed_by_hand(store, split, run / "fold0" / "model.keras", 0.4)
+    np.testing.assert_allclose(votes, expected, atol=2e-5)
+    given = store.windows[COLUMNS].to_numpy()
+    totals = given.sum(axis=1)
+    np.testing.assert_allclose(votes.sum(axis=1), totals, rtol=1e-6)
+    outside = np.setdiff1d(np.arange(len(given)), split)
+    np.testing.assert_array_equal(votes[outside], given[outside])
+    np.testing.assert_array_equal(votes[totals >= 10], given[totals >= 10])
+    few = split[totals[split] < 10]
+    assert len(few)
+    assert np.abs(votes[few] - given[few]).max() > 0.1
+
+
+def test_a_run_that_saw_the_held_out_patients_is_refused(run, store, split, tmp_path):
+    with pytest.raises(InputError, match="held out other patients in fold 1"):
+        relabelled(store, split, 1, Relabel(runs=(str(run),)), None, ("eeg",))
+    lacking = shutil.copytree(run, tmp_path / "lacking")
+    shutil.rmtree(lacking / "fold0")
+    with pytest.raises(InputError, match="has no fold 0; train it first"):
+        relabelled(store, split, 0, Relabel(runs=(str(lacking),)), None, ("eeg",))
+
+
+def test_a_first_stage_needs_a_teacher(tiny_recipe):
+    with pytest.raises(InputError, match="an untrained model cannot relabel; name runs"):
+        override(tiny_recipe, {"stages.0.relabel": {"share": 0.5}})
+    override(tiny_recipe, {"stages.1.relabel": {"share": 0.5}})
+
+
+def test_a_stage_trains_on_soft_labels_and_goes_on_with_the_same(store, tiny_recipe, tmp_path):
+    """Stopped within the stage, it goes on with the labels that it began with."""
+    soft = override(
+        tiny_recipe,
+        {"stages.1.relabel": {"share": 0.5, "below": 21}, "stages.1.epochs": 2},
+    )
+    train(soft, store, tmp_path / "whole", folds=[0])
+    history = pd.read_csv(tmp_path / "whole" / "fold0" / "history.csv")
+    labels = np.load(tmp_path / "whole" / "fold0" / "labels1.npy")
+    given = store.windows[COLUMNS].to_numpy()
+    assert np.abs(vote_fractions(labels) - vote_fractions(given)).max() > 0.05
+
+    def stop(histories: pd.DataFrame) -> None:
+        if len(histories) == 2:
+            (tmp_path / "parts" / "stop").touch()
+
+    train(soft, store, tmp_path / "parts", folds=[0], on_epoch=stop)
+    (tmp_path / "parts" / "stop").unlink()
+    train(soft, store, tmp_path / "parts", folds=[0])
+    again = pd.read_csv(tmp_path / "parts" / "fold0" / "history.csv")
+    measured = ["loss", "kl_all", "learning_rate"]
+    pd.testing.assert_frame_equal(again[measured], history[measured])
