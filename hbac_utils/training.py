@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hbac_utils.backend import tf
+from hbac_utils.data.lock import lock
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
 from hbac_utils.data.windows import TrainingWindows
@@ -80,7 +81,24 @@ def train(
             )
         for stage in range(len(recipe.stages)):
             TrainingWindows(store, np.flatnonzero(fold_of_window != fold), recipe, stage)
-    _claim(run, recipe)
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with lock(run):
+        _claim(run, recipe)
+        _train_folds(recipe, store, fold_of_window, wanted, run, deadline, on_epoch)
+        if recipe.tta.is_on:
+            _predict_changed(run, recipe, store, fold_of_window)
+        return summarize(run, store)
+
+
+def _train_folds(
+    recipe: Recipe,
+    store: Store,
+    fold_of_window: np.ndarray,
+    wanted: Sequence[int],
+    run: Path,
+    deadline: float | None,
+    on_epoch: Callable[[pd.DataFrame], None] | None,
+) -> None:
     waiting = [fold for fold in wanted if not is_complete(run / f"fold{fold}")]
     done = sorted(set(wanted) - set(waiting))
     if done:
@@ -95,10 +113,7 @@ def train(
     left = [fold for fold in waiting if not is_complete(run / f"fold{fold}")]
     if left:
         listed = ", ".join(map(str, left))
-        print(f"out of time: fold {listed} is not complete; the same call goes on", flush=True)
-    if recipe.tta.is_on:
-        _predict_changed(run, recipe, store, fold_of_window)
-    return summarize(run, store)
+        print(f"stopped: fold {listed} is not complete; the same call goes on", flush=True)
 
 
 def _predict_changed(run: Path, recipe: Recipe, store: Store, fold_of_window: np.ndarray) -> None:

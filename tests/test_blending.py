@@ -351,21 +351,22 @@ def test_the_verb_compares_and_saves(run, second, competition, blended, capsys):
     assert "method 'sum': there are mean, geometric mean" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "method", ["weights", "weights by class", "weights, vector scaling", "stack"]
-)
+@pytest.fixture(scope="module")
+def opened(run, second, competition):
+    """Both runs, in another order than the blend's, and what each predicts alone."""
+    runs = open_runs([str(second), str(run)])
+    apart = [predict(one, competition, progress=False).submission[COLUMNS] for one in runs]
+    return runs, [one.to_numpy() for one in apart[::-1]]
+
+
+@pytest.mark.parametrize("method", ["weights by class", "weights, vector scaling", "stack"])
 def test_inference_equals_the_offline_computation(
-    run, second, competition, blended, tmp_path, method
+    run, second, competition, opened, tmp_path, method
 ):
-    members = collect([read_member(run), read_member(second)], competition)
-    made = blend(members)
+    made = blend(collect([read_member(run), read_member(second)], competition))
     file = load_blend(made.save(tmp_path, method))
-    runs = open_runs([str(second), str(run)])  # in another order than the blend's
+    runs, apart = opened
     online = predict_all(runs, competition, file, progress=False).submission[COLUMNS].to_numpy()
-    apart = [
-        predict(opened, competition, progress=False).submission[COLUMNS].to_numpy()
-        for opened in runs[::-1]
-    ]
     offline = made.pools[method].predict(np.stack(apart, -1).transpose(1, 0, 2))
     np.testing.assert_allclose(online, offline, atol=1e-6)
     # the content does as well as the file, as a pushed notebook carries it

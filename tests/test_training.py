@@ -100,7 +100,7 @@ def test_a_time_budget_stops_cleanly_and_the_same_call_goes_on(
 ):
     run = tmp_path / "run"
     train(longer, store, run, max_hours=1e-9)
-    assert "out of time: fold 0, 1 is not complete" in capsys.readouterr().out
+    assert "stopped: fold 0, 1 is not complete" in capsys.readouterr().out
     assert epochs_in(run) == 1
     assert (run / "fold0" / "model.keras").is_file()
     assert (run / "metrics.json").is_file()
@@ -119,7 +119,7 @@ def test_whoever_wants_to_sees_the_histories_after_each_epoch(tiny_recipe, store
 def test_a_fold_whose_last_epoch_uses_the_time_up_is_complete(tiny_recipe, store, tmp_path, capsys):
     short = override(tiny_recipe, {"stages": [tiny_recipe.stages[0].model_dump()]})
     train(short, store, tmp_path / "run", max_hours=1e-9)
-    assert "out of time: fold 1 is not complete" in capsys.readouterr().out
+    assert "stopped: fold 1 is not complete" in capsys.readouterr().out
     assert not (tmp_path / "run" / "fold0" / "progress.npz").exists()
     assert not (tmp_path / "run" / "fold1").exists()
 

@@ -21,8 +21,8 @@ from hbac_utils.runs import run_digest
 KEYS = ("label_id", "eeg_id")
 """Columns by which a file may name its rows; the first one that is there counts."""
 
-ROUNDED = 1e-3
-"""Rows that sum to 1 up to this were rounded when they were written, and are normalised."""
+ROUNDED = 5e-3
+"""Rows that sum to 1 up to this were rounded, to three decimals or more, and are normalised."""
 
 SHOWN = 3  # ids in a message
 

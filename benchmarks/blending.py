@@ -1,0 +1,137 @@
+"""Blend as many members as large as they come, and members of which all but one are noise.
+
+    python benchmarks/blending.py [--out outputs/blending-bench] [--members 50] [--rows 107000]
+                                  [--seeds 20]
+
+First: parquet files of out-of-fold predictions with a row per window, whose best weights are known,
+through the verb ``blend``; printed are seconds, the process' memory at its peak, and how far the
+weights are off. Second: one member that knows the probabilities among eleven that are drawn at
+random, 300 windows, by ``--seeds`` seeds; printed is how much better than that one member each
+method's cross-fitted score is at best and in the mean. Below zero would be a leak, or luck.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hbac_utils.blending.blend import blend
+from hbac_utils.blending.members import Members
+from hbac_utils.blending.methods import METHODS
+from hbac_utils.labels import CLASSES, N_CLASSES, VOTE_COLUMNS
+
+COLUMNS = list(VOTE_COLUMNS)
+MUST = {"seconds": 60, "gigabytes": 2.0}
+EEGS, PATIENTS = 17_089, 1_950  # of the real competition
+VOTES = 12
+NOISE = 11
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("outputs/blending-bench"))
+    parser.add_argument("--members", type=int, default=50)
+    parser.add_argument("--rows", type=int, default=107_000)
+    parser.add_argument("--seeds", type=int, default=20)
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    report = {
+        "cores": os.cpu_count(),
+        "machine": platform.platform(),
+        "scale": _scale(options.out, options.members, options.rows),
+        "noise": _noise(options.seeds),
+    }
+    (options.out / "blending.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+# -- scale -----------------------------------------------------------------------
+
+
+def _scale(out: Path, members: int, rows: int) -> dict:
+    weights = _write_members(out, members, rows)
+    paths = [out / f"member{i:02d}.parquet" for i in range(members)]
+    command = [sys.executable, "-m", "hbac_utils", "blend", *paths, "--data", out, "--out"]
+    command += [out / "blend", "--method", "weights"]
+    begun = time.perf_counter()
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=sys.stderr)
+    _, status, usage = os.wait4(process.pid, 0)
+    found = {
+        "members": members, "rows": rows, "seconds": time.perf_counter() - begun,
+        "gigabytes": usage.ru_maxrss / 2**20,
+    }  # fmt: skip
+    if status:
+        raise SystemExit("blend failed")
+    made = json.loads((out / "blend" / "blend.json").read_text())
+    off = np.abs([m["weights"][0] for m in made["members"]] - weights).max()
+    for name, must in MUST.items():
+        verdict = "ok" if found[name] <= must else "short"
+        print(f"{members} members × {rows:,} rows: {found[name]:.2f} {name}, ≤ {must}  {verdict}")
+    print(f"weights off by {off:.4f} at most (votes are {VOTES} draws, not the probabilities)")
+    return found | {"weights_off": float(off)}
+
+
+def _write_members(out: Path, members: int, rows: int) -> np.ndarray:
+    """Write ``train.csv`` and the members' files; return the weights that made the votes."""
+    random = np.random.default_rng(0)
+    weights = random.dirichlet(np.full(members, 0.3))
+    # every window with votes of its own is scored: the worst case, in the real data they repeat
+    eegs = np.sort(random.integers(0, EEGS, rows))
+    common = random.dirichlet(np.full(N_CLASSES, 0.4), rows)
+    truth = np.zeros((rows, N_CLASSES))
+    folds = random.integers(0, 5, PATIENTS)[eegs % PATIENTS]
+    for i, weight in enumerate(weights):
+        predicted = 0.5 * common + 0.5 * random.dirichlet(np.ones(N_CLASSES), rows)
+        truth += weight * predicted
+        table = pd.DataFrame({"label_id": np.arange(rows), "fold": folds})
+        table[COLUMNS] = predicted
+        table.to_parquet(out / f"member{i:02d}.parquet", index=False)
+    votes = random.multinomial(VOTES, truth / truth.sum(axis=1, keepdims=True))
+    place = pd.Series(eegs).groupby(eegs).cumcount()
+    train = pd.DataFrame(
+        {
+            "eeg_id": eegs, "eeg_sub_id": place, "eeg_label_offset_seconds": 2.0 * place,
+            "spectrogram_id": eegs, "spectrogram_sub_id": place,
+            "spectrogram_label_offset_seconds": 2.0 * place, "label_id": np.arange(rows),
+            "patient_id": eegs % PATIENTS,
+            "expert_consensus": np.array(CLASSES)[votes.argmax(axis=1)],
+        }
+    )  # fmt: skip
+    train[COLUMNS] = votes
+    train.to_csv(out / "train.csv", index=False)
+    return weights
+
+
+# -- noise -----------------------------------------------------------------------
+
+
+def _noise(seeds: int) -> dict:
+    worse = pd.DataFrame([_against_noise(seed) for seed in range(seeds)])
+    table = pd.DataFrame({"mean": worse.mean(), "least": worse.min(), "better": (worse < 0).sum()})
+    print(f"cross-fitted score less that of the one member that knows, nats, {seeds} seeds")
+    print(table.round(4).to_string())
+    return table.to_dict("index")
+
+
+def _against_noise(seed: int) -> pd.Series:
+    random = np.random.default_rng(seed)
+    values = random.dirichlet(np.full(N_CLASSES, 0.6), (NOISE + 1, 300)).transpose(2, 1, 0)
+    votes = random.multinomial(VOTES, values[:, :, 0].T)
+    windows = pd.DataFrame(votes, columns=COLUMNS)
+    windows["label_id"] = windows["eeg_id"] = windows["group"] = np.arange(300)
+    windows["patient_id"] = np.arange(300) // 5
+    windows["expert_consensus"] = np.array(CLASSES)[votes.argmax(axis=1)]
+    names = tuple(f"m{i}" for i in range(NOISE + 1))
+    table = blend(Members(names, ("",) * len(names), windows, values)).table
+    return table.loc[list(METHODS), "kl"] - table.loc["m0", "kl"]
+
+
+if __name__ == "__main__":
+    main()
