@@ -3,8 +3,8 @@
     python benchmarks/rerun.py --data FOLDER --run FOLDER [--eegs 2700] [--out outputs/rerun]
 
 The test recordings of a competition folder are linked under as many new ids as wanted and predicted
-by `predict_all`, as the inference notebook does. Printed are minutes, EEGs a second, and how the
-process' anonymous memory (Linux' ``RssAnon``) grows after the first tenth: slope per 1,000 EEGs with
+by `predict_all`, as the inference notebook does. Printed are minutes, EEGs a second, and how
+anonymous memory (Linux' ``RssAnon``) grows after the first tenth: slope per 1,000 EEGs with
 its standard error. Files that are linked lie in the page cache after they were read once: a disk
 would be slower.
 """

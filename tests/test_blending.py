@@ -19,7 +19,7 @@ from hbac_utils.blending.pool import Pool, geometric_mean, mean, softmax
 from hbac_utils.blending.weights import (
     class_weights,
     convex_weights,
-    linear_score,
+    pose,
     selected_weights,
 )
 from hbac_utils.ensemble import open_blend, open_runs, predict_all
@@ -64,7 +64,7 @@ def test_known_weights_are_found(members):
     wanted = random.dirichlet(np.full(members, 0.3))
     wanted[: members // 3] = 0
     wanted /= wanted.sum()
-    solution = convex_weights(values, (values @ wanted).T)
+    solution = convex_weights(pose(values, (values @ wanted).T))
     assert np.abs(solution.weights - wanted).max() < 1e-6
     assert 0 <= solution.gap < 1e-9
     assert solution.weights.sum() == pytest.approx(1)
@@ -74,15 +74,16 @@ def test_the_gap_bounds_the_distance_from_the_minimum():
     values = simulated(500, 4)
     votes = np.random.default_rng(1).multinomial(12, values.mean(axis=2).T)
     truth = votes / 12
-    solution = convex_weights(values, truth)
-    rough = convex_weights(values, truth, tolerance=1e-2)
-    score = linear_score(values, truth, solution.weights)
-    assert linear_score(values, truth, rough.weights) - score <= rough.gap <= 1e-2
+    problem = pose(values, truth)
+    solution = convex_weights(problem)
+    rough = convex_weights(problem, tolerance=1e-2)
+    score = problem.score(solution.weights)
+    assert problem.score(rough.weights) - score <= rough.gap <= 1e-2
     # no other point of the simplex is better, nor what a general solver finds
     for weights in np.random.default_rng(2).dirichlet(np.ones(4), 200):
-        assert linear_score(values, truth, weights) >= score - solution.gap
+        assert problem.score(weights) >= score - solution.gap
     found = minimize(
-        lambda w: linear_score(values, truth, w), np.full(4, 0.25), bounds=[(0, 1)] * 4,
+        problem.score, np.full(4, 0.25), bounds=[(0, 1)] * 4,
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1}, tol=1e-12,
     )  # fmt: skip
     assert score <= found.fun + 1e-9
@@ -92,19 +93,20 @@ def test_twins_and_certain_members_do_no_harm():
     values = simulated(800, 3)
     truth = values[:, :, 0].T
     twins = np.concatenate([values, values[:, :, :1]], axis=2)
-    solution = convex_weights(twins, truth)
+    solution = convex_weights(pose(twins, truth))
     assert solution.weights[[0, 3]].sum() == pytest.approx(1, abs=1e-5)
     hard = values.copy()
     hard[:, :, 2] = np.eye(6)[values[:, :, 1].argmax(axis=0)].T  # zeros where the truth is not
-    assert np.isfinite(convex_weights(hard, truth).weights).all()
+    assert np.isfinite(convex_weights(pose(hard, truth)).weights).all()
 
 
 def test_selection_approaches_the_weights():
     values = simulated(3000, 6)
     truth = (values @ [0.5, 0.3, 0.2, 0, 0, 0]).T
-    weights = selected_weights(values, truth)
-    best = linear_score(values, truth, convex_weights(values, truth).weights)
-    assert linear_score(values, truth, weights) < best + 1e-3
+    problem = pose(values, truth)
+    weights = selected_weights(problem)
+    best = problem.score(convex_weights(problem).weights)
+    assert problem.score(weights) < best + 1e-3
     assert weights[3:].sum() < 0.1
     np.testing.assert_allclose(weights.sum(), 1)
 
@@ -118,7 +120,7 @@ def test_weights_by_class_use_what_a_class_knows():
     second = np.where(np.arange(6) < 3, noise[1], truth)
     values = np.stack([p / p.sum(axis=1, keepdims=True) for p in (first, second)], -1)
     values = values.transpose(1, 0, 2)
-    common = convex_weights(values, truth).weights
+    common = convex_weights(pose(values, truth)).weights
     own = class_weights(values, truth, common, penalty=1e-4)
     assert entropy(own, values, truth) < 0.8 * entropy(Pool("linear", common), values, truth)
     assert (own.weights[:3, 0] > own.weights[:3, 1]).all()

@@ -1,6 +1,8 @@
 """A blend: every method cross-fitted by patients, compared, and the one to use saved."""
 
 import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,12 +10,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from hbac_utils.blending.intervals import resampled_means
 from hbac_utils.blending.members import Members
 from hbac_utils.blending.methods import METHODS, Fit
 from hbac_utils.blending.pool import Pool
-from hbac_utils.blending.weights import convex_weights, linear_score
+from hbac_utils.blending.weights import convex_weights, pose
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.documents import Section, read_document, validate
 from hbac_utils.errors import InputError
@@ -21,7 +24,9 @@ from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES
 from hbac_utils.metric import kl_by_class
 
 FOLDS = 5
+AT_ONCE = 2  # fits; each needs about twice its members' memory
 MOST = 12  # members whose contribution is computed
+ADDED_TOLERANCE = 1e-6  # nats: of these contributions
 FILE = "blend.json"
 
 
@@ -132,14 +137,14 @@ class Blend:
         """
         weights = pd.Series(self.pools["weights"].weights, self.members.names)
         chosen = weights.sort_values(ascending=False, kind="stable").head(MOST)
-        values = self.members.probabilities[:, self.fitted]
-        truth = self.members.truth[self.fitted]
-        whole = linear_score(values, truth, weights.to_numpy())
-        added = []
-        for name in chosen.index:
-            others = np.delete(values, self.members.names.index(name), axis=2)
-            solution = convex_weights(others, truth)
-            added.append(linear_score(others, truth, solution.weights) - whole)
+        problem = pose(self.members.probabilities[:, self.fitted], self.members.truth[self.fitted])
+        whole = problem.score(weights.to_numpy())
+
+        def lost(name: str) -> float:
+            others = problem.without(self.members.names.index(name))
+            return others.score(convex_weights(others, ADDED_TOLERANCE).weights) - whole
+
+        added = _side_by_side(lost, chosen.index)
         scores = self.losses.loc[self.fitted, chosen.index].mean()
         return pd.DataFrame({"weight": chosen, "kl": scores, "added": added})
 
@@ -201,19 +206,27 @@ def blend(members: Members) -> Blend:
         fitted = np.ones(len(votes), bool)
     truth, windows = members.truth, members.windows
     folds = patient_folds(windows, min(FOLDS, windows["patient_id"].nunique()), seed=0)
-    predictions = {method: np.empty((len(votes), N_CLASSES)) for method in METHODS}
-    for fold in np.unique(folds):
-        held_out, rows = folds == fold, (folds != fold) & fitted
-        if not rows.any():
-            raise InputError(
-                f"no window to fit on outside of fold {fold}: more patients are needed"
-            )
+    held_out = [folds == fold for fold in np.unique(folds)]
+    if not all((fitted & ~rows).any() for rows in held_out):
+        raise InputError("the windows to fit on are all of one fold; more patients are needed")
+
+    def fit_without(left_out: np.ndarray | bool) -> tuple[dict[str, Pool], float]:
+        rows = fitted & ~left_out
         fit = Fit(members.probabilities[:, rows], truth[rows])
-        for method, make in METHODS.items():
-            predictions[method][held_out] = make(fit).predict(members.probabilities[:, held_out])
-    fit = Fit(members.probabilities[:, fitted], truth[fitted])
-    pools = {method: make(fit) for method, make in METHODS.items()}
-    return Blend(members, fitted, pools, predictions, fit.solution.gap)
+        return {method: make(fit) for method, make in METHODS.items()}, fit.solution.gap
+
+    (pools, gap), *without = _side_by_side(fit_without, [np.bool_(False), *held_out])
+    predictions = {method: np.empty((len(votes), N_CLASSES)) for method in METHODS}
+    for rows, (others, _) in zip(held_out, without, strict=True):
+        for method, pool in others.items():
+            predictions[method][rows] = pool.predict(members.probabilities[:, rows])
+    return Blend(members, fitted, pools, predictions, gap)
+
+
+def _side_by_side(work: Callable, items: Iterable) -> list:
+    # numpy works outside of Python's lock; one thread of BLAS each, or they would fight for cores
+    with threadpool_limits(1), ThreadPoolExecutor(AT_ONCE) as threads:
+        return list(threads.map(work, items))
 
 
 class BlendMember(Section):

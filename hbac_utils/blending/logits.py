@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import minimize
 
-from hbac_utils.blending.pool import Pool, floored_log, softmax
+from hbac_utils.blending.descent import descend
+from hbac_utils.blending.pool import Pool, floored_log
 
 STACK_PENALTY = 1e-2
 """Of a stack: nats for a coefficient that is off by one from the geometric mean's."""
@@ -80,7 +81,7 @@ def stack(values: np.ndarray, truth: np.ndarray, penalty: float = STACK_PENALTY)
     logs = floored_log(values).astype(np.float32)
     start = np.concatenate([np.full(classes * members, 1 / members), np.zeros(classes)])
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(flat: np.ndarray, logs: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
         own, bias = flat[:-classes].reshape(classes, members), flat[-classes:]
         logits = np.stack([v @ w for v, w in zip(logs, own.astype(np.float32), strict=True)], 1)
         value, slope = _cross_entropy(bias + logits, truth)
@@ -92,15 +93,16 @@ def stack(values: np.ndarray, truth: np.ndarray, penalty: float = STACK_PENALTY)
             np.concatenate([gradient.ravel(), slope.sum(axis=0)]) + 2 * penalty * away,
         )
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+    found = descend(loss, start, logs, truth)
     return Pool("log", found[:-classes].reshape(classes, members), bias=found[-classes:])
 
 
 def _cross_entropy(logits: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the mean over the rows, and its gradient with respect to the logits."""
-    prediction = softmax(logits)
     # the logarithm of the softmax, without taking it of numbers that may be zero
-    peak = logits.max(axis=1, keepdims=True)
-    log_sums = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1, dtype=np.float64))
-    value = float(log_sums.mean() - (truth * logits).sum() / len(truth))
+    away = logits - logits.max(axis=1, keepdims=True)
+    prediction = np.exp(away)
+    sums = prediction.sum(axis=1, keepdims=True)
+    prediction /= sums
+    value = float(np.log(sums).mean() - np.vdot(truth, away) / len(truth))
     return value, (prediction - truth) / len(truth)

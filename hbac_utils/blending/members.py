@@ -130,7 +130,7 @@ class Members:
     names, digests : tuple of str
     windows : DataFrame
         ``label_id``, ``eeg_id``, ``patient_id``, ``expert_consensus``, ``group`` and votes.
-    probabilities : array of float64, shape (6, n, members)
+    probabilities : array of float32, shape (6, n, members)
     notes : tuple of str
         What was changed or left out by a rule.
     """
@@ -175,7 +175,7 @@ def collect(members: Sequence[Member], competition: Competition, common: bool = 
     train = competition.train
     windows = _windows(members, train, common)
     notes = [f"{member.name}: {note}" for member in members for note in member.notes]
-    values = np.empty((N_CLASSES, len(windows), len(members)))
+    values = np.empty((N_CLASSES, len(windows), len(members)), np.float32)
     folds: dict[str, pd.Series] = {}
     for place, member in enumerate(members):
         rows = member.table.set_index(member.key).loc[windows[member.key]]

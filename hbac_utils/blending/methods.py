@@ -7,7 +7,14 @@ import numpy as np
 
 from hbac_utils.blending.logits import stack, temperature, vector_scaling
 from hbac_utils.blending.pool import Pool, geometric_mean, mean
-from hbac_utils.blending.weights import Solution, class_weights, convex_weights, selected_weights
+from hbac_utils.blending.weights import (
+    Problem,
+    Solution,
+    class_weights,
+    convex_weights,
+    pose,
+    selected_weights,
+)
 
 
 @dataclass
@@ -24,7 +31,8 @@ class Fit:
     truth: np.ndarray
 
     def __post_init__(self):
-        self.solution: Solution = convex_weights(self.values, self.truth)
+        self.problem: Problem = pose(self.values, self.truth)
+        self.solution: Solution = convex_weights(self.problem)
 
     @property
     def members(self) -> int:
@@ -42,7 +50,7 @@ METHODS: dict[str, Callable[[Fit], Pool]] = {
     "geometric mean": lambda fit: geometric_mean(fit.members),
     "mean, temperature": lambda fit: temperature(mean(fit.members), fit.values, fit.truth),
     "weights": lambda fit: fit.weighted,
-    "selection": lambda fit: Pool("linear", selected_weights(fit.values, fit.truth)),
+    "selection": lambda fit: Pool("linear", selected_weights(fit.problem)),
     "weights, temperature": lambda fit: temperature(fit.weighted, fit.values, fit.truth),
     "weights, vector scaling": lambda fit: vector_scaling(fit.weighted, fit.values, fit.truth),
     "weights by class": lambda fit: class_weights(fit.values, fit.truth, fit.solution.weights),

@@ -6,20 +6,69 @@ the minimum.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
 
+from hbac_utils.blending.descent import descend
 from hbac_utils.blending.pool import Pool
 from hbac_utils.metric import CLIP
 
 TOLERANCE = 1e-13  # nats: where a weight is just not above zero, it is off by the root of this
 ITERATIONS = 40
-BLOCK = 65_536  # points in a step of the Hessian, so that it needs no second copy of all
+ENOUGH = 65_536  # points for the Hessian
+BLOCK = 4_096  # points in a step of the Hessian: few enough for a core's own cache
 TO_BOUNDARY = 0.995  # of the way to a weight of zero is gone at most
 ROUNDS = 30  # of a selection
 RELATIVE_PENALTY = 1e-2  # of class weights: nats for a weight that is off by one
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The score of a linear pool as a function of its weights, to be minimised over the simplex.
+
+    Attributes
+    ----------
+    points : array of float64, shape (points, members)
+        The members' probabilities wherever the truth is above zero; below the competition's clip
+        they count as that.
+    shares : array of float64, shape (points,)
+        The truth there, over the number of windows: they sum to 1.
+    """
+
+    points: np.ndarray
+    shares: np.ndarray
+
+    @cached_property
+    def narrow(self) -> np.ndarray:
+        """The points in single precision, for what steers and does not decide."""
+        return self.points.astype(np.float32)
+
+    def score(self, weights: np.ndarray) -> float:
+        """Compute the cross-entropy, nats."""
+        return float(-self.shares @ np.log(self.points @ weights))
+
+    def without(self, member: int) -> "Problem":
+        """Leave a member out."""
+        return Problem(np.delete(self.points, member, axis=1), self.shares)
+
+
+def pose(values: np.ndarray, truth: np.ndarray) -> Problem:
+    """Make a problem of predictions.
+
+    Parameters
+    ----------
+    values : array, shape (6, n, members)
+        Probabilities.
+    truth : array, shape (n, 6)
+        Vote fractions.
+    """
+    given = truth.T > 0
+    points = np.concatenate([v[rows] for v, rows in zip(values, given, strict=True)])
+    points = points.astype(np.float64, copy=False)
+    np.maximum(points, CLIP, out=points)
+    return Problem(points, truth.T[given] / len(truth))
 
 
 @dataclass(frozen=True)
@@ -30,7 +79,7 @@ class Solution:
     gap: float
 
 
-def convex_weights(values: np.ndarray, truth: np.ndarray, tolerance: float = TOLERANCE) -> Solution:
+def convex_weights(problem: Problem, tolerance: float = TOLERANCE) -> Solution:
     """Minimise the score of a linear pool over the simplex of weights.
 
     A primal–dual interior-point method (Wright 1997, Primal-Dual Interior-Point Methods). As the
@@ -40,10 +89,7 @@ def convex_weights(values: np.ndarray, truth: np.ndarray, tolerance: float = TOL
 
     Parameters
     ----------
-    values : array, shape (6, n, members)
-        Probabilities; below the competition's clip they count as that.
-    truth : array, shape (n, 6)
-        Vote fractions.
+    problem : Problem
     tolerance : float
         Of the duality gap, nats.
 
@@ -51,8 +97,8 @@ def convex_weights(values: np.ndarray, truth: np.ndarray, tolerance: float = TOL
     -------
     Solution
     """
-    points, shares = _points(values, truth)
-    members = values.shape[-1]
+    points, shares = problem.points, problem.shares
+    members = points.shape[1]
     weights = np.full(members, 1 / members)
     slack = np.ones(members)
     for _ in range(ITERATIONS):
@@ -63,7 +109,7 @@ def convex_weights(values: np.ndarray, truth: np.ndarray, tolerance: float = TOL
         if gap <= tolerance:
             break
         barrier = 0.1 * (weights @ slack) / members
-        hessian = _hessian(points, np.sqrt(shares) / pooled)
+        hessian = _hessian(problem.narrow, (np.sqrt(shares) / pooled).astype(np.float32))
         hessian[np.diag_indices(members)] += slack / weights
         step = cho_solve(cho_factor(hessian), barrier / weights - gradient)
         slack_step = barrier / weights - slack - slack / weights * step
@@ -72,26 +118,17 @@ def convex_weights(values: np.ndarray, truth: np.ndarray, tolerance: float = TOL
     return Solution(weights / weights.sum(), max(gap, 0.0))
 
 
-def linear_score(values: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
-    """Compute the cross-entropy of a linear pool, nats; `convex_weights` says of what."""
-    points, shares = _points(values, truth)
-    return float(-shares @ np.log(points @ weights))
-
-
-def _points(values: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keep what has a truth above zero: probabilities (points, members), shares that sum to 1."""
-    given = truth.T > 0
-    points = np.maximum(values[given].astype(np.float64), CLIP)
-    return points, truth.T[given] / len(truth)
-
-
 def _hessian(points: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Sum over the points, or a part of them where there are many.
+
+    It steers the steps and not where they end: single precision and a sample will do.
+    """
     members = points.shape[1]
     hessian = np.zeros((members, members))
+    stride = max(1, len(points) // ENOUGH)
+    points, factors = points[::stride], factors[::stride] * np.float32(np.sqrt(stride))
     for start in range(0, len(points), BLOCK):
-        # it steers the steps and not where they end: single precision will do
         block = points[start : start + BLOCK] * factors[start : start + BLOCK, None]
-        block = block.astype(np.float32)
         hessian += block.T @ block
     return hessian
 
@@ -103,7 +140,7 @@ def _reach(place: np.ndarray, step: np.ndarray) -> float:
     return min(1.0, TO_BOUNDARY * float(np.min(-place[shrinking] / step[shrinking])))
 
 
-def selected_weights(values: np.ndarray, truth: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:
+def selected_weights(problem: Problem, rounds: int = ROUNDS) -> np.ndarray:
     """Add the member that helps most, again and again, each as often as it likes.
 
     Caruana et al. 2004, Ensemble selection from libraries of models (ICML). Ends where no member
@@ -114,9 +151,8 @@ def selected_weights(values: np.ndarray, truth: np.ndarray, rounds: int = ROUNDS
     array of float, shape (members,)
         Multiples of one over the number of members chosen.
     """
-    points, shares = _points(values, truth)
-    points = np.ascontiguousarray(points.T, dtype=np.float32)  # logarithms are faster so
-    shares = shares.astype(np.float32)
+    points = np.ascontiguousarray(problem.narrow.T)  # logarithms are faster so
+    shares = problem.shares.astype(np.float32)
     counts = np.zeros(len(points), int)
     total, best = np.zeros(len(shares), np.float32), np.inf
     for size in range(1, rounds + 1):
@@ -141,25 +177,29 @@ def class_weights(
     Parameters
     ----------
     values, truth : arrays
-        As of `convex_weights`.
+        As of `pose`.
     common : array, shape (members,)
     penalty : float
         Times the squared distance from the common weights, nats.
     """
-    classes, n, members = values.shape
+    classes, _, members = values.shape
+    values = values.astype(np.float32, copy=False)
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(flat: np.ndarray, values: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
+        n = len(truth)
         own = flat.reshape(classes, members)
-        pooled = np.stack([v @ w for v, w in zip(values, own, strict=True)], 1)
-        pooled = np.maximum(pooled, CLIP)
+        narrow = own.astype(np.float32)
+        pooled = np.stack([v @ w for v, w in zip(values, narrow, strict=True)], 1)
+        pooled = np.maximum(pooled.astype(np.float64), CLIP)
         sums = pooled.sum(axis=1, keepdims=True)
         slope = (1 / sums - truth / pooled) / n
-        gradient = np.stack([v.T @ s for v, s in zip(values, slope.T, strict=True)])
+        narrow = slope.T.astype(np.float32)
+        gradient = np.stack([v.T @ s for v, s in zip(values, narrow, strict=True)])
         away = own - common
         value = (np.log(sums[:, 0]).sum() - (truth * np.log(pooled)).sum()) / n
         return value + penalty * (away**2).sum(), (gradient + 2 * penalty * away).ravel()
 
     start = np.tile(common, classes)
     bounds = [(0.0, None)] * start.size
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    return Pool("linear", found.x.reshape(classes, members))
+    found = descend(loss, start, values, truth, bounds=bounds)
+    return Pool("linear", found.reshape(classes, members))
