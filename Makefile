@@ -23,12 +23,13 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --cons
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-kaggle coverage lint format synth pack eda train infer blend tta html score \
-	data stage push status logs output submit sweep sweep-report bench clean
+	data stage push status logs output submit sweep sweep-report \
+	bench bench-pipeline bench-sweeps bench-blending clean
 
 help: ## list the verbs
 	@echo "make VERB [VARIABLE=value …]"; echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
-		awk -F ':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
+		awk -F ':.*## ' '{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}'
 	@echo; echo "  DATA=competition folder  RECIPE=$(RECIPE)  RUN=$(RUN)"
 	@echo "  FOLDS=such as 0,2  OUT=where a verb writes  STORE=$(STORE)"
 
@@ -113,7 +114,7 @@ infer: $(READY) ## predict a test folder with a run, or several: DATA= RUN= BLEN
 	@$(HBAC) infer --data "$(DATA)" --run $(RUN) --out $(or $(OUT),outputs/inference) \
 		$(if $(BLEND),--blend $(BLEND))
 
-blend: $(READY) ## blend runs and other models' out-of-fold files: RUNS="a b c" DATA= OUT= METHOD= COMMON=1
+blend: $(READY) ## blend runs and other models' out-of-fold files: RUNS="a b c" DATA= OUT= METHOD= COMMON=1 MAPPING=
 	@$(HBAC) blend $(or $(RUNS),$(error name two or more: RUNS="outputs/runs/a outputs/runs/b")) \
 		--data "$(DATA)" --out $(or $(OUT),outputs/blend) $(if $(METHOD),--method "$(METHOD)") \
 		$(if $(COMMON),--common) $(if $(MAPPING),--columns $(MAPPING))
@@ -167,8 +168,16 @@ sweep-report: $(READY) ## write a sweep's page again: SWEEP= REDUCED=1 STORAGE=
 
 # -- measuring ---------------------------------------------------------------
 
-bench: $(READY) ## measure the pipeline against yardsticks: GROWTH=200,800,3200 DATA=
+bench: bench-pipeline bench-sweeps bench-blending ## measure all that follows: an hour and more
+
+bench-pipeline: $(READY) ## measure the pipeline against yardsticks: GROWTH=200,800,3200 DATA=
 	@$(BIN)/python benchmarks/pipeline.py $(if $(GROWTH),--growth $(GROWTH)) $(if $(DATA),--data "$(DATA)")
+
+bench-sweeps: $(READY) ## run the paper's sweeps at reduced size; weigh two workers: DATA=
+	@$(BIN)/python benchmarks/sweeps.py $(if $(DATA),--data "$(DATA)")
+
+bench-blending: $(READY) ## blend 50 members of 107,000 rows; members that are noise
+	@$(BIN)/python benchmarks/blending.py
 
 # -- care of the code --------------------------------------------------------
 

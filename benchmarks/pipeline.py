@@ -1,4 +1,4 @@
-"""Measure the pipeline against yardsticks taken in the same run: what `make bench` calls.
+"""Measure the pipeline against yardsticks taken in the same run: what `make bench-pipeline` calls.
 
     python benchmarks/pipeline.py [--data FOLDER] [--growth 200,800,3200] [--quick]
 
