@@ -289,7 +289,7 @@ def test_what_cannot_be_blended_is_refused(run, outside, competition, change, re
 
 
 def test_what_a_rule_changes_is_noted(run, outside, competition):
-    rounded = read_member(outside("rounded.csv", lambda t: t.assign(**t[COLUMNS].round(4))))
+    rounded = read_member(outside("rounded.csv", lambda t: t.assign(**t[COLUMNS].round(3))))
     certain = {column: float(column == "lpd_vote") for column in COLUMNS}
     zeros = read_member(outside("zeros.csv", lambda t: t.assign(**certain)))
     fewer = read_member(outside("fewer.csv", lambda t: t.iloc[3:]))
@@ -317,6 +317,13 @@ def test_a_file_under_other_names_is_read_by_a_mapping(outside):
     with pytest.raises(InputError, match="MAPPING="):
         read_member(path)
     assert list(read_member(path, names).table) == ["label_id", *COLUMNS]
+
+
+def test_ids_in_the_index_are_read(outside):
+    path = outside("indexed.parquet")
+    plain = read_member(path)
+    pd.read_parquet(path).set_index("label_id").to_parquet(path)
+    pd.testing.assert_frame_equal(read_member(path).table, plain.table)
 
 
 # -- the verb, and inference with what it wrote ------------------------------------

@@ -97,7 +97,8 @@ def _read(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise InputError(f"{file}: no such file; is the run finished?")
     try:
-        return readers[file.suffix](file)
+        table = readers[file.suffix](file)
+        return table.reset_index() if table.index.name else table
     except Exception as error:  # each reader has its own
         raise InputError(f"{file}: cannot be read ({error})") from None
 
