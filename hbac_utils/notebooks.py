@@ -62,8 +62,8 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             parameters=parameters,
             kernel_name="python3",
             progress_bar=False,
-            # the kernel would warn about its loopback connection at every start
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            # it would warn of its loopback connection, and sometimes of the signal that ends it
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
         )
