@@ -81,8 +81,8 @@ def train(
             )
         for stage in range(len(recipe.stages)):
             TrainingWindows(store, np.flatnonzero(fold_of_window != fold), recipe, stage)
-    run.parent.mkdir(parents=True, exist_ok=True)
-    with lock(run):
+    run.mkdir(parents=True, exist_ok=True)
+    with lock(run / "training"):  # inside: Kaggle's working folder has a parent of Kaggle's own
         _claim(run, recipe)
         _train_folds(recipe, store, fold_of_window, wanted, run, deadline, on_epoch)
         if recipe.tta.is_on:
@@ -161,7 +161,6 @@ def learning_rate_plan(recipe: Recipe, store: Store) -> tuple[np.ndarray, np.nda
 
 
 def _claim(run: Path, recipe: Recipe) -> None:
-    run.mkdir(parents=True, exist_ok=True)
     written = run / "recipe.json"
     # what is changed at test time does not change what was trained
     if written.exists() and load_recipe(written).model_copy(update={"tta": recipe.tta}) != recipe:

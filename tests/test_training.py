@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from hbac_utils.backend import keras, tf
+from hbac_utils.data.lock import lock
 from hbac_utils.data.windows import TrainingWindows
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
@@ -93,6 +95,20 @@ def test_a_complete_run_is_left_alone(longer, store, undisturbed, capsys):
     train(longer, store, undisturbed)
     assert "complete already: fold 0, 1" in capsys.readouterr().out
     assert model.stat().st_mtime_ns == before
+
+
+def test_two_trainings_of_one_run_take_turns(tiny_recipe, store, run, tmp_path, capsys):
+    own = shutil.copytree(run, tmp_path / "run")
+    second = threading.Thread(target=train, args=(tiny_recipe, store, own))
+    with lock(own / "training"):
+        second.start()
+        second.join(1)
+        assert second.is_alive()
+        assert f"waiting: process {os.getpid()} is making" in capsys.readouterr().err
+    second.join(60)
+    assert not second.is_alive()
+    assert "complete already" in capsys.readouterr().out
+    assert not list(own.glob(".*lock"))
 
 
 def test_a_time_budget_stops_cleanly_and_the_same_call_goes_on(
