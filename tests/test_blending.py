@@ -303,6 +303,12 @@ def test_what_a_rule_changes_is_noted(run, outside, competition):
     assert f"{len(oof) - 3} windows are common to all members, of {len(oof)}" in notes
 
 
+def test_trials_of_two_sweeps_have_two_names(run, tmp_path):
+    trials = [tmp_path / sweep / "trials" / "000" for sweep in ("first", "second")]
+    names = [read_member(shutil.copytree(run, trial)).name for trial in trials]
+    assert names == ["first/000", "second/000"]
+
+
 def test_the_same_member_twice_is_refused(run, competition, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     with pytest.raises(InputError, match="the same name or run twice"):

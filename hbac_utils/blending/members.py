@@ -69,7 +69,7 @@ def read_member(path: str | Path, columns: Mapping[str, str] | None = None) -> M
     """
     path = Path(path)
     if path.is_dir():
-        file, name, digest, columns = path / "oof.parquet", path.name, run_digest(path), {}
+        file, name, digest, columns = path / "oof.parquet", _run_name(path), run_digest(path), {}
     else:
         file, name, digest = path, path.stem, ""
     table = _read(file).rename(columns={theirs: ours for ours, theirs in (columns or {}).items()})
@@ -88,6 +88,12 @@ def read_member(path: str | Path, columns: Mapping[str, str] | None = None) -> M
     table = table[kept].reset_index(drop=True)
     table[list(VOTE_COLUMNS)] = values
     return Member(name, key, table, digest, notes)
+
+
+def _run_name(path: Path) -> str:
+    """Call a run as its folder; trials of sweeps are numbered, so the sweep goes along."""
+    path = path.resolve()
+    return f"{path.parents[1].name}/{path.name}" if path.parent.name == "trials" else path.name
 
 
 def _read(file: Path) -> pd.DataFrame:

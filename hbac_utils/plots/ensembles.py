@@ -26,7 +26,7 @@ def member_map(names: Sequence[str], correlation: np.ndarray) -> Figure:
     """
     figure = new_figure(1.8 + 0.45 * min(len(names), WRITTEN))
     axes = figure.subplots()
-    lowest = min(0.0, float(np.floor(10 * correlation.min()) / 10))
+    lowest = float(np.floor(10 * correlation.min()) / 10)  # members are much alike
     image = axes.imshow(correlation, vmin=lowest, vmax=1, aspect="auto", cmap="viridis")
     places = np.arange(len(names))
     axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
