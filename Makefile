@@ -66,7 +66,7 @@ demo: $(READY) ## synthesize a small competition, train, predict and score it
 	@echo; echo "all of it lies in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"
 
 test: $(TOOLS) ## run the tests
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not torture" -n 2 --dist worksteal $(ARGS)
 
 test-slow: $(TOOLS) ## train every recipe for an epoch: minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
