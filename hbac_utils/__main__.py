@@ -1,7 +1,8 @@
 """The verbs that the Makefile calls: ``python -m hbac_utils VERB --help`` explains each.
 
-Wrong input ends a verb with one line on standard error and exit code 2, a failure of Kaggle's
-with exit code 1; ``--debug`` shows the traceback.
+Wrong input ends a verb with one line on standard error and exit code 2, and so does a disk that
+is full or read-only; a failure of Kaggle's with exit code 1; Ctrl-C with 130 and SIGTERM with 143.
+``--debug`` shows the traceback.
 """
 
 import argparse
@@ -10,23 +11,35 @@ import sys
 from pathlib import Path
 
 from hbac_utils import verbs
-from hbac_utils.errors import InputError
+from hbac_utils.errors import InputError, Terminated
+from hbac_utils.signals import terminable
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        options.verb(options)
-    except InputError as error:
-        if options.debug:
+        with terminable():
+            options.verb(options)
+    except (InputError, OSError) as error:
+        said = _said(error, options)
+        if options.debug or said is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
+        print(f"error: {said}", file=sys.stderr)
+        return getattr(error, "exit_code", InputError.exit_code)
+    except KeyboardInterrupt as told:
         print("stopped", file=sys.stderr)
-        return 130
+        return 143 if isinstance(told, Terminated) else 130
     return 0
+
+
+def _said(error: InputError | OSError, options: argparse.Namespace) -> str | None:
+    if isinstance(error, InputError):
+        return str(error)
+    from hbac_utils.disk import described
+
+    given = vars(options)
+    return described(error, given.get("out") or given.get("run") or Path.cwd())
 
 
 def _parser() -> argparse.ArgumentParser:

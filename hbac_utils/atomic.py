@@ -13,7 +13,7 @@ from typing import BinaryIO
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """Write a file beside its path, and rename it when all of it is on the disk.
 
-    The draft, ``.<name>.draft``, is locked while it is written: of two writers the second waits.
+    The draft, ``.draft.<name>``, is locked while it is written: of two writers the second waits.
     What a killed writer has left of it is overwritten by the next; if the block raises, the draft
     is removed and the old file stays.
 
@@ -25,7 +25,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     Yields
     ------
     BinaryIO
-        Open for writing.
+        Open for writing; what is written to the file of its ``name`` instead counts as well.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         If the folder cannot be written to, or has no room.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.draft")
+    draft = path.with_name(f".draft.{path.name}")
     with _locked(draft) as file:
         try:
             file.truncate(0)

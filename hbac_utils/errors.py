@@ -1,4 +1,4 @@
-"""The one kind of error that the kit raises for what a user gave it."""
+"""The errors that the kit raises for what a user, or the disk, or the operating system, does."""
 
 
 class InputError(ValueError):
@@ -14,3 +14,11 @@ class InputError(ValueError):
     def _render_traceback_(self) -> list[str]:
         # IPython asks an exception for this, and shows it in place of the traceback
         return [f"{type(self).__name__}: {self}"]
+
+
+class DiskError(InputError):
+    """A disk is full, read-only or broken; what is on it already is still good."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come: what Ctrl-C does, but for the exit code."""

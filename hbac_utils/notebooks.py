@@ -10,7 +10,8 @@ from nbconvert import HTMLExporter
 from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillExecutionError
 
-from hbac_utils.errors import InputError
+from hbac_utils.atomic import replacing
+from hbac_utils.errors import DiskError, InputError
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 TEMPLATE = Path(__file__).resolve().parent / "page"
@@ -69,6 +70,8 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
         )
     except PapermillExecutionError as error:
         export_html(executed)
+        if error.ename == "DiskError":
+            raise DiskError(error.evalue) from None
         if error.ename in ("InputError", "SubmissionError"):
             raise InputError(error.evalue) from None
         raise
@@ -119,7 +122,8 @@ def export_html(notebook: Path) -> Path:
         content,
         resources={"metadata": {"name": title_of(content) or notebook.stem}},
     )
-    page.write_text(body, encoding="utf-8")
+    with replacing(page) as file:
+        file.write(body.encode())
     return page
 
 

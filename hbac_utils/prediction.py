@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from hbac_utils.atomic import replacing
 from hbac_utils.data.batches import Batch, read_ahead, read_batches
 from hbac_utils.data.competition import Competition, read_table
+from hbac_utils.disk import writing
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.metric import SubmissionError, check_probabilities
@@ -176,19 +178,29 @@ def write_submission(prediction: Prediction, out: str | Path) -> Path:
     -------
     Path
         Of ``submission.csv``.
+
+    Raises
+    ------
+    SubmissionError
+        If a probability is none; nothing is written then.
+    DiskError
+        If the folder cannot be written to, or its disk is full.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "submission.csv"
     check_probabilities(prediction.submission, str(path))
-    prediction.submission.to_csv(path, index=False)
     report = {
         "rows": len(prediction.submission),
         "runs": prediction.runs,
         "blend": prediction.blend,
         "fallbacks": {str(eeg_id): reason for eeg_id, reason in prediction.fallbacks.items()},
     }
-    (out / "inference_report.json").write_text(json.dumps(report, indent=2) + "\n")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            prediction.submission.to_csv(file, index=False)
+        with replacing(out / "inference_report.json") as file:
+            file.write(json.dumps(report, indent=2).encode() + b"\n")
     return path
 
 

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from hbac_utils.atomic import replacing
 from hbac_utils.documents import Section, find_document, read_document, validate
 from hbac_utils.errors import InputError
 
@@ -349,4 +350,5 @@ def _table_rows(section: str, key: str, value: object) -> list[tuple[str, str, s
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write a recipe as JSON, every default spelled out."""
-    path.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with replacing(path) as file:
+        file.write(recipe.model_dump_json(indent=2).encode() + b"\n")

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbac_utils.backend import tf
+from hbac_utils.atomic import replacing
+from hbac_utils.backend import keras, tf
 from hbac_utils.data.lock import lock
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
 from hbac_utils.data.windows import TrainingWindows
+from hbac_utils.disk import writing
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.models.classifier import load_classifier
@@ -68,6 +70,8 @@ def train(
         fewer patients than the recipe has folds, a fold does not exist, a stage has no windows,
         the folder holds another recipe's run, pretrained weights are missing, or a batch would
         need more memory than there is. Later: if the loss is no longer finite.
+    DiskError
+        If the folder cannot be written to, or its disk is full.
     """
     run = Path(run)
     deadline = time.monotonic() + 3600 * max_hours if max_hours else None
@@ -81,13 +85,14 @@ def train(
             )
         for stage in range(len(recipe.stages)):
             TrainingWindows(store, np.flatnonzero(fold_of_window != fold), recipe, stage)
-    run.mkdir(parents=True, exist_ok=True)
-    with lock(run / "training"):  # inside: Kaggle's working folder has a parent of Kaggle's own
-        _claim(run, recipe)
-        _train_folds(recipe, store, fold_of_window, wanted, run, deadline, on_epoch)
-        if recipe.tta.is_on:
-            _predict_changed(run, recipe, store, fold_of_window)
-        return summarize(run, store)
+    with writing(run):
+        run.mkdir(parents=True, exist_ok=True)
+        with lock(run / "training"):  # inside: Kaggle's working folder has a parent of its own
+            _claim(run, recipe)
+            _train_folds(recipe, store, fold_of_window, wanted, run, deadline, on_epoch)
+            if recipe.tta.is_on:
+                _predict_changed(run, recipe, store, fold_of_window)
+            return summarize(run, store)
 
 
 def _train_folds(
@@ -233,10 +238,8 @@ def _soft_votes(
     if not kept.is_file():
         with bench.averaged():
             votes = relabelled(store, training, fold, relabel, bench.model, bench.recipe.inputs)
-        draft = kept.with_name(f".{kept.name}")
-        with draft.open("wb") as file:
+        with replacing(kept) as file:
             np.save(file, votes)
-        draft.replace(kept)
     return np.load(kept, allow_pickle=False)
 
 
@@ -268,11 +271,16 @@ def _save_fold(bench: Workbench, watch: Watch, folder: Path) -> None:
         _save_predictions(watch.store, watch.rows, watch.fold, prediction, folder, name)
     with bench.averaged():
         if bench.recipe.select == "last":
-            bench.model.save(folder / "model.keras")
+            _save_model(bench.model, folder / "model.keras")
             return
-        bench.model.save(folder / "last.keras")
+        _save_model(bench.model, folder / "last.keras")
     bench.model.set_weights(watch.best_weights)
-    bench.model.save(folder / "model.keras")
+    _save_model(bench.model, folder / "model.keras")
+
+
+def _save_model(model: keras.Model, path: Path) -> None:
+    with replacing(path) as file:
+        model.save(file.name)  # Keras wants a name
 
 
 def _save_predictions(
@@ -280,4 +288,5 @@ def _save_predictions(
 ) -> None:
     table = store.windows.iloc[rows][["label_id", "eeg_id", "patient_id"]].assign(fold=fold)
     table[list(VOTE_COLUMNS)] = prediction
-    table.to_parquet(folder / f"predictions_{name}.parquet", index=False)
+    with replacing(folder / f"predictions_{name}.parquet") as file:
+        table.to_parquet(file, index=False)

@@ -1,17 +1,16 @@
 """Watching a fold while it trains: scores, history, the best epoch, and what goes wrong."""
 
 import json
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
-from hbac_utils.backend import keras, tf
+from hbac_utils.atomic import replacing
+from hbac_utils.backend import keras
+from hbac_utils.board import Board
 from hbac_utils.data.store import Store
 from hbac_utils.data.windows import TrainingWindows, evaluation_dataset
 from hbac_utils.errors import InputError
@@ -22,6 +21,9 @@ from hbac_utils.workbench import Workbench
 
 EVALUATION_BATCH = 64
 SHOWN = 8  # label ids in a message
+
+CURVES = ("loss", "kl_all", "kl_reliable", "learning_rate")
+"""Columns of the history that TensorBoard shows, too."""
 
 
 class SetLearningRate(keras.callbacks.Callback):
@@ -81,7 +83,7 @@ class Watch(keras.callbacks.Callback):
         self.best_weights: list[np.ndarray] = []
         self.best_prediction = self.last_prediction = np.zeros((0, 0))
         self.out_of_time = False
-        self._board = tf.summary.create_file_writer(str(folder / "tensorboard"))
+        self._board = Board(folder / "tensorboard")
 
     @property
     def history(self) -> pd.DataFrame:
@@ -155,12 +157,12 @@ class Watch(keras.callbacks.Callback):
 
     def save(self) -> None:
         """Write the history, and all that is needed to go on from here after a kill."""
-        with _replacing(self.folder / "history.csv") as file:
+        with replacing(self.folder / "history.csv") as file:
             self.history.to_csv(file, index=False)
         arrays = {f"state{i}": array for i, array in enumerate(self.bench.state())}
         arrays |= {f"weight{i}": array for i, array in enumerate(self.best_weights)}
         records = json.dumps({"records": self.records, "best_score": self.best_score})
-        with _replacing(self.folder / "progress.npz") as file:
+        with replacing(self.folder / "progress.npz") as file:
             np.savez(
                 file,
                 records=np.array(records),
@@ -168,11 +170,7 @@ class Watch(keras.callbacks.Callback):
                 last_prediction=self.last_prediction,
                 **arrays,
             )
-        with self._board.as_default():
-            for name in ("loss", "kl_all", "kl_reliable", "learning_rate"):
-                if self.records[-1][name] is not None:
-                    tf.summary.scalar(name, self.records[-1][name], step=len(self.records))
-        self._board.flush()
+        self._board.add(len(self.records), {name: self.records[-1][name] for name in CURVES})
 
     def resume(self) -> list[np.ndarray] | None:
         """Take up what `save` wrote.
@@ -213,12 +211,3 @@ class Watch(keras.callbacks.Callback):
 def _numbered(saved: np.lib.npyio.NpzFile, name: str) -> list[np.ndarray]:
     count = sum(key.startswith(name) for key in saved.files)
     return [saved[f"{name}{i}"] for i in range(count)]
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    # a reader, or a kill in the middle, finds the old file or the new one
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        yield file
-    draft.replace(path)

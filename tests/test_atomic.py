@@ -52,7 +52,7 @@ def test_a_kill_leaves_the_old_file_and_its_draft_is_written_over(tmp_path):
     child = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
     assert child.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
-    assert names(tmp_path) == [".file.draft", "file"]
+    assert names(tmp_path) == [".draft.file", "file"]
     with replacing(path) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new"
@@ -92,7 +92,7 @@ def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", replace)
     with replacing(path) as file:
         file.write(b"new")
-    assert done == [str(tmp_path / ".file.draft"), "rename", str(tmp_path)]
+    assert done == [str(tmp_path / ".draft.file"), "rename", str(tmp_path)]
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):

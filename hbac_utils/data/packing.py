@@ -37,12 +37,10 @@ from hbac_utils.data.recordings import (
 from hbac_utils.data.sources import digest, look_at, source_names
 from hbac_utils.data.store import Store, open_store, store_key
 from hbac_utils.data.subset import Subset
-from hbac_utils.errors import InputError
+from hbac_utils.disk import NO_ROOM, writing
+from hbac_utils.errors import DiskError, InputError
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.recipe import Data, Recipe
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 def open_or_pack(path: str | Path, competition: Competition, recipe: Recipe) -> Store:
@@ -102,7 +100,7 @@ def pack(
     """
     out = Path(out).absolute()
     job = Job(competition, out, data, Subset(limit, min_votes))
-    with _writable(out):
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with lock(out):
             if out.exists():
@@ -153,7 +151,7 @@ class Job:
     def run(self, jobs: int, dask: str, progress: bool) -> None:
         """Pack, or go on packing."""
         recordings = self.recordings
-        with Partial(self.out, self._plan()) as partial, self._room():
+        with self._room(), Partial(self.out, self._plan()) as partial:
             offsets = self._allocate(partial)
             self._tell_what_is_there(partial)
             with workers(jobs, dask, partial.path) as parallel:
@@ -190,7 +188,7 @@ class Job:
                 raise
             needed = sum(map(self._bytes, self.recordings)) / 1e9
             free = shutil.disk_usage(self.out.parent).free / 1e9
-            raise InputError(
+            raise DiskError(
                 f"{self.out.parent}: no room for the store ({error.strerror}): it needs "
                 f"{needed:.3g} GB, {free:.3g} GB are free there; make room, name another path, "
                 "or pack a part (limit, min_votes)"
@@ -289,18 +287,6 @@ class Job:
 def _run(task: Task) -> tuple[int, list[float]]:
     # a function, because joblib names what it times and sends by `__name__`
     return task()
-
-
-@contextmanager
-def _writable(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NOT_WRITABLE:
-            raise
-        raise InputError(
-            f"{out}: cannot be written ({error.strerror}: {error.filename}); name another path"
-        ) from None
 
 
 def _say(text: str) -> None:

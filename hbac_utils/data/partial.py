@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hbac_utils.atomic import flush
+
 SYNC_SECONDS = 30
 """So much work a power failure may cost; a killed process loses what was in its hands only."""
 
@@ -105,10 +107,10 @@ class Partial:
     def finish(self) -> None:
         """Let the store appear at its path: all bytes to the disk first, then one rename."""
         for path in self.path.iterdir():
-            _flush(path)
-        _flush(self.path)
+            flush(path)
+        flush(self.path)
         self.path.rename(self.out)
-        _flush(self.out.parent)
+        flush(self.out.parent)
         discard(self.out)
 
     def _is_of(self, text: str) -> bool:
@@ -135,7 +137,7 @@ class Partial:
 
     def _sync(self) -> None:
         for path in self._arrays:
-            _flush(path)
+            flush(path)
         self._append({"synced": True})
         os.fsync(self._journal.fileno())
         self._synced = time.monotonic()
@@ -197,11 +199,3 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
 """What the workers of a sweep are sent: its plan, and where everything lies."""
 
-import os
 import time
 import uuid
 from dataclasses import dataclass
@@ -165,10 +164,7 @@ def begin(
     )
     job.study()  # refuses a study of other settings before its recipes are overwritten
     for name, recipe in plan.originals.items():
-        path = recipe_path(folder, name)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        save_recipe(recipe, draft)
-        draft.replace(path)  # a trial of another worker may be reading it
+        save_recipe(recipe, recipe_path(folder, name))
     return job
 
 

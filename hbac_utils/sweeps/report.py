@@ -8,6 +8,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from hbac_utils.atomic import replacing
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.notebooks import TEMPLATE
 from hbac_utils.plots.sweeps import importance_bars, setting_curves, setting_scores
@@ -69,7 +70,8 @@ def write_report(results: Results, folder: Path) -> Path:
         reliable=RELIABLE_VOTES,
     )
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    with replacing(path) as file:
+        file.write(page.encode())
     return path
 
 

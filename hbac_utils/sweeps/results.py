@@ -10,6 +10,7 @@ import pandas as pd
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
+from hbac_utils.atomic import replacing
 from hbac_utils.errors import InputError
 from hbac_utils.sweeps.plan import Plan
 from hbac_utils.sweeps.storage import open_storage
@@ -129,7 +130,8 @@ class Results:
     def write(self, folder: Path) -> Path:
         """Write ``results.csv`` into a folder, and return its path."""
         path = folder / "results.csv"
-        self.table.to_csv(path, index=False)
+        with replacing(path) as file:
+            self.table.to_csv(file, index=False)
         return path
 
     def _row(self, slot: Slot) -> dict:

@@ -8,7 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -170,7 +170,7 @@ class Watcher(threading.Thread):
         return list(zip(rows["epoch"].astype(int), rows[self.objective].astype(float), strict=True))
 
     def _note(self, line: str) -> None:
-        with (self.task.folder / "log.txt").open("a", encoding="utf-8") as log:
+        with suppress(OSError), (self.task.folder / "log.txt").open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%H:%M:%S')}  {line}\n")
 
 

@@ -12,14 +12,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from multiprocessing.queues import SimpleQueue
 
 from nbclient.exceptions import DeadKernelError
 
 from hbac_utils.data import cluster
-from hbac_utils.errors import InputError
+from hbac_utils.disk import writing
+from hbac_utils.errors import DiskError, InputError
+from hbac_utils.signals import terminable
 from hbac_utils.sweeps.devices import share
 from hbac_utils.sweeps.jobs import Job
 from hbac_utils.sweeps.study import ENDED, Claim
@@ -62,7 +65,7 @@ def run(job: Job, workers: int | None = None, dask: str = "", retry_failed: bool
         return False
     count = workers or job.plan.sweep.workers
     try:
-        with _terminable():
+        with terminable():
             if dask:
                 _run_on_cluster(job, dask, workers)
             elif count == 1:
@@ -85,7 +88,7 @@ def work(job: Job) -> int:
         How many trials were begun.
     """
     study, begun = job.study(), 0
-    with _terminable():
+    with terminable(), writing(job.folder):
         while not job.is_over:
             study.recover()
             claim = study.claim()
@@ -108,6 +111,10 @@ def attempt(job: Job, claim: Claim) -> None:
     except KeyboardInterrupt:
         claim.interrupt("by hand")
         raise
+    except DiskError:
+        with suppress(OSError):  # the study may lie on the same disk
+            claim.interrupt("by the disk")
+        raise
     tell()
     minutes = (time.monotonic() - begun) / 60
     print(f"trial {task.number}  {said}  {minutes:.1f} min", flush=True)
@@ -120,7 +127,7 @@ def _outcome(job: Job, task: Task, claim: Claim) -> tuple[Callable[[], None], st
     (task.folder / ERROR).unlink(missing_ok=True)
     result: dict = {"host": platform.node()}
     try:
-        with watcher:
+        with writing(task.folder), watcher:
             job.execute(task)
         result |= read_result(task.folder) | {"minutes": (time.monotonic() - begun) / 60}
         if task.is_complete:
@@ -130,6 +137,8 @@ def _outcome(job: Job, task: Task, claim: Claim) -> tuple[Callable[[], None], st
             ), f"complete  {sweep.objective} {value:.4f}"
     except DeadKernelError:
         return claim.die, "the notebook's process was killed; the trial is queued again"
+    except DiskError:  # not the trial's fault, and the others would fare no better
+        raise
     except Exception as error:  # whatever it is, the other trials go on
         return _failure(task, claim, error, result)
     if watcher.pruned and not watcher.stopped:
@@ -150,28 +159,11 @@ def _failure(
     return partial(claim.fail, said, result), f"failed  {last}  ({path})"
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM interrupt like Ctrl-C, once, so that the trial is put back in its place."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _run_processes(job: Job, workers: int) -> None:
     context = multiprocessing.get_context("spawn")
+    errors = context.SimpleQueue()
     processes = [
-        context.Process(target=_work_in_process, args=(job, i, workers), name=f"worker {i}")
+        context.Process(target=_work_in_process, args=(job, i, workers, errors), name=f"worker {i}")
         for i in range(workers)
     ]
     try:
@@ -189,9 +181,11 @@ def _run_processes(job: Job, workers: int) -> None:
         if process.exitcode < 0:
             name = signal.Signals(-process.exitcode).name
             print(f"{process.name} was killed by {name}; its trial was put back", file=sys.stderr)
+    if not errors.empty():
+        raise InputError(errors.get())
 
 
-def _work_in_process(job: Job, worker: int, workers: int) -> None:
+def _work_in_process(job: Job, worker: int, workers: int, errors: SimpleQueue) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes Ctrl-C on, once
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(share(worker, workers))
@@ -200,8 +194,8 @@ def _work_in_process(job: Job, worker: int, workers: int) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        errors.put(str(error))
+        sys.exit(error.exit_code)
 
 
 def _end_with_parent() -> None:
