@@ -22,7 +22,7 @@ TOOLS := $(VENV)/.tools
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints/tested.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-kaggle coverage lint format synth pack eda train infer blend tta html score \
+.PHONY: help demo test test-slow torture test-kaggle coverage lint format synth pack eda train infer blend tta html score \
 	data stage push status logs output submit sweep sweep-report \
 	bench bench-pipeline bench-sweeps bench-blending clean
 
@@ -70,6 +70,10 @@ test: $(TOOLS) ## run the tests
 
 test-slow: $(TOOLS) ## train every recipe for an epoch: minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+torture: $(TOOLS) ## kill, fill disks, turn clocks, and count what survives: SEED= TABLE=FILE
+	@SEED=$(SEED) $(BIN)/python -m pytest -m "torture or fault" -n 2 --dist worksteal \
+		$(if $(TABLE),--table "$(TABLE)") $(ARGS)
 
 # the versions of Kaggle's image want its Python; the kit is not installed there but on the path
 KAGGLE_VENV := .venv-kaggle

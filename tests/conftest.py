@@ -17,6 +17,8 @@ from hbac_utils.data.store import Store
 from hbac_utils.recipe import Recipe, parse_recipe
 from hbac_utils.synthetic.folder import synthesize
 
+pytest_plugins = ["faults"]
+
 REAL_EEG = Path(__file__).parents[2] / "shared" / "real_eeg"
 
 
