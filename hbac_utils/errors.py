@@ -20,5 +20,11 @@ class DiskError(InputError):
     """A disk is full, read-only or broken; what is on it already is still good."""
 
 
+class KernelDied(InputError):
+    """The process that ran a notebook is gone: killed by hand, or for want of memory."""
+
+    exit_code = 1
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM has come: what Ctrl-C does, but for the exit code."""

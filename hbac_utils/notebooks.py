@@ -6,12 +6,13 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillExecutionError
 
 from hbac_utils.atomic import replacing
-from hbac_utils.errors import DiskError, InputError
+from hbac_utils.errors import DiskError, InputError, KernelDied
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 TEMPLATE = Path(__file__).resolve().parent / "page"
@@ -48,6 +49,8 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
     ------
     InputError
         If the notebook or a parameter does not exist, or a cell ended with an `InputError`.
+    KernelDied
+        If the notebook's process was killed.
     papermill.PapermillExecutionError
         If a cell failed otherwise.
     """
@@ -68,6 +71,11 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
         )
+    except DeadKernelError:
+        raise KernelDied(
+            f"{name}: the notebook's process was killed, perhaps for want of memory; the same "
+            "command goes on where it was"
+        ) from None
     except PapermillExecutionError as error:
         export_html(executed)
         if error.ename == "DiskError":

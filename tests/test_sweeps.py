@@ -20,11 +20,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from nbclient.exceptions import DeadKernelError
 from optuna.trial import TrialState
 
 from hbac_utils.__main__ import main
-from hbac_utils.errors import InputError
+from hbac_utils.errors import InputError, KernelDied
 from hbac_utils.plots.sweeps import setting_curves
 from hbac_utils.recipe import load_recipe, override, save_recipe
 from hbac_utils.runs import read_metrics
@@ -358,7 +357,7 @@ def test_a_trial_that_kills_its_workers_is_given_up(content, job_of):
 
 def test_a_notebook_whose_process_dies_is_begun_again(content, job_of, monkeypatch):
     job = job_of(content | {"budget": {"trials": 1}})
-    ends = [DeadKernelError("Kernel died"), None]
+    ends = [KernelDied("Kernel died"), None]
 
     def dies_once(task):
         end = ends.pop(0)

@@ -17,11 +17,9 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing.queues import SimpleQueue
 
-from nbclient.exceptions import DeadKernelError
-
 from hbac_utils.data import cluster
 from hbac_utils.disk import writing
-from hbac_utils.errors import DiskError, InputError
+from hbac_utils.errors import DiskError, InputError, KernelDied
 from hbac_utils.signals import terminable
 from hbac_utils.sweeps.devices import share
 from hbac_utils.sweeps.jobs import Job
@@ -135,7 +133,7 @@ def _outcome(job: Job, task: Task, claim: Claim) -> tuple[Callable[[], None], st
             return partial(
                 claim.complete, value, result
             ), f"complete  {sweep.objective} {value:.4f}"
-    except DeadKernelError:
+    except KernelDied:
         return claim.die, "the notebook's process was killed; the trial is queued again"
     except DiskError:  # not the trial's fault, and the others would fare no better
         raise
