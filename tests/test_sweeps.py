@@ -1,5 +1,6 @@
 """Sweeps: what a file may say, who does which trial, what is left when something dies."""
 
+import errno
 import itertools
 import json
 import os
@@ -23,12 +24,12 @@ import yaml
 from optuna.trial import TrialState
 
 from hbac_utils.__main__ import main
-from hbac_utils.errors import InputError, KernelDied
+from hbac_utils.errors import DiskError, InputError, KernelDied
 from hbac_utils.plots.sweeps import setting_curves
 from hbac_utils.recipe import load_recipe, override, save_recipe
 from hbac_utils.runs import read_metrics
 from hbac_utils.sweeps import devices
-from hbac_utils.sweeps.jobs import Job, prepare, recipe_path, trial_folder
+from hbac_utils.sweeps.jobs import Deadline, Job, prepare, recipe_path, trial_folder
 from hbac_utils.sweeps.plan import Plan
 from hbac_utils.sweeps.report import write_report
 from hbac_utils.sweeps.results import Results, read_results
@@ -405,6 +406,32 @@ def test_a_journal_that_ends_in_the_middle_of_a_line_is_mended(content, job_of):
         journal.write('{"op_code": 8, "wor')
     run(job_of(content))
     assert states(job) == ["complete"] * 3
+
+
+def test_a_full_disk_ends_the_sweep_and_fails_no_trial(content, job_of):
+    job = job_of(content)
+    ends = [OSError(errno.ENOSPC, "No space left on device")]
+
+    def meets_a_full_disk(task):
+        if ends:
+            raise ends.pop()
+        job.execute(task)
+
+    with pytest.raises(DiskError, match="trials/000: no room on the disk"):
+        run(replace(job, execute=meets_a_full_disk))
+    assert states(job) == ["interrupted", "waiting", "waiting"]
+    run(replace(job, execute=meets_a_full_disk))
+    assert states(job) == ["complete"] * 3
+
+
+def test_a_clock_that_is_put_forward_ends_no_sweep(content, job_of, monkeypatch):
+    job = job_of(content | {"budget": {"hours": 1}})
+    begun = time.time()
+    monkeypatch.setattr(time, "time", lambda: begun + 365 * 86_400)
+    assert not job.is_over
+    sent = pickle.loads(pickle.dumps(job.deadline))
+    assert 3500 < job.deadline.left <= sent.left < 3600
+    assert replace(job, deadline=Deadline(-1)).is_over
 
 
 def test_the_lock_of_a_journal_keeps_others_out(content, job_of):

@@ -4,7 +4,7 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -25,8 +25,8 @@ def lock(folder: Path) -> Iterator[None]:
     file = _taken(path, folder)
     try:
         file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        with suppress(OSError):  # only for a message: a full disk locks as well
+            os.write(file.fileno(), f"{os.getpid()}\n".encode())
         yield
     finally:
         # removed while it is held; who waits for it finds out in `_taken`

@@ -44,9 +44,7 @@ class Partial:
         # a worker that outlived its killed parent must not find the arrays of another plan
         self.path = self.folder / f"store-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         if not self._is_of(text):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.path.mkdir(parents=True)
-            (self.folder / "plan.json").write_text(text)
+            self._begin(text)
         self._done = self._read_journal()
         self._journal = (self.folder / "journal.jsonl").open("ab", buffering=0)
         self._append({"boot": _boot()})
@@ -112,6 +110,15 @@ class Partial:
         self.path.rename(self.out)
         flush(self.out.parent)
         discard(self.out)
+
+    def _begin(self, text: str) -> None:
+        discard(self.out)
+        try:
+            self.path.mkdir(parents=True)
+            (self.folder / "plan.json").write_text(text)
+        except OSError:
+            discard(self.out)
+            raise
 
     def _is_of(self, text: str) -> bool:
         try:

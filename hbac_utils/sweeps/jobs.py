@@ -17,6 +17,32 @@ from hbac_utils.sweeps.sweep import Settings
 from hbac_utils.sweeps.trials import Execute, Task, execute_notebook
 
 
+class Deadline:
+    """A moment on a clock that nobody puts forward or back.
+
+    Such a clock is a machine's own: another process, perhaps elsewhere, is sent the seconds left.
+
+    Parameters
+    ----------
+    seconds : float
+        From now.
+    """
+
+    def __init__(self, seconds: float):
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds; negative when it is over."""
+        return self._end - time.monotonic()
+
+    def __getstate__(self) -> dict[str, float]:
+        return {"left": self.left}
+
+    def __setstate__(self, state: dict[str, float]) -> None:
+        self.__init__(state["left"])
+
+
 @dataclass(frozen=True)
 class Job:
     """All that a worker needs to know, in a form that can be sent to it.
@@ -34,8 +60,8 @@ class Job:
         URL of a database; empty: a file in the folder.
     heartbeat : int
         Seconds, in a database.
-    deadline : float
-        Time of `time.time` at which the workers stop; zero: none.
+    deadline : Deadline or None
+        When the workers stop.
     stop : Path
         They stop, too, when there is this file.
     execute : callable
@@ -50,13 +76,13 @@ class Job:
     storage: str
     stop: Path
     heartbeat: int = HEARTBEAT
-    deadline: float = 0
+    deadline: Deadline | None = None
     execute: Execute = execute_notebook
 
     @property
     def is_over(self) -> bool:
         """Whether no further trial shall begin, and those that run shall be put off."""
-        return bool(self.deadline and time.time() > self.deadline) or self.stop.exists()
+        return (self.deadline is not None and self.deadline.left < 0) or self.stop.exists()
 
     def study(self) -> SweepStudy:
         """Open the study."""
@@ -75,7 +101,7 @@ class Job:
             overrides=trial_changes(plan, settings),
             folder=trial_folder(self.folder, claim.number),
             folds=plan.sweep.folds or tuple(range(plan.recipe(settings).data.folds)),
-            max_hours=max(1e-9, (self.deadline - time.time()) / 3600) if self.deadline else 0,
+            max_hours=max(1e-9, self.deadline.left / 3600) if self.deadline else 0,
         )
 
 
@@ -159,7 +185,7 @@ def begin(
         storage=storage,
         stop=folder / f".stop-{uuid.uuid4().hex[:8]}",
         heartbeat=heartbeat,
-        deadline=time.time() + 3600 * hours if hours else 0,
+        deadline=Deadline(3600 * hours) if hours else None,
         **what,
     )
     job.study()  # refuses a study of other settings before its recipes are overwritten

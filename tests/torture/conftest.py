@@ -10,6 +10,14 @@ from hbac_utils.recipe import Recipe, override, save_recipe
 sys.path.append(str(Path(__file__).parent))
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_left():
+    from processes import end_orphans
+
+    yield
+    end_orphans()
+
+
 @pytest.fixture(scope="session")
 def tiny(tiny_recipe, tmp_path_factory) -> Path:
     """The tiny recipe in a file."""

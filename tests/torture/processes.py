@@ -67,10 +67,19 @@ class Running:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Wait so long, or until the command has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+
     def wait(self) -> Result:
         """Wait until the command has ended."""
         code = self.process.wait(PATIENCE)
         return Result(code, self.log.read_text(errors="replace"))
+
+
+orphans: list[psutil.Process] = []
+"""Children that have outlived their verb: what comes next must bear them, for a while."""
 
 
 @contextmanager
@@ -93,6 +102,14 @@ def running(command: Sequence[str], log: Path, **options) -> Iterator[Running]:
         if process.poll() is None:
             started.kill()
             process.wait()
+        orphans.extend(child for child in started.seen.values() if child.is_running())
+
+
+def end_orphans() -> None:
+    """Kill what is left."""
+    while orphans:
+        with suppress(psutil.NoSuchProcess):
+            orphans.pop().kill()
 
 
 def done(command: Sequence[str], log: Path, **options) -> Result:
@@ -136,6 +153,7 @@ class Operation:
         times: int,
         strike: Callable[[Running], None],
         ends: Callable[[Result], bool],
+        after: float = 0.0,
     ) -> None:
         """Strike so many times at random moments, each time going on where it was, and finish.
 
@@ -150,6 +168,8 @@ class Operation:
             Does the harm to a running command.
         ends : callable
             Whether the command may end as it did.
+        after : float
+            Seconds that the command is given at least.
         """
         folders = iter(range(10 * times))
         folder = scratch / str(next(folders))
@@ -157,6 +177,7 @@ class Operation:
         struck = 0
         while struck < times:
             with running(self.command(folder), scratch / "log") as started:
+                started.wait_at_most(after)
                 self._wait_for_the_moment(started, folder, random)
                 early = started.process.poll() is not None
                 if not early:

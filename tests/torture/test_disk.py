@@ -1,0 +1,162 @@
+"""A disk that is full or read-only: one line, nothing corrupt, and the same command goes on."""
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from namespaces import mounts_needed, within
+from operations import inference, pack, replayed_sweep, scripted_training, training
+from processes import Operation, Result, done, verb
+
+pytestmark = pytest.mark.torture
+
+
+def one_line(result: Result) -> bool:
+    """A verb's way to end; the script of `scripted_training` has a traceback before its line."""
+    is_verb = result.code == 2 and result.said.startswith("error: ")
+    return (is_verb and "Traceback" not in result.errors) or "DiskError: " in result.said
+
+
+def on_small_disk(operation: Operation, scratch: Path, sizes: tuple[int, ...]) -> int:
+    """Let an operation's disk be full at one size after the other, then make room.
+
+    Parameters
+    ----------
+    operation : Operation
+    scratch : Path
+    sizes : tuple of int
+        Kibibytes.
+
+    Returns
+    -------
+    int
+        How often it was full.
+    """
+    disk, kept = scratch / "disk", scratch / "kept"
+    disk.mkdir()
+    kept.mkdir()
+    full = 0
+    with within(f"mount -t tmpfs -o size={sizes[0]}k tmpfs {disk}") as run:
+        for size in sizes:
+            run(f"mount -o remount,size={size}k {disk}")
+            result = run(operation.command(disk))
+            if result.code == 0:
+                break
+            assert one_line(result), (size, result.errors[-3000:])
+            assert "no room" in result.said, result.said
+            full += 1
+        run(f"mount -o remount,size=1g {disk}")
+        result = run(operation.command(disk))
+        assert result.code == 0, result.errors[-3000:]
+        run(f"cp -a {disk}/. {kept}")
+    operation.check(kept)
+    return full
+
+
+@mounts_needed
+@pytest.mark.fault("full disk, pack")
+def test_pack(competition, tmp_path, record_property):
+    total = sum(p.stat().st_size for p in (competition.path / "train_eegs").iterdir()) // 1024
+    sizes = (4, 8, 40, total // 4, 31_100, 31_130)
+    full = on_small_disk(pack(competition, tmp_path / "one"), tmp_path, sizes)
+    record_property("tries", full)
+    assert full >= 4
+
+
+@mounts_needed
+@pytest.mark.fault("full disk, training")
+def test_training_without_a_notebook(rich, store, tmp_path, record_property):
+    operation = scripted_training(rich, store, tmp_path / "one")
+    sizes = (4, 16, 400, 1000, 1600, 2400, 3200)
+    full = on_small_disk(operation, tmp_path, sizes)
+    record_property("tries", full)
+    assert full >= 4
+
+
+@mounts_needed
+@pytest.mark.fault("full disk, training")
+def test_training_in_the_notebook(tiny, competition, store, tmp_path, record_property):
+    operation = training(tiny, competition, store, tmp_path / "one")
+    full = on_small_disk(operation, tmp_path, (16, 1000, 2400))
+    record_property("tries", full)
+    assert full >= 2
+
+
+@mounts_needed
+@pytest.mark.fault("full disk, inference")
+def test_inference(competition, run, tmp_path, record_property):
+    operation = inference(competition, run, tmp_path / "one")
+    full = on_small_disk(operation, tmp_path, (4, 16, 200, 1000))
+    record_property("tries", full)
+    assert full >= 2
+
+
+@mounts_needed
+@pytest.mark.fault("full disk, sweep")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sweep(workers, tiny, competition, store, run, tmp_path, record_property):
+    operation = replayed_sweep(tiny, competition, store, run, tmp_path / "one", workers)
+    full = on_small_disk(operation, tmp_path, (4, 8, 16, 600, 1100, 1700))
+    record_property("tries", full)
+    assert full >= 3
+
+
+@pytest.mark.fault("file too large, inference")
+def test_inference_with_a_limit_of_files(competition, run, tmp_path, record_property):
+    operation = inference(competition, run, tmp_path / "one")
+    limits = (100, 20_000)
+    record_property("tries", len(limits))
+    with_limits(operation, tmp_path, limits, one_line)
+
+
+@pytest.mark.fault("file too large, training")
+def test_training_with_a_limit_of_files(rich, store, tmp_path, record_property):
+    operation = scripted_training(rich, store, tmp_path / "one")
+    limits = (300, 100_000, 400_000)
+    record_property("tries", len(limits))
+    with_limits(operation, tmp_path, limits, one_line)
+
+
+def with_limits(
+    operation: Operation, scratch: Path, limits: tuple[int, ...], ends: Callable[[Result], bool]
+) -> None:
+    for limit in limits:
+
+        def lower(limit: int = limit) -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+        # the kernel reports what a file of its own log would not take: its own standard error
+        result = done(operation.command(scratch), scratch / "log", preexec_fn=lower)
+        assert ends(result), (limit, result.code, result.errors[-3000:])
+    operation.finish(scratch, scratch / "log")
+
+
+@mounts_needed
+@pytest.mark.fault("read-only inputs")
+def test_read_only_inputs(competition, store, run, tiny, tmp_path, record_property):
+    record_property("tries", 6)
+    out, still = tmp_path / "out", tmp_path / "still"
+    out.mkdir()
+    still.mkdir()
+    data = ["--data", competition.path]
+    reads = (
+        verb("infer", *data, "--run", run, "--out", out / "inference"),
+        verb("eda", *data, "--out", out / "eda"),
+        verb("train", *data, "--store", store.path, "--recipe", tiny, "--run", out / "run"),
+    )
+    writes = (
+        verb("infer", *data, "--run", run, "--out", still),
+        verb("train", *data, "--store", store.path, "--recipe", tiny, "--run", still / "run"),
+        verb("pack", *data, "--out", still / "store"),
+    )
+    folders = (competition.path, store.path, run, still)
+    binds = [f"mount --bind {f} {f} && mount -o bind,remount,ro {f}" for f in folders]
+    with within(" && ".join(binds)) as execute:
+        for command in reads:
+            result = execute(command)
+            assert result.code == 0, result.errors[-3000:]
+        for command in writes:
+            result = execute(command)
+            assert one_line(result), (command, result.errors[-3000:])
+            assert "cannot be written" in result.said
