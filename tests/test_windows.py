@@ -248,6 +248,14 @@ def test_a_stage_takes_only_windows_with_enough_votes(store, everything, plain):
         TrainingWindows(store, everything, override(plain, {"stages.0.min_votes": 99}), 0)
 
 
+def test_no_thread_tunes_what_is_fixed(store, tiny_recipe):
+    """It sleeps up to a minute, and a dataset that is let go may have to wait for it."""
+    training = TrainingWindows(store, np.arange(8), tiny_recipe, stage=0).dataset()
+    evaluation = evaluation_dataset(store, np.arange(8), ("eeg",), batch_size=4)
+    assert not training.options().autotune.enabled
+    assert not evaluation.options().autotune.enabled
+
+
 def test_evaluation_reads_in_order_without_the_random_parts(store):
     rows = store.evaluation_windows()[:21]
     parts = list(evaluation_dataset(store, rows, ("eeg", "spectrogram"), batch_size=8))

@@ -222,6 +222,9 @@ def _run_ahead(steps: tf.data.Dataset, load) -> tf.data.Dataset:
     options = tf.data.Options()
     # there are no files to hand out: several workers share the batches instead
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    # nothing is left to tune, and the thread that tunes sleeps up to a minute: it may miss that
+    # its dataset is let go, and who lets it go then waits until it wakes
+    options.autotune.enabled = False
     return batches.prefetch(PARALLEL).with_options(options)
 
 
