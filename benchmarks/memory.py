@@ -3,8 +3,7 @@
     python benchmarks/memory.py --data <competition> --out <folder> [--recipe compact]
 
 Packs the competition in a process of its own, trains one epoch in this one, and writes
-``memory.png`` and ``memory.json``. Counted is anonymous memory (Linux' ``RssAnon``): pages of the
-store that are mapped belong to the kernel's cache, which gives them back when others need them.
+``memory.png`` and ``memory.json``. What counts as memory is said in ``footprint.py``.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import psutil
-from scipy import stats
+from footprint import anonymous, growth
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -30,16 +29,6 @@ from hbac_utils.workbench import Workbench
 
 PERIOD = 0.5  # seconds between two looks at the packing processes
 SETTLED = 0.3  # of an epoch: after it buffers and pools have their size
-
-
-def anonymous(pid: int | str = "self") -> float:
-    """Read a process' anonymous memory, MB; zero if it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    lines = [line for line in status.splitlines() if line.startswith("RssAnon")]
-    return float(lines[0].split()[1]) / 1024 if lines else 0.0
 
 
 def watch_packing(data: Path, store: Path, recipe: str) -> np.ndarray:
@@ -92,8 +81,8 @@ def watch_training(store: Path, name: str) -> np.ndarray:
     return np.array(look.seen)
 
 
-def growth(sizes: np.ndarray) -> dict[str, float]:
-    """Fit a line to the settled part.
+def describe(sizes: np.ndarray) -> dict[str, float]:
+    """Describe the settled part.
 
     Returns
     -------
@@ -101,8 +90,8 @@ def growth(sizes: np.ndarray) -> dict[str, float]:
         ``slope`` and its standard ``error``, MB per 1,000 steps (or looks), and ``peak``, MB.
     """
     settled = sizes[int(SETTLED * len(sizes)) :]
-    fit = stats.linregress(np.arange(len(settled)), settled)
-    return {"slope": 1000 * fit.slope, "error": 1000 * fit.stderr, "peak": float(sizes.max())}
+    slope, error = growth(settled, len(settled) / 1000)
+    return {"slope": slope, "error": error, "peak": float(sizes.max())}
 
 
 def draw(packing: np.ndarray, training: np.ndarray, path: Path) -> None:
@@ -128,7 +117,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     packing = watch_packing(arguments.data, arguments.out / "store", arguments.recipe)
     training = watch_training(arguments.out / "store", arguments.recipe)
-    result = {"packing, largest worker": growth(packing[:, 1]), "training": growth(training)}
+    result = {"packing, largest worker": describe(packing[:, 1]), "training": describe(training)}
     (arguments.out / "memory.json").write_text(json.dumps(result, indent=2) + "\n")
     draw(packing, training, arguments.out / "memory.png")
     for name, numbers in result.items():
