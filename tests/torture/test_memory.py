@@ -15,7 +15,7 @@ pytestmark = pytest.mark.torture
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ALLOWED = 5.0
-"""MB per 1,000. Each epoch costs some 30 kB whatever its steps, as TensorFlow keeps numbers that were
+"""MB per 1,000. An epoch costs some 30 kB whatever its steps, as TensorFlow keeps numbers that were
 made tensors; of steps that kept their batches a thousand would take 760 MB."""
 
 STEPS = 2_000
