@@ -1,18 +1,22 @@
 """Documents that people write, such as recipes: found, read, validated; errors in one line."""
 
+import json
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hbac_utils.errors import InputError
+from hbac_utils.errors import InputError, one_line
+
+LARGEST = 1_000_000
+"""Bytes of a document: a blend of fifty members has 20,000."""
 
 
 class Section(BaseModel):
-    """A part of a document: frozen, and no key that it does not know."""
+    """A part of a document: frozen, numbers finite, and no key that it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Document = TypeVar("Document", bound=BaseModel)
@@ -47,18 +51,70 @@ def find_document(name: str | Path, folder: str, noun: str) -> Path:
     return path
 
 
+class PlainLoader(yaml.SafeLoader):
+    """Reads values, and neither Python objects nor aliases.
+
+    A few lines of aliases of aliases can stand for more values than a machine has memory for.
+    """
+
+    def compose_node(self, parent, index):
+        """Compose a node, unless it is an alias."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                None, None, f"*{event.anchor} is an alias; write out what it stands for",
+                event.start_mark,
+            )  # fmt: skip
+        return super().compose_node(parent, index)
+
+
 def read_document(path: Path) -> object:
     """Read a document's content, in YAML or JSON.
 
     Raises
     ------
     InputError
-        If it is neither.
+        If it is neither, larger than any recipe, nested too deeply, or uses aliases.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path}: larger than {LARGEST:,} bytes; is it the right file?")
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: not YAML ({one_line(error)})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def parse_yaml(text: str) -> object:
+    """Read values in YAML: no Python objects, no aliases.
+
+    Raises
+    ------
+    yaml.YAMLError
+    """
+    try:
+        return yaml.load(text, PlainLoader)
+    except yaml.YAMLError:
+        raise
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
+    except Exception as error:  # what is no value of its tag: `!!bool maybe`, 2024-02-30
+        raise yaml.YAMLError(f"{type(error).__name__}: {one_line(error)}") from None
+
+
+def parse_json(text: str | bytes, source: str | Path) -> object:
+    """Read a value in JSON; ``source`` names it in the message of an error.
+
+    Raises
+    ------
+    InputError
+        If it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: not JSON ({one_line(error)})") from None
 
 
 def validate(kind: type[Document], content: object, source: str | Path) -> Document:

@@ -28,3 +28,8 @@ class KernelDied(InputError):
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM has come: what Ctrl-C does, but for the exit code."""
+
+
+def one_line(error: BaseException) -> str:
+    """Put an error's text on one line of bounded length, for the message of an `InputError`."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

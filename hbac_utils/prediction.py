@@ -81,7 +81,7 @@ def open_run(path: str | Path) -> Run:
     Raises
     ------
     InputError
-        If the folder is no finished run.
+        If the folder is no finished run, or recipe or a model are not those that were scored.
     """
     path = Path(path)
     models = {f"fold{fold}": load_classifier(file) for fold, file in fold_models(path).items()}

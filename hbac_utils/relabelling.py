@@ -15,7 +15,7 @@ from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import Relabel
-from hbac_utils.runs import read_oof, read_recipe
+from hbac_utils.runs import fold_models, read_oof, read_recipe
 
 BATCH = 64
 
@@ -47,7 +47,8 @@ def relabelled(
     Raises
     ------
     InputError
-        If a named run is not finished, lacks the fold, or has held out other patients in it.
+        If a named run is not finished, was changed afterwards, lacks the fold, or has held out
+        other patients in it.
     """
     windows = store.windows
     votes = windows[list(VOTE_COLUMNS)].to_numpy(dtype=np.float64, copy=True)
@@ -74,9 +75,8 @@ def relabelled(
 
 
 def _teacher(run: Path, fold: int, store: Store, training: np.ndarray):
-    oof = read_oof(run)
-    path = run / f"fold{fold}" / "model.keras"
-    if not path.is_file():
+    oof, models = read_oof(run), fold_models(run)
+    if fold not in models:
         raise InputError(f"relabel.runs: {run} has no fold {fold}; train it first")
     unseen = set(oof["patient_id"][oof["fold"] == fold])
     patients = store.windows["patient_id"].to_numpy()
@@ -88,4 +88,4 @@ def _teacher(run: Path, fold: int, store: Store, training: np.ndarray):
         )
     recipe = read_recipe(run)
     store.check(recipe.data, recipe.inputs)
-    return load_classifier(path), recipe.inputs
+    return load_classifier(models[fold]), recipe.inputs

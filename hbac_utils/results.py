@@ -12,8 +12,7 @@ from hbac_utils.data.store import Store
 from hbac_utils.errors import InputError
 from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
 from hbac_utils.metric import both_scores, kl_by_class
-from hbac_utils.recipe import load_recipe
-from hbac_utils.runs import prior_predictions, read_history, read_metrics
+from hbac_utils.runs import prior_predictions, read_history, read_metrics, read_oof, read_recipe
 
 
 def find_truth(competition: Competition) -> Path | None:
@@ -52,7 +51,7 @@ class RunResult:
     def __init__(self, run: str | Path, store: Store, truth: Path | None = None):
         self.run, self.store = Path(run), store
         self.metrics = read_metrics(run)
-        oof = pd.read_parquet(self.run / "oof.parquet")
+        oof = read_oof(run)
         evaluation = store.windows.iloc[store.evaluation_windows()].set_index("label_id")
         self.windows = _rows_of(evaluation, oof["label_id"], store.path).reset_index()
         self.votes = self.windows[list(VOTE_COLUMNS)].to_numpy()
@@ -93,7 +92,7 @@ class RunResult:
         ``best epoch``, stands beside it.
         """
         known = self.metrics["scores"]
-        other = "best" if load_recipe(self.run / "recipe.json").select == "last" else "last"
+        other = "best" if read_recipe(self.run).select == "last" else "last"
         scores = {
             "model": known["model"],
             f"{other} epoch": known[other],

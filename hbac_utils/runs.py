@@ -9,23 +9,38 @@
                              model with the recipe's test-time changes, if it has any
 ``fold{k}/labels{s}.npy``    votes of a stage that relabels
 ``oof.parquet``              out-of-fold probabilities of the evaluation windows
-``metrics.json``             scores beside the constant prior's and uniform's
+``metrics.json``             scores beside the constant prior's and uniform's, and the SHA-256 of
+                             recipe, models and ``oof.parquet``
 ============================ ==================================================
+
+``metrics.json`` is written last, so what it says of the other files holds, or they were changed
+afterwards: whoever opens a run verifies them. `run_digest` is a hash of ``metrics.json``, and
+``blend.json`` holds the digests of its members: it vouches for their models, too. A hash tells of
+damage and of exchanged files. It does not tell of somebody who writes a new ``metrics.json`` for
+them: what may be in a model is therefore checked as well, by `hbac_utils.models.saved`.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from hbac_utils.atomic import replacing
 from hbac_utils.data.store import Store
-from hbac_utils.errors import InputError
+from hbac_utils.documents import parse_json
+from hbac_utils.errors import InputError, one_line
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
 from hbac_utils.metric import both_scores
 from hbac_utils.recipe import Recipe, load_recipe
+
+VOUCHED = ("recipe.json", "fold*/model.keras", "fold*/last.keras", "oof.parquet")
+"""The files whose hashes stand in ``metrics.json``."""
+
+FOLD_MODEL = re.compile(r"fold(\d+)/model\.keras")
 
 STOP = "stop"
 """A file of this name in a run's folder ends its training after the epoch, as time does."""
@@ -43,17 +58,61 @@ def read_metrics(run: str | Path) -> dict:
     Raises
     ------
     InputError
-        If the folder is no finished run.
+        If the folder is no finished run, or the file is damaged.
     """
     path = Path(run) / "metrics.json"
     if not path.is_file():
         raise InputError(f"{run}: no finished run (no metrics.json in it); train one, or set RUN=…")
-    return json.loads(path.read_text())
+    metrics = parse_json(path.read_bytes(), path)
+    if not isinstance(metrics, dict) or not {"scores", "prior"} <= set(metrics):
+        raise InputError(f"{path}: damaged; the same training writes it again")
+    return metrics
+
+
+def verified(run: str | Path, name: str) -> Path:
+    """Find a file of a finished run, and refuse it if it is not the one that was scored.
+
+    Parameters
+    ----------
+    run : str or Path
+    name : str
+        Within the run, such as ``fold0/model.keras``.
+
+    Raises
+    ------
+    InputError
+        If the folder is no finished run, or the file's hash is not the one in ``metrics.json``.
+    """
+    path, known = Path(run) / name, _known(Path(run))
+    if name not in known:
+        raise InputError(
+            f"{path}: metrics.json does not vouch for it; the same training writes it again, "
+            "complete folds as they are"
+        )
+    if not path.is_file():
+        raise InputError(f"{path}: missing; copy the whole run, or train again")
+    if _sha256(path) != known[name]:
+        raise InputError(
+            f"{path}: not the file that was scored (its SHA-256 is not that in metrics.json); copy "
+            "the run anew from where it was trained; if its training was stopped, go on with it"
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_recipe(run: str | Path) -> Recipe:
-    """Read the recipe of a run, finished or not."""
-    return load_recipe(Path(run) / "recipe.json")
+    """Read the recipe of a finished run.
+
+    Raises
+    ------
+    InputError
+        If the folder is no finished run, or the recipe not the one that was trained.
+    """
+    return load_recipe(verified(run, "recipe.json"))
 
 
 def read_oof(run: str | Path) -> pd.DataFrame:
@@ -62,10 +121,13 @@ def read_oof(run: str | Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If the folder is no finished run.
+        If the folder is no finished run, or the file damaged or not the one that was scored.
     """
-    read_metrics(run)
-    return pd.read_parquet(Path(run) / "oof.parquet")
+    path = verified(run, "oof.parquet")
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's own are among them
+        raise InputError(f"{path}: not a readable parquet file ({one_line(error)})") from None
 
 
 def fold_models(run: str | Path) -> dict[int, Path]:
@@ -74,17 +136,27 @@ def fold_models(run: str | Path) -> dict[int, Path]:
     Raises
     ------
     InputError
-        If the folder is no finished run, or holds none.
+        If the folder is no finished run, holds no model, lacks one, or holds one that is not the
+        one that was scored.
     """
-    read_metrics(run)
-    found = sorted(Path(run).glob("fold*/model.keras"))
-    if not found:
+    run = Path(run)
+    names = {path.relative_to(run).as_posix() for path in run.glob("fold*/model.keras")}
+    names |= set(_known(run))
+    folds = {int(match[1]): match[0] for match in map(FOLD_MODEL.fullmatch, names) if match}
+    if not folds:
         raise InputError(f"{run}: no fold*/model.keras in it; train it again")
-    return {int(path.parent.name.removeprefix("fold")): path for path in found}
+    return {fold: verified(run, folds[fold]) for fold in sorted(folds)}
+
+
+def _known(run: Path) -> dict[str, str]:
+    known = read_metrics(run).get("sha256")
+    return known if isinstance(known, dict) else {}
 
 
 def run_digest(run: str | Path) -> str:
-    """Recognise a run wherever its folder lies: a hash of its recipe and its scores.
+    """Recognise a run wherever its folder lies: a hash of its recipe and its ``metrics.json``.
+
+    The latter holds the hashes of the models, so two runs of one digest have the same ones.
 
     Raises
     ------
@@ -119,7 +191,10 @@ def constant_priors(votes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def summarize(run: str | Path, store: Store) -> dict:
-    """Collect the folds of a run: write ``oof.parquet`` and ``metrics.json``.
+    """Collect the folds of a run: write ``oof.parquet``, and after it ``metrics.json``.
+
+    A kill between the two leaves a run that is refused until its training is called again, which
+    comes here without training anything. This trusts the files that it finds.
 
     The constant prior's score is out of fold too: each fold is predicted by the mean of the
     other folds' votes.
@@ -129,8 +204,9 @@ def summarize(run: str | Path, store: Store) -> dict:
     dict
         ``scores`` (of the selected epochs ``model``, with the recipe's test-time changes; of the
         ``last`` and the ``best`` ones without; of ``prior`` and ``uniform``), ``prior`` (six
-        numbers, for what cannot be predicted), ``folds``, ``windows``. The best epoch was chosen
-        by the score that it reports, so its figure is a little too good; the last one's is not.
+        numbers, for what cannot be predicted), ``folds``, ``windows``, ``sha256``. The best
+        epoch was chosen by the score that it reports, so its figure is a little too good; the
+        last one's is not.
     """
     run = Path(run)
     recipe = load_recipe(run / "recipe.json")
@@ -142,7 +218,8 @@ def summarize(run: str | Path, store: Store) -> dict:
         for name in kinds
     }
     oof = predictions["tta" if recipe.tta.is_on else recipe.select].reset_index(drop=True)
-    oof.to_parquet(run / "oof.parquet", index=False)
+    with replacing(run / "oof.parquet") as file:
+        oof.to_parquet(file, index=False)
     evaluation = store.windows.iloc[store.evaluation_windows()].set_index("label_id")
     votes = evaluation.loc[oof["label_id"], list(VOTE_COLUMNS)].to_numpy()
     columns = list(VOTE_COLUMNS)
@@ -158,8 +235,14 @@ def summarize(run: str | Path, store: Store) -> dict:
         "reliable_windows": int((votes.sum(axis=1) >= RELIABLE_VOTES).sum()),
         "scores": scores,
         "prior": constant_priors(evaluation[columns].to_numpy())["kl_reliable"].tolist(),
+        "sha256": {
+            path.relative_to(run).as_posix(): _sha256(path)
+            for pattern in VOUCHED
+            for path in sorted(run.glob(pattern))
+        },
     }
-    (run / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    with replacing(run / "metrics.json") as file:
+        file.write((json.dumps(metrics, indent=2) + "\n").encode())
     return metrics
 
 

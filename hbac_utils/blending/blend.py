@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from hbac_utils.atomic import replacing
 from hbac_utils.blending.intervals import resampled_means
 from hbac_utils.blending.members import Members
 from hbac_utils.blending.methods import METHODS, Fit
 from hbac_utils.blending.pool import Pool
 from hbac_utils.blending.weights import convex_weights, pose
 from hbac_utils.data.splits import patient_folds
-from hbac_utils.documents import Section, read_document, validate
+from hbac_utils.documents import Section, parse_json, read_document, validate
 from hbac_utils.errors import InputError
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES
 from hbac_utils.metric import kl_by_class
@@ -185,7 +186,8 @@ class Blend:
         )
         self.table.rename_axis("member or method").to_csv(folder / "table.csv")
         path = folder / FILE
-        path.write_text(json.dumps(file.model_dump(), indent=2) + "\n", encoding="utf-8")
+        with replacing(path) as out:
+            out.write((json.dumps(file.model_dump(), indent=2) + "\n").encode())
         return path
 
 
@@ -233,7 +235,7 @@ class BlendMember(Section):
     """A member in ``blend.json``."""
 
     name: str
-    run: str  # its digest; empty: no run of the kit
+    run: str  # its digest, which vouches for its models; empty: no run of the kit
     weights: tuple[float, float, float, float, float, float]  # by class
 
 
@@ -264,10 +266,7 @@ def load_blend(given: str | Path) -> BlendFile:
         If it is not there or not what a blend wrote.
     """
     if str(given).lstrip().startswith("{"):
-        try:
-            return validate(BlendFile, json.loads(str(given)), "blend")
-        except ValueError as error:
-            raise InputError(f"blend: neither a file nor JSON ({error})") from None
+        return validate(BlendFile, parse_json(str(given), "blend"), "blend")
     path = Path(given)
     if not path.is_file():
         raise InputError(f"{path}: no such blend; make blend RUNS=… writes one")

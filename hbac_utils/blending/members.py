@@ -13,10 +13,10 @@ import pandas as pd
 
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.groups import group_windows, middle_windows
-from hbac_utils.errors import InputError
+from hbac_utils.errors import InputError, one_line
 from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS, vote_fractions
 from hbac_utils.metric import CLIP
-from hbac_utils.runs import run_digest
+from hbac_utils.runs import run_digest, verified
 
 KEYS = ("label_id", "eeg_id")
 """Columns by which a file may name its rows; the first one that is there counts."""
@@ -65,11 +65,13 @@ def read_member(path: str | Path, columns: Mapping[str, str] | None = None) -> M
     Raises
     ------
     InputError
-        If it is not there, a column is missing, an id is doubled, or a row holds no probabilities.
+        If it is not there, a run's file is not the one that was scored, a column is missing, an id
+        is doubled, or a row holds no probabilities.
     """
     path = Path(path)
     if path.is_dir():
-        file, name, digest, columns = path / "oof.parquet", _run_name(path), run_digest(path), {}
+        file, name, columns = verified(path, "oof.parquet"), _run_name(path), {}
+        digest = run_digest(path)
     else:
         file, name, digest = path, path.stem, ""
     table = _read(file).rename(columns={theirs: ours for ours, theirs in (columns or {}).items()})
@@ -106,7 +108,7 @@ def _read(file: Path) -> pd.DataFrame:
         table = readers[file.suffix](file)
         return table.reset_index() if table.index.name else table
     except Exception as error:  # each reader has its own
-        raise InputError(f"{file}: cannot be read ({error})") from None
+        raise InputError(f"{file}: cannot be read ({one_line(error)})") from None
 
 
 def _probabilities(table: pd.DataFrame, key: str, file: Path) -> tuple[np.ndarray, tuple[str, ...]]:

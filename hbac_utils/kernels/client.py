@@ -16,8 +16,8 @@ import requests
 from tqdm import tqdm
 
 from hbac_utils.data.competition import SLUG
-from hbac_utils.errors import InputError
-from hbac_utils.kernels.connection import ACCESS, RULES, Connection, one_line
+from hbac_utils.errors import InputError, one_line
+from hbac_utils.kernels.connection import ACCESS, RULES, Connection
 
 PERHAPS = "it may have got through: look at https://www.kaggle.com before you call again"
 SHOWN = 10_000_000  # bytes of a file from which on its download shows how far it is

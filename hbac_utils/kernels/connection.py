@@ -17,7 +17,7 @@ from typing import Any
 import requests
 
 from hbac_utils.data.competition import SLUG
-from hbac_utils.errors import InputError
+from hbac_utils.errors import InputError, one_line
 
 ATTEMPTS = 4  # at a question that Kaggle was too busy for, or that did not get through
 PAUSE = 2.0  # seconds before the second attempt; doubled each time
@@ -183,8 +183,3 @@ def _cause(error: BaseException) -> str:
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
     return type(error).__name__
-
-
-def one_line(error: BaseException) -> str:
-    """Put an error's text on one line of bounded length."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from slugify import slugify  # the client's own rule for titles; it brings the package
 
 from hbac_utils.data.competition import SLUG
-from hbac_utils.documents import validate
+from hbac_utils.documents import parse_json, validate
 from hbac_utils.errors import InputError
 
 USERNAME = "USERNAME"
@@ -174,8 +174,4 @@ def load_metadata(path: Path) -> KernelMetadata:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such kernel metadata")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
-    return validate(KernelMetadata, content, path)
+    return validate(KernelMetadata, parse_json(path.read_bytes(), path), path)

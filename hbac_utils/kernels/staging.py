@@ -14,6 +14,7 @@ import papermill
 import yaml
 from papermill.translators import translate_parameters
 
+from hbac_utils.documents import parse_yaml
 from hbac_utils.errors import InputError
 from hbac_utils.kernels.bundle import Bundle, pack_library
 from hbac_utils.kernels.metadata import KernelMetadata, load_metadata
@@ -147,7 +148,7 @@ def _converted(key: str, text: str, default: object) -> object:
     if isinstance(default, str):
         return text
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError:
         value = text
     # exact types: True is an int to Python, and a whole number will do for a float

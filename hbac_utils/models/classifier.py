@@ -1,14 +1,18 @@
 """The classifier: raw window ▸ view ▸ backbone ▸ six probabilities, augmented in between."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import layers, ops
 
 from hbac_utils.data.windows import SHAPES
+from hbac_utils.errors import InputError, one_line
 from hbac_utils.labels import N_CLASSES
 from hbac_utils.models import augment, backbones, views
 from hbac_utils.models.phases import PhaseMixing
 from hbac_utils.models.questions import QUESTIONS, Questions
+from hbac_utils.models.saved import check_saved
 from hbac_utils.recipe import Look, Recipe
 
 
@@ -113,8 +117,24 @@ def set_augmentation(model: keras.Model, active: bool) -> None:
             layer.active = active
 
 
-def load_classifier(path) -> keras.Model:
-    """Load a saved classifier for prediction (safe mode, no pickle, no optimizer)."""
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+def load_classifier(path: str | Path) -> keras.Model:
+    """Load a saved classifier for prediction, without its optimizer.
+
+    Nothing in the file is executed: `check_saved` refuses what no recipe is built of, and the rest
+    is loaded in Keras' safe mode.
+
+    Raises
+    ------
+    InputError
+        If it is no model that this kit saved, or damaged.
+    """
+    check_saved(path)
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # each part of Keras has its own
+        raise InputError(
+            f"{path}: cannot be loaded ({one_line(error)}); copy it anew from where it was "
+            "trained, or use the versions of Keras and of the kit that it was trained with"
+        ) from None
     model.jit_compile = False
     return model
