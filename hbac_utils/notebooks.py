@@ -61,8 +61,8 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
     executed = out / source.name
     try:
         papermill.execute_notebook(
-            source,
-            executed,
+            _literal(source),
+            _literal(executed),
             parameters=parameters,
             kernel_name="python3",
             progress_bar=False,
@@ -84,6 +84,11 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             raise InputError(error.evalue) from None
         raise
     return export_html(executed)
+
+
+def _literal(path: Path) -> str:
+    """Keep papermill from filling in what stands in braces in a path."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:

@@ -84,8 +84,9 @@ def open_run(path: str | Path) -> Run:
         If the folder is no finished run, or recipe or a model are not those that were scored.
     """
     path = Path(path)
+    recipe, prior = read_recipe(path), np.array(read_metrics(path)["prior"])  # verified first
     models = {f"fold{fold}": load_classifier(file) for fold, file in fold_models(path).items()}
-    return Run(path, read_recipe(path), np.array(read_metrics(path)["prior"]), models)
+    return Run(path, recipe, prior, models)
 
 
 def predict(run: Run, competition: Competition, *, progress: bool = True) -> Prediction:

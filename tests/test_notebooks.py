@@ -195,13 +195,14 @@ def test_an_invalid_submission_is_refused_by_score(competition, tmp_path, capfd)
 
 
 def test_the_notebooks_parameters_are_data_not_code(run, competition, tmp_path):
-    """A parameter that looks like code arrives as the text that it is."""
+    """A parameter that looks like code arrives as the text that it is; so does a folder's name."""
     text = "x'); raise SystemExit('"
+    out = tmp_path / "a {run.__class__} b"
     with pytest.raises(InputError, match="no such folder"):
         run_notebook(
             "inference",
             {"competition": text, "run": str(run), "out": str(tmp_path / "out")},
-            tmp_path,
+            out,
         )
-    executed = json.loads((tmp_path / "inference.ipynb").read_text())
+    executed = json.loads((out / "inference.ipynb").read_text())
     assert any(text in "".join(cell["source"]) for cell in executed["cells"])

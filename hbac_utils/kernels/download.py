@@ -2,15 +2,19 @@
 
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 
 from tqdm import tqdm
 
-from hbac_utils.errors import InputError
+from hbac_utils.errors import InputError, one_line
 from hbac_utils.kernels.client import Kaggle
 from hbac_utils.kernels.connection import KaggleError
 
 USUAL = 26e9  # bytes of the archive, where Kaggle does not say
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""What `zipfile` raises: it is damaged, or packed in a way that Kaggle has no reason for."""
+
 COMPLETE = ("train.csv", "test.csv", "sample_submission.csv")
 
 
@@ -89,9 +93,10 @@ def unpack(archive: Path, folder: Path) -> None:
             check_space(folder, sum(entry.file_size for entry in waiting), "for unpacking")
             for entry in tqdm(waiting, desc="unpack", unit="file"):
                 _unpack_one(content, entry, folder)
-    except zipfile.BadZipFile as error:
+    except DAMAGED as error:
         archive.unlink()
-        raise KaggleError(f"{archive} was damaged ({error}) and is removed: call again") from None
+        reason = one_line(error)
+        raise KaggleError(f"{archive} was damaged ({reason}) and is removed: call again") from None
 
 
 def _is_there(entry: zipfile.ZipInfo, folder: Path) -> bool:
