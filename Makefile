@@ -18,13 +18,15 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 HBAC  := $(BIN)/python -m hbac_utils
 READY := $(VENV)/.ready
-TOOLS := $(VENV)/.tools
-PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints/tested.txt
+TOOLS := $(READY)
+PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
+# a file that is not the tested one is refused; what is built here is built by pinned tools, too
+LOCKED := $(PIP) --require-hashes --no-build-isolation --requirement
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow torture test-kaggle coverage lint format synth pack eda train infer blend tta html score \
 	data stage push status logs output submit sweep sweep-report \
-	bench bench-pipeline bench-sweeps bench-blending clean
+	bench bench-pipeline bench-sweeps bench-blending lock audit licences clean
 
 help: ## list the verbs
 	@echo "make VERB [VARIABLE=value …]"; echo
@@ -35,16 +37,14 @@ help: ## list the verbs
 
 # -- the environment ---------------------------------------------------------
 
-$(READY): requirements.txt constraints/tested.txt pyproject.toml
+$(READY): constraints/build.txt constraints/tested.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=…" >&2; exit 2; }
 	@echo "installing into $(VENV) with $$($(PYTHON) --version); this takes a few minutes, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) --requirement requirements.txt
-	@$(PIP) --no-deps --editable .
-	@touch $@
-
-$(TOOLS): $(READY) requirements-dev.txt
-	@$(PIP) --requirement requirements-dev.txt
+	@$(LOCKED) constraints/build.txt
+	@$(LOCKED) constraints/tested.txt
+	@$(PIP) --no-build-isolation --editable .
+	@$(BIN)/python -m pip --disable-pip-version-check check
 	@touch $@
 
 # -- two commands that do everything -----------------------------------------
@@ -81,11 +81,12 @@ KAGGLE_PYTHON ?= $(shell for p in python3.12 "$$(pyenv prefix 3.12 2>/dev/null)/
 	$$p -c '' 2>/dev/null && echo $$p && break; done)
 KAGGLE_PIP := $(KAGGLE_VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 
-$(KAGGLE_VENV)/.ready: requirements.txt constraints/kaggle.txt
+$(KAGGLE_VENV)/.ready: requirements.txt constraints/kaggle.txt constraints/tested.txt
 	@echo "installing Kaggle's versions into $(KAGGLE_VENV); this takes a few minutes, once"
 	@test -x $(KAGGLE_VENV)/bin/python || $(KAGGLE_PYTHON) -m venv $(KAGGLE_VENV)
 	@$(KAGGLE_PIP) --requirement requirements.txt --constraint constraints/kaggle.txt
-	@$(KAGGLE_PIP) pytest playwright --constraint constraints/tested.txt
+	@sed -n 's/^\([a-z].*[^ ]\) *\\$$/\1/p' constraints/tested.txt > $(KAGGLE_VENV)/tested.txt
+	@$(KAGGLE_PIP) pytest playwright --constraint $(KAGGLE_VENV)/tested.txt
 	@touch $@
 
 test-kaggle: ## run the notebooks with the versions of Kaggle's image (where there is a Python 3.12)
@@ -197,6 +198,22 @@ format: $(TOOLS) ## format code, strip notebooks
 
 coverage: $(TOOLS) ## run the tests and list the lines that none reaches
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# -- what the kit stands on: docs/dependencies.md -----------------------------
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+lock: $(TOOLS) ## pin all dependencies with the hashes of their files; the pins there are stay: UPGRADE=1
+	@$(LOCK) requirements.txt requirements-dev.txt --output-file constraints/tested.txt
+	@printf 'setuptools\nwheel\n' | \
+		$(LOCK) - --constraints constraints/tested.txt --output-file constraints/build.txt
+
+audit: $(TOOLS) ## ask which dependencies have known weaknesses; a report, never a failure
+	@$(BIN)/python constraints/audit.py constraints/tested.txt constraints/kaggle.txt
+
+licences: $(TOOLS) ## list the licence of every dependency in docs/licences.md
+	@$(BIN)/python constraints/licences.py constraints/tested.txt docs/licences.md
 
 clean: ## remove outputs, builds and caches (not the environment)
 	@rm -rf outputs build dist *.egg-info .pytest_cache .ruff_cache .coverage
