@@ -118,6 +118,10 @@ def predict_all(
         mean[whole] = blend.pool.predict(values[:, whole].transpose(2, 1, 0))
     submission = pd.DataFrame(mean, columns=COLUMNS)
     submission.insert(0, "eeg_id", ids)
+    fallbacks = {eeg: parts[0].fallbacks[eeg] for eeg in ids[everywhere]}
+    mended = {
+        eeg: what for part in parts for eeg, what in part.mended.items() if eeg not in fallbacks
+    }
     return Prediction(
         submission,
         {
@@ -125,7 +129,8 @@ def predict_all(
             for number, (run, part) in enumerate(zip(runs, parts, strict=True), start=1)
             for fold, probabilities in part.by_fold.items()
         },
-        {eeg: parts[0].fallbacks[eeg] for eeg in ids[everywhere]},
+        fallbacks,
+        mended,
         [summary for part in parts for summary in part.runs],
         f"{blend.method}, cross-fitted {blend.kl:.4f}" if blend else "",
     )

@@ -53,8 +53,13 @@ def _place() -> str:
     run_type = os.environ.get("KAGGLE_KERNEL_RUN_TYPE")
     if run_type is None:
         return "not Kaggle"
-    rerun = ", the hidden re-run" if os.environ.get("KAGGLE_IS_COMPETITION_RERUN") else ""
+    rerun = ", the hidden re-run" if is_rerun() else ""
     return f"Kaggle, {run_type.lower()}{rerun}"
+
+
+def is_rerun() -> bool:
+    """Tell whether Kaggle runs the notebook on the hidden test set, where nobody can mend it."""
+    return bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
 
 
 def _version(package: str) -> str:

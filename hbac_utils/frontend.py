@@ -24,6 +24,18 @@ def is_live() -> bool:
     return bool(request.get("content", {}).get("allow_stdin", False))
 
 
+def shown(draw: Callable[[], Any]) -> Any:
+    """Draw what is there to be looked at only: if that fails, it is said and nothing more.
+
+    In a notebook whose results are written already, no figure is worth its failure.
+    """
+    try:
+        return draw()
+    except Exception as error:
+        print(f"not drawn: {type(error).__name__}: {error}")
+        return None
+
+
 class LiveFigure:
     """A figure that is drawn anew as its data grow, as long as somebody watches.
 

@@ -61,7 +61,7 @@ def test_polarity_turns_the_eeg_alone(batch):
 def test_all_combinations_are_averaged(run, competition):
     model = next(iter(open_run(run).models.values()))
     eeg = np.stack(
-        [read_input(competition, row, "eeg", load_recipe("compact").data)
+        [read_input(competition, row, "eeg", load_recipe("compact").data).array
          for _, row in competition.test.head(3).iterrows()]
     )  # fmt: skip
     changes = Changes(mirror=True, polarity=True, shifts=(-1, 1))

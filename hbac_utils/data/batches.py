@@ -2,26 +2,32 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hbac_utils.data import signals
-from hbac_utils.data.competition import (
-    SPECTROGRAM_ROWS,
-    WINDOW_SAMPLES,
-    Competition,
-    read_eeg,
-    read_spectrogram,
-)
+from hbac_utils.data.competition import SPECTROGRAM_ROWS, WINDOW_SAMPLES, Competition
+from hbac_utils.data.salvage import centred, locate, salvage_eeg, salvage_spectrogram
 from hbac_utils.errors import InputError
 from hbac_utils.recipe import Data
 
 SIZE = 32
 AHEAD = 2  # batches that wait to be predicted
+
+
+class Signal(NamedTuple):
+    """A test recording as a model reads it."""
+
+    array: np.ndarray
+    """float16; ``eeg``: shape (10000, 19), microvolts; ``spectrogram``: (300, 400), ln power."""
+
+    notes: list[str]
+    """What was not as it should be, and was mended."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Batch:
     """
 
     rows: range
-    signals: dict[str, list[np.ndarray | str]]
+    signals: dict[str, list[Signal | str]]
 
     def of(
         self, inputs: tuple[str, ...]
@@ -48,9 +54,8 @@ class Batch:
         -------
         rows : list of int
             Those of which all inputs could be read.
-        signals : dict of str to array, shape (SIZE, ...)
-            Filled up to the full size, so that each model is traced only once; empty if there
-            are no rows.
+        signals : dict of str to array, shape (len(rows), ...)
+            Empty if there are no rows.
         lost : dict of int to str
             The other rows, and why.
         """
@@ -61,9 +66,17 @@ class Batch:
                 lost[row] = reasons[0]
             else:
                 read.append(place)
-        filled = read + read[:1] * (SIZE - len(read))
-        arrays = {i: np.stack([self.signals[i][p] for p in filled]) for i in inputs if read}
+        arrays = {i: np.stack([self.signals[i][p].array for p in read]) for i in inputs if read}
         return [self.rows[place] for place in read], arrays, lost
+
+    def notes(self, inputs: tuple[str, ...]) -> dict[int, str]:
+        """Tell by row what of these inputs had to be mended."""
+        said: dict[int, list[str]] = {}
+        for name in inputs:
+            for row, signal in zip(self.rows, self.signals[name], strict=True):
+                if not isinstance(signal, str) and signal.notes:
+                    said.setdefault(row, []).append(f"{name}: {', '.join(signal.notes)}")
+        return {row: "; ".join(notes) for row, notes in said.items()}
 
 
 def read_batches(
@@ -83,49 +96,55 @@ def read_batches(
     """
     for start in range(0, len(test), SIZE):
         rows = range(start, min(start + SIZE, len(test)))
+        # as dicts: in a row that is a series ids become float beside a column of floats
+        records = test.iloc[rows.start : rows.stop].to_dict("records")
         read = {
-            name: [_read_or_reason(competition, test.iloc[row], name, data) for row in rows]
+            name: [_read_or_reason(competition, record, name, data) for record in records]
             for name in inputs
         }
         yield Batch(rows, read)
 
 
 def _read_or_reason(
-    competition: Competition, row: pd.Series, name: str, data: Data
-) -> np.ndarray | str:
+    competition: Competition, row: Mapping[str, Any], name: str, data: Data
+) -> Signal | str:
     try:
         return read_input(competition, row, name, data)
     except Exception as error:  # whatever is wrong with one file, the others go on
         return str(error) or type(error).__name__
 
 
-def read_input(competition: Competition, row: pd.Series, name: str, data: Data) -> np.ndarray:
-    """Read one test recording as a model's input.
+def read_input(competition: Competition, row: Mapping[str, Any], name: str, data: Data) -> Signal:
+    """Read one test recording as a model's input, mended where it can be.
 
-    Returns
-    -------
-    array of float16
-        ``eeg``: shape (10000, 19), microvolts; ``spectrogram``: shape (300, 400), ln power.
+    A recording that is too short stands in the middle: an EEG between zeros, as in training where
+    a window reaches beyond its recording, a spectrogram between gaps.
 
     Raises
     ------
     InputError
-        If the file is missing, unreadable, of the wrong length, or holds no finite value.
+        If the file is missing or nothing can be made of it: see `salvage`.
     """
     if name == "eeg":
-        path = competition.eeg_path("test", int(row["eeg_id"]))
-        eeg = _usable(read_eeg(path), WINDOW_SAMPLES, path)
-        return signals.clean_eeg(eeg, data.band, data.clip)[0]
-    path = competition.spectrogram_path("test", int(row["spectrogram_id"]))
-    return _usable(signals.log_power(read_spectrogram(path)), SPECTROGRAM_ROWS, path)
+        eeg, notes = salvage_eeg(recording_file(competition, row, name))
+        cleaned = signals.clean_eeg(eeg, data.band, data.clip)[0]
+        return Signal(centred(cleaned, WINDOW_SAMPLES, 0), notes)
+    power, notes = salvage_spectrogram(recording_file(competition, row, name))
+    return Signal(centred(signals.log_power(power), SPECTROGRAM_ROWS, np.nan), notes)
 
 
-def _usable(array: np.ndarray, length: int, path: Path) -> np.ndarray:
-    if len(array) != length:
-        raise InputError(f"{path}: {len(array)} rows instead of {length}")
-    if not np.isfinite(array).any():
-        raise InputError(f"{path}: no finite value in it")
-    return array
+def recording_file(competition: Competition, row: Mapping[str, Any], name: str) -> Path:
+    """Find the file of a row of the test table.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the table does not name it.
+    """
+    column = f"{name}_id"
+    if column not in row:
+        raise InputError(f"{competition.path / 'test.csv'}: no column {column}")
+    return locate(competition.path / f"test_{name}s", row[column])
 
 
 def read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

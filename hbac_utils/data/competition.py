@@ -4,6 +4,9 @@ The layout's numbers (rates, lengths, grids, column names) have their home here.
 strict: the first thing that is wrong is an `InputError` that names file, column and value.
 """
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
@@ -14,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hbac_utils.data.testset import read_test_table
 from hbac_utils.errors import InputError
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus
 from hbac_utils.montage import CHAINS, ELECTRODES
@@ -37,6 +41,9 @@ TRAIN_COLUMNS = (
     "label_id", "patient_id", "expert_consensus", *VOTE_COLUMNS,
 )  # fmt: skip
 TEST_COLUMNS = ("spectrogram_id", "eeg_id", "patient_id")
+
+DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
+"""What pyarrow raises over files that are not as they should be."""
 
 
 def _frequency_name(frequency: float) -> str:
@@ -80,17 +87,16 @@ class Competition:
 
     @cached_property
     def test(self) -> pd.DataFrame:
-        """``test.csv`` as it is; only ``eeg_id`` is required, for a submission needs no more.
+        """``test.csv``, forgivingly: only ``eeg_id`` is required, a submission needs no more.
+
+        See `read_test_table`, which also tells what becomes of odd ids.
 
         Raises
         ------
         InputError
-            If the file is missing or unreadable or has no ``eeg_id``.
+            If neither it nor ``sample_submission.csv`` has a column ``eeg_id``.
         """
-        path = self.path / "test.csv"
-        table = read_table(path)
-        _require_columns(table, ("eeg_id",), path)
-        return table
+        return read_test_table(self.path, TEST_COLUMNS)
 
     def eeg_path(self, split: str, eeg_id: int) -> Path:
         """Where the recording ``eeg_id`` of ``split`` ("train" or "test") lies."""
@@ -240,44 +246,80 @@ def count_rows(path: Path) -> int:
         return pq.read_metadata(path).num_rows
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a parquet file ({_one_line(error)})") from None
+    except DAMAGE as error:
+        raise InputError(f"{path}: not a parquet file ({one_line(error)})") from None
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a parquet file; what goes wrong with it is an `InputError` that names it.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not parquet, or what is asked of it cannot be read.
+    """
+    try:
+        # from memory, because pyarrow fetches each column by itself
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+            yield file
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except DAMAGE as error:
+        raise InputError(f"{path}: not a readable parquet file ({one_line(error)})") from None
 
 
 def _read_parquet(path: Path, columns: tuple[str, ...]) -> np.ndarray:
-    try:
-        # one thread: the callers read many files at once; from memory, because pyarrow fetches
-        # each column by itself
-        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
-            table = file.read(columns=list(columns), use_threads=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable parquet file ({_one_line(error)})") from None
+    with open_parquet(path) as file:
+        # one thread: the callers read many files at once
+        table = file.read(columns=list(columns), use_threads=False)
     # by place: looking 400 columns up by name takes longer than decoding them
     place = {name: i for i, name in enumerate(table.column_names)}
-    missing = [column for column in columns if column not in place]
-    if missing:
-        raise InputError(
-            f"{path}: missing column {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}"
-        )
+    check_columns(path, table.column_names, columns)
     # a column after the other, as in the file and as the filter wants them
     array = np.empty((len(columns), table.num_rows), dtype=np.float32)
     for i, column in enumerate(columns):
         values = table.column(place[column])
-        try:
-            _copy(values, array[i])
-        except (ValueError, TypeError):
-            raise InputError(f"{path}: column {column} is {values.type}, not numbers") from None
+        if not is_number(values.type):
+            raise InputError(f"{path}: column {column} is {values.type}, not numbers")
+        copy_values(values, array[i])
     return array.T
 
 
-def _copy(values: pa.ChunkedArray, target: np.ndarray) -> None:
+def check_columns(path: Path, names: list[str], wanted: tuple[str, ...]) -> None:
+    """Refuse a file in which a column is missing or stands twice.
+
+    Raises
+    ------
+    InputError
+        Naming the first five missing columns, or the first doubled one.
+    """
+    missing = [column for column in wanted if column not in set(names)]
+    if missing:
+        listed = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        raise InputError(f"{path}: missing column {listed}; fetch the file again")
+    counts = Counter(names)
+    doubled = [column for column in wanted if counts[column] > 1]
+    if doubled:
+        raise InputError(f"{path}: column {doubled[0]} occurs twice; keep one")
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Tell whether a column of this type holds numbers as a recording has them."""
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def copy_values(values: pa.ChunkedArray, target: np.ndarray) -> None:
+    """Copy a column of numbers into an array of float32; what is beyond its range is infinite."""
     begin = 0
-    for chunk in values.chunks:
-        target[begin : begin + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
-        begin += len(chunk)
+    with np.errstate(over="ignore"):
+        for chunk in values.chunks:
+            target[begin : begin + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
+            begin += len(chunk)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Say in one line what an error of somebody else's says first."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

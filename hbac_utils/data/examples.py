@@ -1,13 +1,15 @@
 """Windows to look at: chosen from the table, read for display."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hbac_utils.data import signals
 from hbac_utils.data.agreement import KINDS, agreement, shares
+from hbac_utils.data.batches import recording_file
 from hbac_utils.data.competition import (
     SAMPLING_RATE,
     SPECTROGRAM_ROWS,
@@ -17,6 +19,7 @@ from hbac_utils.data.competition import (
     read_eeg,
     read_spectrogram,
 )
+from hbac_utils.data.salvage import centred, salvage_eeg, salvage_spectrogram
 from hbac_utils.data.store import Store
 from hbac_utils.errors import InputError
 from hbac_utils.labels import CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
@@ -152,15 +155,14 @@ def _per_class(rows: pd.DataFrame, per_class: int) -> pd.DataFrame:
     return chosen.loc[place.sort_values(kind="stable").index].reset_index(drop=True)
 
 
-def read_window(competition: Competition, row: pd.Series, split: str = "train") -> Window:
+def read_window(competition: Competition, row: pd.Series) -> Window:
     """Read one window's EEG and spectrogram for display.
 
     Parameters
     ----------
     competition : Competition
     row : Series
-        A row of ``train.csv``, or of ``test.csv``: offsets that it lacks are zero.
-    split : {"train", "test"}
+        A row of ``train.csv``; offsets that it lacks are zero.
 
     Returns
     -------
@@ -172,11 +174,11 @@ def read_window(competition: Competition, row: pd.Series, split: str = "train") 
         If a file is missing, unreadable, or ends before the window does.
     """
     spectrogram = None
-    if competition.has_spectrograms(split) and "spectrogram_id" in row:
-        spectrogram = read_window_spectrogram(competition, row, split)
+    if competition.has_spectrograms("train") and "spectrogram_id" in row:
+        spectrogram = read_window_spectrogram(competition, row)
     known = all(column in row for column in VOTE_COLUMNS)
     votes = row[list(VOTE_COLUMNS)].to_numpy(dtype=np.int64) if known else None
-    eeg = read_window_eeg(competition, row, split)
+    eeg = read_window_eeg(competition, row)
     return Window(eeg, spectrogram, votes, _title(row))
 
 
@@ -209,7 +211,7 @@ def _stored_window(store: Store, row: pd.Series) -> Window:
 
 
 def read_test_windows(competition: Competition, most: int) -> list[Window]:
-    """Read the first recordings of the test set, and never fail over one.
+    """Read the first recordings of the test set as they are predicted, and never fail over one.
 
     Returns
     -------
@@ -217,18 +219,30 @@ def read_test_windows(competition: Competition, most: int) -> list[Window]:
         In the order of ``test.csv``; a recording that cannot be read is all NaN, and its title
         says why.
     """
-    return [_read_or_blank(competition, row) for _, row in competition.test.head(most).iterrows()]
+    test = competition.test.drop_duplicates("eeg_id").head(most)
+    return [_read_or_blank(competition, row) for row in test.to_dict("records")]
 
 
-def _read_or_blank(competition: Competition, row: pd.Series) -> Window:
+def _read_or_blank(competition: Competition, row: Mapping[str, Any]) -> Window:
     try:
-        return read_window(competition, row, "test")
-    except InputError as error:
+        eeg, notes = salvage_eeg(recording_file(competition, row, "eeg"))
+        eeg = centred(_for_display(eeg), WINDOW_SAMPLES, np.nan)
+        title = ", ".join([_title(row), *notes])
+        return Window(eeg, _test_spectrogram(competition, row), None, title)
+    except Exception as error:  # what is only looked at must not cost a submission
         blank = np.full((WINDOW_SAMPLES, len(ELECTRODES)), np.nan, dtype=np.float32)
         return Window(blank, None, None, f"{_title(row)}: {error}")
 
 
-def read_window_eeg(competition: Competition, row: pd.Series, split: str = "train") -> np.ndarray:
+def _test_spectrogram(competition: Competition, row: Mapping[str, Any]) -> np.ndarray | None:
+    try:
+        power, _ = salvage_spectrogram(recording_file(competition, row, "spectrogram"))
+    except InputError:  # the EEG stands alone then
+        return None
+    return centred(signals.log_power(power).astype(np.float32), SPECTROGRAM_ROWS, np.nan)
+
+
+def read_window_eeg(competition: Competition, row: pd.Series) -> np.ndarray:
     """Read a window's 50 s of EEG, band-passed for display.
 
     Returns
@@ -236,17 +250,20 @@ def read_window_eeg(competition: Competition, row: pd.Series, split: str = "trai
     array of float32, shape (10000, 19), microvolts
         NaN where the file has it.
     """
-    path = competition.eeg_path(split, int(row["eeg_id"]))
-    filled, missing = signals.fill_gaps(read_eeg(path))
-    eeg = signals.bandpass(filled, DISPLAY_BAND)
-    eeg[missing] = np.nan
+    path = competition.eeg_path("train", int(row["eeg_id"]))
     start = int(row.get("eeg_label_offset_seconds", 0) * SAMPLING_RATE)
-    return _cut(eeg, start, WINDOW_SAMPLES, path)
+    return _cut(_for_display(read_eeg(path)), start, WINDOW_SAMPLES, path)
 
 
-def read_window_spectrogram(
-    competition: Competition, row: pd.Series, split: str = "train"
-) -> np.ndarray:
+def _for_display(eeg: np.ndarray) -> np.ndarray:
+    """Band-pass, and leave the gaps gaps."""
+    filled, missing = signals.fill_gaps(eeg)
+    shown = signals.bandpass(filled, DISPLAY_BAND)
+    shown[missing] = np.nan
+    return shown
+
+
+def read_window_spectrogram(competition: Competition, row: pd.Series) -> np.ndarray:
     """Read a window's ten minutes of spectrogram.
 
     Returns
@@ -254,7 +271,7 @@ def read_window_spectrogram(
     array of float32, shape (300, 400), natural logarithm of power
         NaN where the file has it.
     """
-    path = competition.spectrogram_path(split, int(row["spectrogram_id"]))
+    path = competition.spectrogram_path("train", int(row["spectrogram_id"]))
     start = int(row.get("spectrogram_label_offset_seconds", 0) // SPECTROGRAM_STEP)
     power = _cut(read_spectrogram(path), start, SPECTROGRAM_ROWS, path)
     return signals.log_power(power).astype(np.float32)
@@ -269,7 +286,7 @@ def _cut(recording: np.ndarray, start: int, length: int, path: Path) -> np.ndarr
     return window
 
 
-def _title(row: pd.Series) -> str:
+def _title(row: Mapping[str, Any]) -> str:
     if "title" in row:
         return row["title"]
     name = row.get("expert_consensus", "")
