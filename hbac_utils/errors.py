@@ -11,6 +11,10 @@ class InputError(ValueError):
 
     exit_code = 2
 
+    def __init__(self, message: str = ""):
+        # what is quoted in it, another library's words or a name, may have line ends of its own
+        super().__init__(" ".join(part.strip() for part in str(message).splitlines()))
+
     def _render_traceback_(self) -> list[str]:
         # IPython asks an exception for this, and shows it in place of the traceback
         return [f"{type(self).__name__}: {self}"]

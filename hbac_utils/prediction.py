@@ -16,7 +16,8 @@ from tqdm import tqdm
 from hbac_utils.atomic import replacing
 from hbac_utils.backend import keras
 from hbac_utils.data.batches import SIZE, Batch, read_ahead, read_batches
-from hbac_utils.data.competition import Competition, one_line, read_table
+from hbac_utils.data.competition import Competition, read_table
+from hbac_utils.data.parquet import one_line
 from hbac_utils.data.testset import read_submitted_ids
 from hbac_utils.disk import writing
 from hbac_utils.environment import is_rerun

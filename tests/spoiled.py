@@ -156,7 +156,7 @@ def in_feather(path):
     pa.feather.write_feather(pq.read_table(path), path)
 
 
-@of_eeg("no such file", refused=NO_PARQUET, both=True)
+@of_eeg("no such file", refused="no such file", both=True)
 def a_folder(path):
     path.unlink()
     path.mkdir()
@@ -168,13 +168,13 @@ def a_dangling_link(path):
     path.symlink_to("nowhere")
 
 
-@of_eeg("no such file", refused=NO_PARQUET)
+@of_eeg("no such file", refused="no such file")
 def a_link_to_itself(path):
     path.unlink()
     path.symlink_to(path.name)
 
 
-@of_eeg("no such file", refused="no file")
+@of_eeg("no such file", refused="no such file")
 def a_named_pipe(path):
     path.unlink()
     os.mkfifo(path)
@@ -228,7 +228,7 @@ def doubles(path):
     change(path, lambda t: t.astype(np.float64))
 
 
-@of_eeg(both=True)
+@of_eeg()
 def halves(path):
     change_columns(path, lambda pairs: [(n, np.asarray(v).astype(np.float16)) for n, v in pairs])
 
@@ -254,8 +254,8 @@ def with_an_index(path):
 
 
 @of_eeg(same=True, refused="missing column", both=True)
-def names_in_capitals(path):
-    change(path, lambda t: t.rename(columns=str.upper))
+def names_in_other_case(path):
+    change(path, lambda t: t.rename(columns=str.swapcase))
 
 
 @of_eeg(same=True, refused="missing column")
@@ -397,7 +397,12 @@ def some_infinities(path):
     fill_rows(path, slice(0, None, 500), -np.inf)
 
 
-@of_eeg(mended="samples beyond 1 V left out")
+@of_eeg(mended="1 samples beyond 1 V left out", refused="column Cz reaches 3e+38 microvolts")
+def a_giant(path):
+    change(path, lambda t: t.assign(Cz=t["Cz"].where(t.index != 5000, 3e38).astype(np.float32)))
+
+
+@of_eeg(mended="samples beyond 1 V left out", refused="microvolts")
 def some_giants(path):
     fill_rows(path, slice(5000, 5001), 3e38)
 
@@ -809,3 +814,135 @@ def an_empty_folder_of_spectrograms(folder):
 @of_spectrograms
 def an_empty_column_of_spectrograms(folder):
     write(folder, read(folder).assign(spectrogram_id=""))
+
+
+# -- train.csv -------------------------------------------------------------------------
+
+TRAINING_TABLES: list[tuple[Callable[[Path], object], str]] = []
+
+
+def of_training_table(refused: str):
+    def add(spoil):
+        TRAINING_TABLES.append((spoil, refused))
+        return spoil
+
+    return add
+
+
+def change_train(folder: Path, made: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    path = folder / "train.csv"
+    made(pd.read_csv(path)).to_csv(path, index=False)
+
+
+@of_training_table("no competition folder")
+def no_table(folder):
+    (folder / "train.csv").unlink()
+
+
+@of_training_table("not a readable csv file")
+def a_table_of_no_bytes(folder):
+    (folder / "train.csv").write_bytes(b"")
+
+
+@of_training_table("train.csv: ")
+def a_table_of_noise(folder):
+    (folder / "train.csv").write_bytes(np.random.default_rng(0).bytes(1000))
+
+
+@of_training_table("train.csv: no rows")
+def a_table_of_no_rows(folder):
+    change_train(folder, lambda t: t.iloc[:0])
+
+
+@of_training_table("missing column patient_id")
+def no_patients(folder):
+    change_train(folder, lambda t: t.drop(columns="patient_id"))
+
+
+@of_training_table("missing column eeg_id")
+def capitals(folder):
+    change_train(folder, lambda t: t.rename(columns=str.upper))
+
+
+@of_training_table("column eeg_id occurs twice")
+def the_ids_twice(folder):
+    change_train(folder, lambda t: pd.concat([t, t[["eeg_id"]]], axis=1))
+
+
+@of_training_table("line 3: label_id")
+def a_row_twice(folder):
+    change_train(folder, lambda t: pd.concat([t.iloc[[0]], t]))
+
+
+@of_training_table("line 2: eeg_id nan is not a number")
+def an_id_missing(folder):
+    change_train(folder, lambda t: t.assign(eeg_id=t["eeg_id"].where(t.index > 0)))
+
+
+@of_training_table("line 2: eeg_id EEG")
+def ids_of_words(folder):
+    change_train(folder, lambda t: t.assign(eeg_id="EEG " + t["eeg_id"].astype(str)))
+
+
+@of_training_table("line 2: spectrogram_id 0.5 is no whole number")
+def a_fraction_for_an_id(folder):
+    change_train(folder, lambda t: t.assign(spectrogram_id=0.5))
+
+
+@of_training_table("line 2: eeg_id -.* is no whole number from 0 up")
+def negative_ids(folder):
+    change_train(folder, lambda t: t.assign(eeg_id=-t["eeg_id"]))
+
+
+@of_training_table("line 2: eeg_id 18446744073709551616 is too large")
+def ids_beyond_64_bits(folder):
+    change_train(folder, lambda t: t.assign(eeg_id="18446744073709551616"))
+
+
+@of_training_table("no such file")
+def an_id_without_a_file(folder):
+    change_train(folder, lambda t: t.assign(eeg_id=t["eeg_id"] + 1))
+
+
+@of_training_table("lpd_vote -1.*is negative")
+def negative_votes(folder):
+    change_train(folder, lambda t: t.assign(lpd_vote=-1))
+
+
+@of_training_table("lpd_vote inf is no whole number")
+def infinite_votes(folder):
+    change_train(folder, lambda t: t.assign(lpd_vote=np.inf))
+
+
+@of_training_table("lpd_vote many is not a number")
+def votes_of_words(folder):
+    change_train(folder, lambda t: t.assign(lpd_vote="many"))
+
+
+@of_training_table("has zero votes")
+def no_votes(folder):
+    change_train(folder, lambda t: t.assign(**dict.fromkeys(VOTE_COLUMNS, 0)))
+
+
+@of_training_table("expert_consensus spindle is none of")
+def another_class(folder):
+    change_train(folder, lambda t: t.assign(expert_consensus="spindle"))
+
+
+@of_training_table("ends at row")
+def a_window_beyond_its_file(folder):
+    change_train(folder, lambda t: t.assign(eeg_label_offset_seconds=10_000))
+
+
+@of_training_table("eeg_label_offset_seconds 1e[+]30 is not a whole number of seconds")
+def a_window_beyond_time(folder):
+    change_train(folder, lambda t: t.assign(eeg_label_offset_seconds=1e30))
+
+
+@of_training_table("line 3: patient_id .* is another one")
+def an_eeg_of_two_patients(folder):
+    def changed(table):
+        again = table.iloc[[0]].assign(patient_id=1, label_id=1)
+        return pd.concat([table.iloc[[0]], again, table.iloc[1:]])
+
+    change_train(folder, changed)

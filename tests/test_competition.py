@@ -7,11 +7,11 @@ import pytest
 from hbac_utils.data import competition as layout
 from hbac_utils.data.competition import (
     SPECTROGRAM_COLUMNS,
-    count_rows,
     open_competition,
     read_eeg,
     read_spectrogram,
 )
+from hbac_utils.data.parquet import read_footer
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.montage import CHANNELS, ELECTRODES
@@ -51,7 +51,15 @@ def spoiled(competition, change):
         (lambda t: pd.concat([t, t.iloc[:1]]), "label_id .* occurs twice"),
         (lambda t: t.assign(**dict.fromkeys(VOTE_COLUMNS, 0)), "has zero votes"),
         (lambda t: t.assign(lpd_vote=-1), "lpd_vote -1 is negative"),
-        (lambda t: t.assign(lpd_vote="many"), "lpd_vote holds something that is not a number"),
+        (lambda t: t.assign(lpd_vote="many"), "lpd_vote many is not a number"),
+        (lambda t: t.assign(lpd_vote=0.5), "lpd_vote 0.5 is no whole number"),
+        (lambda t: t.assign(lpd_vote=float("inf")), "lpd_vote inf is no whole number"),
+        (lambda t: t.assign(eeg_id=2.0**60), "eeg_id 1.15.*e.18 is too large"),
+        (lambda t: t.assign(eeg_id=-t.eeg_id), "eeg_id -.* is no whole number from 0 up"),
+        (lambda t: t.assign(patient_id=range(len(t))), "patient_id 1 is another one"),
+        (lambda t: pd.concat([t, t[["eeg_id"]]], axis=1), "column eeg_id occurs twice"),
+        (lambda t: t.assign(eeg_label_offset_seconds="late"), "eeg_label_offset_seconds late"),
+        (lambda t: t.assign(eeg_label_offset_seconds=1e300), "eeg_label_offset_seconds 1e.300"),
         (lambda t: t.assign(eeg_label_offset_seconds=-2.0), "eeg_label_offset_seconds -2"),
         (lambda t: t.assign(expert_consensus="Spindle"), "expert_consensus Spindle is none of"),
         (lambda t: t.assign(seizure_vote=t.seizure_vote + 100), "class with the most votes"),
@@ -102,7 +110,7 @@ def test_what_is_no_parquet_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_eeg(path)
     path.write_text("not parquet")
-    for read in (read_eeg, read_spectrogram, count_rows):
+    for read in (read_eeg, read_spectrogram, read_footer):
         with pytest.raises(InputError, match=r"1\.parquet: not a .*parquet file"):
             read(path)
 
@@ -128,3 +136,15 @@ def test_a_column_of_text_is_refused(tmp_path):
 def test_the_real_recordings_read(real_eeg):
     for eeg_id in real_eeg.test["eeg_id"]:
         assert read_eeg(real_eeg.eeg_path("test", eeg_id)).shape == (10_000, 19)
+
+
+def test_a_doubled_channel_is_named(tmp_path):
+    names = [*ELECTRODES, "Cz"]
+    pq.write_table(pa.table([pa.array([0.0])] * 20, names), tmp_path / "1.parquet")
+    with pytest.raises(InputError, match="column Cz occurs twice"):
+        read_eeg(tmp_path / "1.parquet")
+
+
+def test_whole_numbers_written_as_floats_are_whole_numbers(own_competition):
+    train = spoiled(own_competition, lambda t: t.astype({"eeg_id": float, "lpd_vote": float})).train
+    assert train[["eeg_id", "lpd_vote"]].dtypes.tolist() == [np.int64, np.int64]

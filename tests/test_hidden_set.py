@@ -12,6 +12,9 @@ import pytest
 import spoiled
 from keras import layers
 
+from hbac_utils.__main__ import main
+from hbac_utils.backend import tf
+from hbac_utils.data.batches import read_input
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.examples import read_test_windows
 from hbac_utils.ensemble import predict_all
@@ -74,7 +77,7 @@ def submitted(runs: list, folder: Path, out: Path) -> Prediction:
     competition = open_competition(folder)
     prediction = predict_all(runs, competition, progress=False)
     check_submission(write_submission(prediction, out), competition)
-    assert len(read_test_windows(competition, 2)) == min(2, len(prediction.submission))
+    assert len(read_test_windows(competition, 1)) == min(1, len(prediction.submission))
     return prediction
 
 
@@ -142,6 +145,68 @@ def test_without_spectrograms_the_runs_that_need_none_predict(spoil, runs, folde
     assert "2 of 2 recordings (100.0%) got the training prior" in none.verdict()
 
 
+class Failing:
+    """A model that cannot predict some recordings, or many at once."""
+
+    def __init__(self, model, most=99, bad=lambda signals: False):
+        self.model, self.most, self.bad, self.asked = model, most, bad, []
+
+    def predict_on_batch(self, signals):
+        self.asked.append(len(signals["eeg"]))
+        if len(signals["eeg"]) > self.most or self.bad(signals["eeg"]):
+            raise tf.errors.ResourceExhaustedError(None, None, "no memory\nat all")
+        return self.model.predict_on_batch(signals)
+
+
+def with_models(run, **models):
+    return dataclasses.replace(run, models=models)
+
+
+def test_without_memory_a_model_is_asked_with_fewer_at_a_time(runs, competition, tmp_path):
+    whole = runs["eeg"]
+    models = {name: Failing(model, most=3) for name, model in whole.models.items()}
+    prediction = submitted([with_models(whole, **models)], competition.path, tmp_path)
+    expected = predict_all([whole], competition, progress=False)
+    assert not prediction.fallbacks
+    assert models["fold0"].asked == [8, 4, 2, 2, 2, 2], "halved, and it stays so"
+    np.testing.assert_allclose(
+        prediction.submission[COLUMNS], expected.submission[COLUMNS], atol=1e-5
+    )
+
+
+def test_what_one_model_cannot_predict_is_left_to_the_others(runs, competition, tmp_path):
+    whole = runs["eeg"]
+    fine, other = whole.models.values()
+    broken = Failing(fine, most=0)
+    prediction = submitted([with_models(whole, a=broken, b=other)], competition.path, tmp_path)
+    alone = predict_all([with_models(whole, b=other)], competition, progress=False)
+    assert not prediction.fallbacks
+    assert broken.asked == [8, 4, 2, 1], "given up"
+    np.testing.assert_allclose(prediction.submission[COLUMNS], alone.submission[COLUMNS], atol=1e-6)
+
+
+def test_what_no_model_can_predict_gets_the_prior(runs, competition, tmp_path):
+    whole = runs["eeg"]
+    model = whole.models["fold0"]
+    third = competition.test["eeg_id"][2]
+    row = competition.test.iloc[2]
+    signal = read_input(competition, row, "eeg", whole.recipe.data).array
+    bad = Failing(model, bad=lambda eeg: (eeg == signal).all(axis=(1, 2)).any())
+    prediction = submitted([with_models(whole, a=bad)], competition.path, tmp_path / "raises")
+    assert prediction.fallbacks == {third: "the model failed: ResourceExhaustedError: no memory"}
+    nan = keras.Sequential(
+        [
+            keras.Input((10_000, 19)),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(6, kernel_initializer=keras.initializers.Constant(np.nan)),
+        ]
+    )
+    nan = keras.Model({"eeg": nan.inputs[0]}, nan.outputs[0])
+    prediction = submitted([with_models(whole, a=nan)], competition.path, tmp_path / "nan")
+    assert set(prediction.fallbacks.values()) == {"the model's output is not finite"}
+    assert len(prediction.fallbacks) == 8
+
+
 def test_where_somebody_can_mend_it_a_view_without_its_data_is_refused(runs, folder, monkeypatch):
     monkeypatch.delenv("KAGGLE_IS_COMPETITION_RERUN")
     spoiled.no_column_of_spectrograms(folder)
@@ -150,3 +215,86 @@ def test_where_somebody_can_mend_it_a_view_without_its_data_is_refused(runs, fol
         predict_all([runs["spectrogram"]], competition, progress=False)
     both = predict_all([runs["spectrogram"], runs["eeg"]], competition, progress=False)
     assert not both.fallbacks
+
+
+# -- the notebook ----------------------------------------------------------------------
+
+
+def many_at_once(competition: Competition, folder: Path, kinds: list) -> dict:
+    """Lay out a folder with a recording for each kind; return the kinds by id."""
+    table = competition.test.loc[np.arange(len(kinds)) % len(competition.test)]
+    table = table.assign(**{f"{kind}_id": range(len(kinds)) for kind in ("eeg", "spectrogram")})
+    for kind in ("eeg", "spectrogram"):
+        (folder / f"test_{kind}s").mkdir(parents=True)
+        for i, source in enumerate(
+            competition.test[f"{kind}_id"].to_numpy()[np.arange(len(kinds)) % 8]
+        ):
+            shutil.copy(
+                competition.path / f"test_{kind}s" / f"{source}.parquet",
+                folder / f"test_{kind}s" / f"{i}.parquet",
+            )
+    for i, kind in enumerate(kinds):
+        kind.spoil(folder / f"test_{kind.recording}s" / f"{i}.parquet")
+    table.to_csv(folder / "test.csv", index=False)
+    return dict(enumerate(kinds))
+
+
+def inferred(folder: Path, run: Path, out: Path) -> dict:
+    """Run the real notebook by its verb, and read its report."""
+    assert main(["infer", "--data", str(folder), "--run", str(run), "--out", str(out)]) == 0
+    return json.loads((out / "inference_report.json").read_text())
+
+
+def assert_as_expected(report: dict, kinds: dict) -> None:
+    for i, kind in kinds.items():
+        reason, what = report["fallbacks"].get(str(i), ""), report["mended"].get(str(i), "")
+        assert (bool(reason), bool(what)) == (bool(kind.lost), bool(kind.mended)), kind.name
+        assert kind.lost in reason
+        assert kind.mended in what
+
+
+@pytest.mark.fault("bad test folder, predicted by the notebook")
+def test_the_notebook_bears_every_kind_of_eeg_at_once(competition, run, tmp_path, capfd):
+    kinds = [kind for kind in spoiled.FILES if kind.recording == "eeg"]
+    expected = many_at_once(competition, tmp_path / "hidden", kinds)
+    report = inferred(tmp_path / "hidden", run, tmp_path / "out")
+    submission = pd.read_csv(tmp_path / "out" / "submission.csv")
+    assert submission["eeg_id"].tolist() == list(expected)
+    assert_as_expected(report, expected)
+    assert "got the training prior, not a prediction" in capfd.readouterr().err
+    assert (
+        "got the training prior, not a prediction" in (tmp_path / "out/inference.html").read_text()
+    )
+
+
+@pytest.mark.torture
+@pytest.mark.fault("bad test folder, predicted by the notebook")
+@pytest.mark.parametrize(
+    "spoil",
+    [spoiled.no_rows, spoiled.id_of_words, spoiled.id_missing, spoiled.id_that_leads_out,
+     spoiled.in_utf16, spoiled.no_folder_of_eegs, spoiled.no_ids_but_in_the_sample],
+    ids=lambda spoil: spoil.__name__,
+)  # fmt: skip
+def test_the_notebook_bears_bad_tables(spoil, run, folder, tmp_path):
+    expected = spoil(folder)
+    report = inferred(folder, run, tmp_path / "out")
+    assert set(report["fallbacks"]) == {str(i) for i in expected.lost}
+    written = pd.read_csv(tmp_path / "out" / "submission.csv", dtype=str, keep_default_na=False)
+    assert written["eeg_id"].tolist() == [str(i) for i in expected.ids]
+
+
+@pytest.mark.torture
+@pytest.mark.fault("bad test folder, predicted by the notebook")
+def test_the_notebook_bears_five_thousand_rows(competition, run, tmp_path):
+    folder = copied(competition, tmp_path / "hidden", 8)
+    table = competition.test.loc[np.arange(5000) % 8].assign(eeg_id=range(5000))
+    for i, source in enumerate(competition.test["eeg_id"].to_numpy()[np.arange(5000) % 8]):
+        if i % 100:  # every hundredth is not there
+            (folder / "test_eegs" / f"{i}.parquet").hardlink_to(
+                folder / f"test_eegs/{source}.parquet"
+            )
+    table.to_csv(folder / "test.csv", index=False)
+    report = inferred(folder, run, tmp_path / "out")
+    assert report["rows"] == 5000
+    assert list(report["fallbacks"]) == [str(i) for i in range(0, 5000, 100)]
+    assert not report["warning"], "one in a hundred is borne in silence"

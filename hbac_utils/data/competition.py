@@ -4,9 +4,6 @@ The layout's numbers (rates, lengths, grids, column names) have their home here.
 strict: the first thing that is wrong is an `InputError` that names file, column and value.
 """
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
@@ -14,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from hbac_utils.data.parquet import read_columns
 from hbac_utils.data.testset import read_test_table
 from hbac_utils.errors import InputError
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus
@@ -41,9 +37,15 @@ TRAIN_COLUMNS = (
     "label_id", "patient_id", "expert_consensus", *VOTE_COLUMNS,
 )  # fmt: skip
 TEST_COLUMNS = ("spectrogram_id", "eeg_id", "patient_id")
+OFFSETS = ("eeg_label_offset_seconds", "spectrogram_label_offset_seconds")
+IDS = (
+    "eeg_id", "eeg_sub_id", "spectrogram_id", "spectrogram_sub_id", "label_id", "patient_id",
+)  # fmt: skip
 
-DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
-"""What pyarrow raises over files that are not as they should be."""
+LONGEST_SECONDS = 1e8
+"""Three years: beyond it is no offset, and rows could not be counted."""
+
+MOST_VOTES = 10**6
 
 
 def _frequency_name(frequency: float) -> str:
@@ -77,13 +79,13 @@ class Competition:
         Raises
         ------
         InputError
-            If the file or a column is missing, a vote column is unknown, a ``label_id``
-            occurs twice, a row has no votes, or a value has the wrong type or range.
+            If the file or a column is missing or doubled, a vote column is unknown, a
+            ``label_id`` occurs twice, an EEG has two patients, a row has no votes, or a value has
+            the wrong type or range.
         """
         path = self.path / "train.csv"
         table = read_table(path)
-        _check_train(table, path)
-        return table[list(TRAIN_COLUMNS)]
+        return _checked_train(table, path)
 
     @cached_property
     def test(self) -> pd.DataFrame:
@@ -147,7 +149,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, low_memory=False)
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: not a readable csv file ({error})") from None
 
@@ -158,32 +160,72 @@ def _require_columns(table: pd.DataFrame, columns: tuple[str, ...], path: Path) 
         raise InputError(f"{path}: missing column {', '.join(missing)}; it has {list(table)}")
 
 
-def _check_train(table: pd.DataFrame, path: Path) -> None:
+def _checked_train(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Refuse a table that is wrong; return the known columns, whole numbers as int64."""
     _require_columns(table, TRAIN_COLUMNS, path)
+    _check_names(table, path)
+    if table.empty:
+        raise InputError(f"{path}: no rows")
+    table = table[list(TRAIN_COLUMNS)].copy()
+    for column in OFFSETS:
+        seconds = _numbers(table, column)
+        bad = ~seconds.between(0, LONGEST_SECONDS) | (seconds % 1 != 0)
+        _refuse(table, path, bad, column, "is not a whole number of seconds ≥ 0")
+        table[column] = seconds
+    for column in VOTE_COLUMNS:
+        negative = _numbers(table, column) < 0
+        _refuse(table, path, negative, column, "is negative; votes are counts")
+        table[column] = _whole(table, path, column, MOST_VOTES)
+    for column in IDS:
+        table[column] = _whole(table, path, column, 2**63 - 1)
+    _check_labels(table, path)
+    return table
+
+
+def _check_names(table: pd.DataFrame, path: Path) -> None:
     unknown = [c for c in table if str(c).endswith("_vote") and c not in VOTE_COLUMNS]
     if unknown:
         raise InputError(
             f"{path}: unknown vote column {', '.join(unknown)}; known are {', '.join(VOTE_COLUMNS)}"
         )
-    if table.empty:
-        raise InputError(f"{path}: no rows")
-    for column in TRAIN_COLUMNS:
-        if column == "expert_consensus":
-            continue
-        if not pd.api.types.is_numeric_dtype(table[column]) or table[column].isna().any():
-            raise InputError(f"{path}: column {column} holds something that is not a number")
+    # pandas calls the second of two columns name.1
+    doubled = [column for column in TRAIN_COLUMNS if f"{column}.1" in table]
+    if doubled:
+        raise InputError(f"{path}: column {doubled[0]} occurs twice; keep one")
+
+
+def _check_labels(table: pd.DataFrame, path: Path) -> None:
     _refuse(table, path, table["label_id"].duplicated(), "label_id", "occurs twice; remove one")
-    for column in VOTE_COLUMNS:
-        _refuse(table, path, table[column] < 0, column, "is negative; votes are counts")
+    # else an EEG could be trained on and held out
+    patients = table.groupby("eeg_id")["patient_id"].transform("first")
+    _refuse(
+        table, path, patients != table["patient_id"], "patient_id",
+        "is another one than in an earlier row of the same eeg_id",
+    )  # fmt: skip
     votes = table[list(VOTE_COLUMNS)].to_numpy()
     _refuse(table, path, votes.sum(axis=1) == 0, "label_id", "has zero votes; remove the row")
-    for column in ("eeg_label_offset_seconds", "spectrogram_label_offset_seconds"):
-        bad = (table[column] < 0) | (table[column] % 1 != 0)
-        _refuse(table, path, bad, column, "is not a whole number of seconds ≥ 0")
     unnamed = ~table["expert_consensus"].isin(CLASSES)
     _refuse(table, path, unnamed, "expert_consensus", f"is none of {', '.join(CLASSES)}")
     differs = table["expert_consensus"].to_numpy() != consensus(votes)
     _refuse(table, path, differs, "expert_consensus", "is not the class with the most votes")
+
+
+def _numbers(table: pd.DataFrame, column: str) -> pd.Series:
+    """Take a column as float64; what is no number is NaN."""
+    if pd.api.types.is_bool_dtype(table[column]):
+        return pd.Series(np.nan, table.index)
+    return pd.to_numeric(table[column], errors="coerce").astype(np.float64)
+
+
+def _whole(table: pd.DataFrame, path: Path, column: str, most: int) -> pd.Series:
+    """Take a column of whole numbers from zero up as int64; refuse another value."""
+    values = _numbers(table, column)
+    exact = pd.api.types.is_integer_dtype(table[column])
+    _refuse(table, path, values.isna(), column, "is not a number")
+    _refuse(table, path, (values < 0) | (values % 1 != 0), column, "is no whole number from 0 up")
+    # beyond 2^53 a float is not what stood there
+    _refuse(table, path, values > (most if exact else min(most, 2**53)), column, "is too large")
+    return (table[column] if exact else values).astype(np.int64)
 
 
 def _refuse(table: pd.DataFrame, path: Path, bad, column: str, reason: str) -> None:
@@ -215,7 +257,7 @@ def read_eeg(path: Path, channels: tuple[str, ...] = ELECTRODES) -> np.ndarray:
     InputError
         If the file is missing, is not parquet, or lacks a channel.
     """
-    return _read_parquet(path, channels)
+    return read_columns(path, channels)
 
 
 def read_spectrogram(path: Path) -> np.ndarray:
@@ -231,95 +273,4 @@ def read_spectrogram(path: Path) -> np.ndarray:
     InputError
         If the file is missing, is not parquet, or lacks a column.
     """
-    return _read_parquet(path, SPECTROGRAM_COLUMNS)
-
-
-def count_rows(path: Path) -> int:
-    """Count a parquet file's rows from its footer alone.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or is not parquet.
-    """
-    try:
-        return pq.read_metadata(path).num_rows
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except DAMAGE as error:
-        raise InputError(f"{path}: not a parquet file ({one_line(error)})") from None
-
-
-@contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a parquet file; what goes wrong with it is an `InputError` that names it.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, is not parquet, or what is asked of it cannot be read.
-    """
-    try:
-        # from memory, because pyarrow fetches each column by itself
-        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
-            yield file
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except DAMAGE as error:
-        raise InputError(f"{path}: not a readable parquet file ({one_line(error)})") from None
-
-
-def _read_parquet(path: Path, columns: tuple[str, ...]) -> np.ndarray:
-    with open_parquet(path) as file:
-        # one thread: the callers read many files at once
-        table = file.read(columns=list(columns), use_threads=False)
-    # by place: looking 400 columns up by name takes longer than decoding them
-    place = {name: i for i, name in enumerate(table.column_names)}
-    check_columns(path, table.column_names, columns)
-    # a column after the other, as in the file and as the filter wants them
-    array = np.empty((len(columns), table.num_rows), dtype=np.float32)
-    for i, column in enumerate(columns):
-        values = table.column(place[column])
-        if not is_number(values.type):
-            raise InputError(f"{path}: column {column} is {values.type}, not numbers")
-        copy_values(values, array[i])
-    return array.T
-
-
-def check_columns(path: Path, names: list[str], wanted: tuple[str, ...]) -> None:
-    """Refuse a file in which a column is missing or stands twice.
-
-    Raises
-    ------
-    InputError
-        Naming the first five missing columns, or the first doubled one.
-    """
-    missing = [column for column in wanted if column not in set(names)]
-    if missing:
-        listed = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-        raise InputError(f"{path}: missing column {listed}; fetch the file again")
-    counts = Counter(names)
-    doubled = [column for column in wanted if counts[column] > 1]
-    if doubled:
-        raise InputError(f"{path}: column {doubled[0]} occurs twice; keep one")
-
-
-def is_number(kind: pa.DataType) -> bool:
-    """Tell whether a column of this type holds numbers as a recording has them."""
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
-
-
-def copy_values(values: pa.ChunkedArray, target: np.ndarray) -> None:
-    """Copy a column of numbers into an array of float32; what is beyond its range is infinite."""
-    begin = 0
-    with np.errstate(over="ignore"):
-        for chunk in values.chunks:
-            target[begin : begin + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
-            begin += len(chunk)
-
-
-def one_line(error: Exception) -> str:
-    """Say in one line what an error of somebody else's says first."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return read_columns(path, SPECTROGRAM_COLUMNS)

@@ -20,10 +20,10 @@ from hbac_utils.data.competition import (
     SPECTROGRAM_STEP,
     WINDOW_SAMPLES,
     Competition,
-    count_rows,
     read_eeg,
     read_spectrogram,
 )
+from hbac_utils.data.footers import check_eeg_footer, check_range, check_spectrogram_footer
 from hbac_utils.data.sources import THREADS
 from hbac_utils.errors import InputError
 from hbac_utils.montage import ELECTRODES
@@ -42,10 +42,14 @@ class Kind:
         What progress bars call them.
     rate : float
         Rows a second.
-    window, width : int
-        Rows of a window, columns of a recording.
+    window : int
+        Rows of a window.
+    columns : tuple of str
+        Of a recording, as they stand in the array.
     locate : callable
         From competition and id to the file.
+    check : callable
+        From the file and the columns to its rows; refuses what its footer shows to be wrong.
     convert : callable
         From the file and the recipe's section to what is stored, float16, shape (rows, width),
         and a mask of what is missing in it.
@@ -55,9 +59,15 @@ class Kind:
     label: str
     rate: float
     window: int
-    width: int
+    columns: tuple[str, ...]
     locate: Callable[[Competition, int], Path]
+    check: Callable[[Path, tuple[str, ...]], int]
     convert: Callable[[Path, Data], tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def width(self) -> int:
+        """Columns of a recording."""
+        return len(self.columns)
 
     def first_rows(self, table: pd.DataFrame) -> np.ndarray:
         """Tell each window's first row in its recording, int64."""
@@ -74,28 +84,38 @@ def _locate_spectrogram(competition: Competition, spectrogram_id: int) -> Path:
 
 
 def _clean_eeg(path: Path, data: Data) -> tuple[np.ndarray, np.ndarray]:
-    return signals.clean_eeg(read_eeg(path), data.band, data.clip)
+    eeg = read_eeg(path)
+    # fmin and fmax pass over NaN
+    check_range(path, ELECTRODES, np.fmin.reduce(eeg, axis=0), np.fmax.reduce(eeg, axis=0))
+    return signals.clean_eeg(eeg, data.band, data.clip)
 
 
 def _log_power(path: Path, _: Data) -> tuple[np.ndarray, np.ndarray]:
-    log = signals.log_power(read_spectrogram(path))
+    power = read_spectrogram(path)
+    if np.isinf(power).any():
+        column = SPECTROGRAM_COLUMNS[np.isinf(power).any(axis=0).argmax()]
+        raise InputError(
+            f"{path}: column {column} has infinite values; write NaN where there is no power"
+        )
+    log = signals.log_power(power)
     return log, np.isnan(log)
 
 
 EEG = Kind(
-    "eeg", "EEGs", SAMPLING_RATE, WINDOW_SAMPLES, len(ELECTRODES), _locate_eeg, _clean_eeg
+    "eeg", "EEGs", SAMPLING_RATE, WINDOW_SAMPLES, ELECTRODES, _locate_eeg, check_eeg_footer,
+    _clean_eeg,
 )  # fmt: skip
 SPECTROGRAM = Kind(
     "spectrogram", "spectrograms", 1 / SPECTROGRAM_STEP, SPECTROGRAM_ROWS,
-    len(SPECTROGRAM_COLUMNS), _locate_spectrogram, _log_power,
+    SPECTROGRAM_COLUMNS, _locate_spectrogram, check_spectrogram_footer, _log_power,
 )  # fmt: skip
 
 
 def list_recordings(kind: Kind, competition: Competition, table: pd.DataFrame) -> pd.DataFrame:
     """List the recordings of a kind, one after the other as they stand in the array.
 
-    Lengths come from the files' footers, so that a missing or short file stops the packing
-    before any long work.
+    Lengths, columns and ranges come from the files' footers, so that a missing, short or wrong
+    file stops the packing before any long work.
 
     Returns
     -------
@@ -105,13 +125,14 @@ def list_recordings(kind: Kind, competition: Competition, table: pd.DataFrame) -
     Raises
     ------
     InputError
-        If a file is missing, is not parquet, or ends before a window.
+        If a file is missing, is not parquet, ends before a window, or is wrong otherwise: see
+        `footers`.
     """
     needed = pd.Series(kind.first_rows(table) + kind.window).groupby(table[f"{kind.name}_id"]).max()
     paths = [kind.locate(competition, i) for i in needed.index]
     recordings = pd.DataFrame({"path": paths}, index=needed.index)
     with ThreadPoolExecutor(THREADS) as threads:
-        recordings["rows"] = list(threads.map(count_rows, paths))
+        recordings["rows"] = list(threads.map(lambda path: kind.check(path, kind.columns), paths))
     short = recordings.index[recordings["rows"] < needed]
     if len(short):
         path, rows = recordings.loc[short[0], ["path", "rows"]]

@@ -17,17 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hbac_utils.data.competition import (
-    DAMAGE,
     SAMPLING_RATE,
     SEGMENT_SECONDS,
     SPECTROGRAM_COLUMNS,
     SPECTROGRAM_ROWS,
     SPECTROGRAM_STEP,
     WINDOW_SAMPLES,
-    copy_values,
-    is_number,
-    open_parquet,
 )
+from hbac_utils.data.parquet import DAMAGE, copy_values, is_number, open_parquet
 from hbac_utils.data.testset import whole_number
 from hbac_utils.errors import InputError
 from hbac_utils.montage import ELECTRODES
