@@ -41,10 +41,10 @@ def pack(competition, scratch: Path) -> Operation:
 
 def scripted_training(recipe: Path, store, scratch: Path, hours: float = 0) -> Operation:
     """Train without a notebook, which begins sooner."""
-    script = [sys.executable, str(HERE / "train_run.py"), str(recipe), str(store.path)]
+    script = _script("train_run.py", "--recipe", recipe, "--store", store.path)
     return _operation(
         scratch,
-        lambda folder: [*script, str(folder / "run"), str(hours)],
+        lambda folder: [*script, "--run", str(folder / "run"), "--max-hours", str(hours)],
         lambda folder, expected: assert_same_run(folder / "run", expected / "run"),
         [f"run/{mark}" for mark in RUN_MARKS],
     )
@@ -80,8 +80,9 @@ def replayed_sweep(
 ) -> Operation:
     """Sweep with trials that replay a run, by as many workers; all else is as it is."""
     file = _sweep_file(scratch, tiny, workers=workers, **content)
-    script = [HERE / "replay_sweep.py", file, competition.path, store.path, run]
-    return _sweep(scratch, lambda out: [sys.executable, *map(str, script), str(out)])
+    data = ["--data", competition.path, "--store", store.path]
+    script = _script("replay_sweep.py", run, file, *data)
+    return _sweep(scratch, lambda out: [*script, "--out", str(out)])
 
 
 def sweep(tiny: Path, competition, store, scratch: Path) -> Operation:
@@ -89,6 +90,10 @@ def sweep(tiny: Path, competition, store, scratch: Path) -> Operation:
     file = _sweep_file(scratch, tiny, grid={"dropout": [0.3, 0.1]})
     data = ["--data", competition.path, "--store", store.path]
     return _sweep(scratch, lambda out: verb("sweep", file, *data, "--out", out))
+
+
+def _script(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(HERE / name), *map(str, arguments)]
 
 
 def _sweep(scratch: Path, command: Callable[[Path], list[str]]) -> Operation:

@@ -1,11 +1,21 @@
-"""Trains a run without a notebook: python train_run.py RECIPE STORE RUN [MAX_HOURS]."""
+"""The verb ``train`` without its notebook, which takes seconds: same options."""
 
 import sys
 
-from hbac_utils.data.store import open_store
-from hbac_utils.recipe import load_recipe
-from hbac_utils.training import train
+from hbac_utils import verbs
+from hbac_utils.__main__ import main
+
+
+def train(options) -> None:
+    """Train a recipe in this process."""
+    from hbac_utils.data.store import open_store
+    from hbac_utils.recipe import load_recipe
+    from hbac_utils.training import train
+
+    recipe = load_recipe(options.recipe)
+    train(recipe, open_store(options.store), options.run, max_hours=options.max_hours)
+
 
 if __name__ == "__main__":
-    hours = float(sys.argv[4]) if len(sys.argv) > 4 else 0
-    train(load_recipe(sys.argv[1]), open_store(sys.argv[2]), sys.argv[3], max_hours=hours)
+    verbs.train = train
+    sys.exit(main(["train", *sys.argv[1:]]))
