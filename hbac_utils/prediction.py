@@ -17,11 +17,10 @@ from hbac_utils.atomic import replacing
 from hbac_utils.backend import keras
 from hbac_utils.data.batches import SIZE, Batch, read_ahead, read_batches
 from hbac_utils.data.competition import Competition, read_table
-from hbac_utils.data.parquet import one_line
 from hbac_utils.data.testset import read_submitted_ids
 from hbac_utils.disk import writing
 from hbac_utils.environment import is_rerun
-from hbac_utils.errors import InputError
+from hbac_utils.errors import InputError, one_line
 from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS
 from hbac_utils.metric import SubmissionError, check_probabilities
 from hbac_utils.models.classifier import load_classifier

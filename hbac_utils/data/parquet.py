@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hbac_utils.errors import InputError
+from hbac_utils.errors import InputError, one_line
 
 DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 """What pyarrow raises over files that are not as they should be."""
@@ -115,8 +115,3 @@ def copy_values(values: pa.ChunkedArray, target: np.ndarray) -> None:
         for chunk in values.chunks:
             target[begin : begin + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
             begin += len(chunk)
-
-
-def one_line(error: Exception) -> str:
-    """Say in one line what an error of somebody else's says first."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
