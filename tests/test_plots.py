@@ -722,7 +722,8 @@ def folder(tmp_path_factory):
     holed[:, ELECTRODES.index("F3")] = np.nan
     write_parquet(path / "train_eegs" / "2.parquet", holed, CHANNELS)
     write_parquet(path / "train_eegs" / "3.parquet", eeg[:10_000], CHANNELS)
-    write_parquet(path / "test_eegs" / "3.parquet", eeg[:10_000], CHANNELS)
+    waves = np.tile(eeg[:10_000, [ELECTRODES.index("O2")]], 20)
+    write_parquet(path / "test_eegs" / "3.parquet", waves, CHANNELS)
     power = np.full((330, 400), np.e)
     power[:5] = np.nan
     write_parquet(path / "train_spectrograms" / "11.parquet", power, SPECTROGRAM_COLUMNS)
