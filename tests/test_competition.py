@@ -148,3 +148,12 @@ def test_a_doubled_channel_is_named(tmp_path):
 def test_whole_numbers_written_as_floats_are_whole_numbers(own_competition):
     train = spoiled(own_competition, lambda t: t.astype({"eeg_id": float, "lpd_vote": float})).train
     assert train[["eeg_id", "lpd_vote"]].dtypes.tolist() == [np.int64, np.int64]
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "1.parquet"
+    columns = dict.fromkeys(ELECTRODES, np.zeros(4, np.float32))
+    pq.write_table(pa.table(columns), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"Cz", b"\xd9z"))
+    with pytest.raises(InputError, match="not a readable parquet file"):
+        read_eeg(path)
