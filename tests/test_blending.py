@@ -409,7 +409,7 @@ def test_a_blend_wants_its_runs(run, blended, competition, tmp_path):
     (tmp_path / "blend.json").write_text(json.dumps(content | {"kind": "cubic"}))
     with pytest.raises(InputError, match="kind"):
         load_blend(tmp_path / "blend.json")
-    with pytest.raises(InputError, match="neither a file nor JSON"):
+    with pytest.raises(InputError, match="blend: not JSON"):
         load_blend("{no")
 
 

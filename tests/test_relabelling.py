@@ -1,5 +1,6 @@
 """Soft labels of a later stage: for windows with few votes, from models without the fold."""
 
+import json
 import shutil
 
 import numpy as np
@@ -61,6 +62,11 @@ def test_a_run_that_saw_the_held_out_patients_is_refused(run, store, split, tmp_
         relabelled(store, split, 1, Relabel(runs=(str(run),)), None, ("eeg",))
     lacking = shutil.copytree(run, tmp_path / "lacking")
     shutil.rmtree(lacking / "fold0")
+    with pytest.raises(InputError, match="fold0/model.keras: missing; copy the whole run"):
+        relabelled(store, split, 0, Relabel(runs=(str(lacking),)), None, ("eeg",))
+    metrics = json.loads((lacking / "metrics.json").read_text())
+    del metrics["sha256"]["fold0/model.keras"]  # as of a run of other folds
+    (lacking / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(InputError, match="has no fold 0; train it first"):
         relabelled(store, split, 0, Relabel(runs=(str(lacking),)), None, ("eeg",))
 
