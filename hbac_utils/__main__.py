@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hbac_utils import verbs
 from hbac_utils.errors import InputError, Terminated
-from hbac_utils.signals import terminable
+from hbac_utils.termination import terminable
 
 
 def main(arguments: list[str] | None = None) -> int:

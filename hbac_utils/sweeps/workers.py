@@ -20,12 +20,12 @@ from multiprocessing.queues import SimpleQueue
 from hbac_utils.data import cluster
 from hbac_utils.disk import writing
 from hbac_utils.errors import DiskError, InputError, KernelDied
-from hbac_utils.signals import terminable
 from hbac_utils.sweeps.devices import share
 from hbac_utils.sweeps.jobs import Job
 from hbac_utils.sweeps.study import ENDED, Claim
 from hbac_utils.sweeps.sweep import describe
 from hbac_utils.sweeps.trials import Task, Watcher, objective_value, read_result
+from hbac_utils.termination import terminable
 
 ERROR = "error.txt"
 """In a trial's folder: why it failed."""
