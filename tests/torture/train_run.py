@@ -10,10 +10,10 @@ def train(options) -> None:
     """Train a recipe in this process."""
     from hbac_utils.data.store import open_store
     from hbac_utils.recipe import load_recipe
-    from hbac_utils.training import train
+    from hbac_utils.training import parse_folds, train
 
-    recipe = load_recipe(options.recipe)
-    train(recipe, open_store(options.store), options.run, max_hours=options.max_hours)
+    recipe, folds = load_recipe(options.recipe), parse_folds(options.folds)
+    train(recipe, open_store(options.store), options.run, folds, options.max_hours)
 
 
 if __name__ == "__main__":
