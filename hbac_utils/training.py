@@ -212,17 +212,18 @@ def train_fold(
         past += stage.epochs
         if len(watch.records) > past:  # a later stage has begun
             continue
+        # before the optimizer is set back, for the weights are the earlier stages' averages still
+        votes = _soft_votes(bench, store, training, fold, folder, index)
         bench.begin_stage(stage)
         if done:
             bench.restore(saved)
-        votes = _soft_votes(bench, store, training, fold, folder, index)
-        windows = TrainingWindows(store, training, bench.recipe, index, votes)
         if done < stage.epochs:
-            _fit(bench, windows, watch, done)
+            _fit(bench, TrainingWindows(store, training, bench.recipe, index, votes), watch, done)
         if watch.out_of_time:
             break
+        bench.end_stage()
     _save_fold(bench, watch, folder)
-    if len(watch.records) == past:
+    if len(watch.records) == sum(stage.epochs for stage in bench.recipe.stages):
         watch.finish()
     return watch
 
@@ -236,8 +237,7 @@ def _soft_votes(
         return None
     kept = folder / f"labels{index}.npy"
     if not kept.is_file():
-        with bench.averaged():
-            votes = relabelled(store, training, fold, relabel, bench.model, bench.recipe.inputs)
+        votes = relabelled(store, training, fold, relabel, bench.model, bench.recipe.inputs)
         with replacing(kept) as file:
             np.save(file, votes)
     return np.load(kept, allow_pickle=False)

@@ -81,6 +81,15 @@ class Workbench:
             self._augment = stage.augment
         _assign(self.model.optimizer.variables, self._blank)
 
+    def end_stage(self) -> None:
+        """Put the running average in the place of the weights for good.
+
+        Keras does so at the end of `fit`, which a stage that is taken up after its last epoch
+        does not come to.
+        """
+        if self.recipe.ema:
+            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Put the running average of the weights in their place, if the recipe keeps one."""

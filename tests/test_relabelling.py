@@ -104,3 +104,13 @@ def test_a_stage_trains_on_soft_labels_and_goes_on_with_the_same(store, tiny_rec
     history = pd.read_csv(tmp_path / "fold0" / "history.csv")
     assert len(history) == 3
     assert history["loss"].iloc[2] != pytest.approx(history["loss"].iloc[1], rel=0.05)
+
+
+def test_a_stage_is_relabelled_by_the_averaged_weights(store, tiny_recipe, split, tmp_path):
+    soft = {"stages.1.relabel": {"share": 0.5, "below": 21}, "ema": 0.8}
+    recipe = override(tiny_recipe, soft)
+    train(recipe, store, tmp_path, folds=[0], max_hours=1e-9)  # one epoch, the first stage
+    first = load_classifier(tmp_path / "fold0" / "model.keras")
+    expected = relabelled(store, split, 0, recipe.stages[1].relabel, first, ("eeg",))
+    train(recipe, store, tmp_path, folds=[0])
+    np.testing.assert_allclose(np.load(tmp_path / "fold0" / "labels1.npy"), expected, atol=1e-4)

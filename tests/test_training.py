@@ -89,6 +89,22 @@ def test_a_killed_run_goes_on_to_the_same_numbers(longer, store, undisturbed, tm
     assert not list(run.glob("fold*/progress.npz"))
 
 
+def test_a_run_stopped_between_two_stages_goes_on_to_the_same_numbers(
+    longer, store, undisturbed, tmp_path
+):
+    """What the second stage starts from is the first one's average, which nothing has saved."""
+
+    def stop(histories: pd.DataFrame) -> None:
+        if len(histories) == longer.stages[0].epochs:
+            (tmp_path / STOP).touch()
+
+    train(longer, store, tmp_path, on_epoch=stop)
+    assert epochs_in(tmp_path) == longer.stages[0].epochs
+    (tmp_path / STOP).unlink()
+    train(longer, store, tmp_path)
+    assert_equal_runs(tmp_path, undisturbed)
+
+
 def test_a_complete_run_is_left_alone(longer, store, undisturbed, capsys):
     model = undisturbed / "fold0" / "model.keras"
     before = model.stat().st_mtime_ns
