@@ -193,7 +193,9 @@ def test_what_no_model_can_predict_gets_the_prior(runs, competition, tmp_path):
     signal = read_input(competition, row, "eeg", whole.recipe.data).array
     bad = Failing(model, bad=lambda eeg: (eeg == signal).all(axis=(1, 2)).any())
     prediction = submitted([with_models(whole, a=bad)], competition.path, tmp_path / "raises")
-    assert prediction.fallbacks == {third: "the model failed: ResourceExhaustedError: no memory"}
+    assert prediction.fallbacks == {
+        third: "the model failed: ResourceExhaustedError: no memory at all"
+    }
     nan = keras.Sequential(
         [
             keras.Input((10_000, 19), name="eeg"),
