@@ -22,6 +22,9 @@ RUN_MARKS = (
     "training.ipynb", "training.html",
 )  # fmt: skip
 
+AGAIN = "--retry-failed"
+"""A trial whose worker was killed three times is given up unless one asks for it."""
+
 SWEEP_MARKS = (
     "journal.log", ".alive/*", "results.csv", "report.html", "trials/00?/fold0/history.csv",
     "trials/00?/metrics.json",
@@ -82,14 +85,14 @@ def replayed_sweep(
     file = _sweep_file(scratch, tiny, workers=workers, **content)
     data = ["--data", competition.path, "--store", store.path]
     script = _script("replay_sweep.py", run, file, *data)
-    return _sweep(scratch, lambda out: [*script, "--out", str(out)])
+    return _sweep(scratch, lambda out: [*script, "--out", str(out), AGAIN])
 
 
 def sweep(tiny: Path, competition, store, scratch: Path) -> Operation:
     """Sweep by the verb, with two trainings."""
     file = _sweep_file(scratch, tiny, grid={"dropout": [0.3, 0.1]})
     data = ["--data", competition.path, "--store", store.path]
-    return _sweep(scratch, lambda out: verb("sweep", file, *data, "--out", out))
+    return _sweep(scratch, lambda out: verb("sweep", file, *data, "--out", out, AGAIN))
 
 
 def _script(name: str, *arguments: object) -> list[str]:

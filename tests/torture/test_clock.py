@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from faults import seeded
 from operations import inference, pack, replayed_sweep, scripted_training
-from processes import Operation, running
+from processes import ROOT, Operation, running
 
 pytestmark = [
     pytest.mark.torture,
@@ -16,6 +16,7 @@ pytestmark = [
     ),
 ]
 
+HERE = Path(__file__).parent
 JUMPS = ("+1y", "-1d")
 
 
@@ -27,6 +28,7 @@ def turn(operation: Operation, scratch: Path, key: int) -> None:
     environment = {
         "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1", "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
+        "PYTHONPATH": os.pathsep.join([str(HERE / "sleeping"), str(ROOT)]),
     }  # fmt: skip
     moments = seeded(11, key).uniform(0.2, 0.6, len(JUMPS)) * operation.seconds
     with running(operation.command(folder), scratch / "log", env=environment) as started:
