@@ -18,7 +18,6 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 HBAC  := $(BIN)/python -m hbac_utils
 READY := $(VENV)/.ready
-TOOLS := $(READY)
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
 # a file that is not the tested one is refused; what is built here is built by pinned tools, too
 LOCKED := $(PIP) --require-hashes --no-build-isolation --requirement
@@ -65,13 +64,13 @@ demo: $(READY) ## synthesize a small competition, train, predict and score it
 		--run $(DEMO) --truth $(DEMO)/competition_truth/truth.parquet
 	@echo; echo "all of it lies in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"
 
-test: $(TOOLS) ## run the tests
+test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -m "not slow and not torture" -n 2 --dist worksteal $(ARGS)
 
-test-slow: $(TOOLS) ## train every recipe for an epoch: minutes each
+test-slow: $(READY) ## train every recipe for an epoch: minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-torture: $(TOOLS) ## kill, fill disks, turn clocks, and count what survives: SEED= TABLE=FILE
+torture: $(READY) ## kill, fill disks, turn clocks, and count what survives: SEED= TABLE=FILE
 	@SEED=$(SEED) $(BIN)/python -m pytest -m "torture or fault" -n 2 --dist worksteal \
 		$(if $(TABLE),--table "$(TABLE)") $(ARGS)
 
@@ -186,17 +185,17 @@ bench-blending: $(READY) ## blend 50 members of 107,000 rows; members that are n
 
 # -- care of the code --------------------------------------------------------
 
-lint: $(TOOLS) ## check code and notebooks
+lint: $(READY) ## check code and notebooks
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/nbstripout --verify notebooks/*.ipynb
 
-format: $(TOOLS) ## format code, strip notebooks
+format: $(READY) ## format code, strip notebooks
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 	@$(BIN)/nbstripout notebooks/*.ipynb
 
-coverage: $(TOOLS) ## run the tests and list the lines that none reaches
+coverage: $(READY) ## run the tests and list the lines that none reaches
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # -- what the kit stands on: docs/dependencies.md -----------------------------
@@ -204,15 +203,15 @@ coverage: $(TOOLS) ## run the tests and list the lines that none reaches
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
-lock: $(TOOLS) ## pin all dependencies with the hashes of their files; the pins there are stay: UPGRADE=1
+lock: $(READY) ## pin all dependencies with the hashes of their files; the pins there are stay: UPGRADE=1
 	@$(LOCK) requirements.txt requirements-dev.txt --output-file constraints/tested.txt
 	@printf 'setuptools\nwheel\n' | \
 		$(LOCK) - --constraints constraints/tested.txt --output-file constraints/build.txt
 
-audit: $(TOOLS) ## ask which dependencies have known weaknesses; a report, never a failure
+audit: $(READY) ## ask which dependencies have known weaknesses; a report, never a failure
 	@$(BIN)/python constraints/audit.py constraints/tested.txt constraints/kaggle.txt
 
-licences: $(TOOLS) ## list the licence of every dependency in docs/licences.md
+licences: $(READY) ## list the licence of every dependency in docs/licences.md
 	@$(BIN)/python constraints/licences.py constraints/tested.txt docs/licences.md
 
 clean: ## remove outputs, builds and caches (not the environment)

@@ -29,10 +29,11 @@ from hbac_utils.data.store import Store
 from hbac_utils.data.windows import TrainingWindows, evaluation_dataset
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.models.classifier import load_classifier
-from hbac_utils.prediction import open_run, predict, write_submission
+from hbac_utils.prediction import open_run, predict
 from hbac_utils.recipe import Recipe, load_recipe, override
 from hbac_utils.results import RunResult, find_truth
 from hbac_utils.scoring import score_files
+from hbac_utils.submission import write_submission
 from hbac_utils.training import train
 from hbac_utils.workbench import Workbench
 

@@ -92,9 +92,7 @@ def page(found: dict[tuple[str, str], str]) -> str:
     parts = [HEAD]
     for kind in (*KINDS, PERMISSIVE):
         rows = "\n".join(groups[kind])
-        parts.append(
-            f"## {kind.capitalize()}\n\n| package | version | licence |\n|---|---|---|\n{rows}\n"
-        )
+        parts.append(f"## {kind.capitalize()}\n\n{COLUMNS}\n{rows}\n")
     return "\n".join(parts)
 
 

@@ -1,12 +1,13 @@
 """Files that appear whole: a reader, a kill or a power failure finds the old one or the new one."""
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from hbac_utils.lock import locked
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     draft = path.with_name(f".draft.{path.name}")
-    with _locked(draft) as file:
+    with locked(draft) as file:
         try:
             file.truncate(0)
             yield file
@@ -59,19 +60,3 @@ def flush(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def _locked(draft: Path) -> BinaryIO:
-    while True:
-        # not "wb", which would empty the draft of a writer that is at it
-        file = open(draft, "r+b", opener=_create)  # noqa: SIM115
-        fcntl.flock(file, fcntl.LOCK_EX)
-        # a draft that its writer has renamed or removed is another file now
-        with suppress(FileNotFoundError):
-            if os.path.samestat(draft.stat(), os.fstat(file.fileno())):
-                return file
-        file.close()
-
-
-def _create(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT, 0o666)

@@ -12,20 +12,20 @@ import pandas as pd
 
 from hbac_utils.atomic import replacing
 from hbac_utils.backend import keras, tf
-from hbac_utils.data.lock import lock
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
 from hbac_utils.data.windows import TrainingWindows
 from hbac_utils.disk import writing
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.lock import lock
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.models.schedules import learning_rates
 from hbac_utils.recipe import Recipe, load_recipe, save_recipe
 from hbac_utils.relabelling import relabelled
 from hbac_utils.runs import is_complete, summarize
 from hbac_utils.tta import average, held_out
-from hbac_utils.watch import SetLearningRate, Watch
+from hbac_utils.watch import SetLearningRate, Watch, undamaged
 from hbac_utils.workbench import Workbench
 
 
@@ -240,7 +240,8 @@ def _soft_votes(
         votes = relabelled(store, training, fold, relabel, bench.model, bench.recipe.inputs)
         with replacing(kept) as file:
             np.save(file, votes)
-    return np.load(kept, allow_pickle=False)
+    with undamaged(kept):
+        return np.load(kept, allow_pickle=False)
 
 
 def _fit(bench: Workbench, windows: TrainingWindows, watch: Watch, done: int) -> None:

@@ -2,8 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,7 @@ from hbac_utils.backend import keras
 from hbac_utils.board import Board
 from hbac_utils.data.store import Store
 from hbac_utils.data.windows import TrainingWindows, evaluation_dataset
-from hbac_utils.errors import InputError
+from hbac_utils.errors import InputError, one_line
 from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.metric import both_scores
 from hbac_utils.runs import STOP, read_history
@@ -183,7 +186,7 @@ class Watch(keras.callbacks.Callback):
         path = self.folder / "progress.npz"
         if not path.is_file():
             return None
-        with np.load(path, allow_pickle=False) as saved:
+        with undamaged(path), np.load(path, allow_pickle=False) as saved:
             kept = json.loads(str(saved["records"]))
             self.records, self.best_score = kept["records"], kept["best_score"]
             self.best_prediction = saved["best_prediction"]
@@ -206,6 +209,23 @@ class Watch(keras.callbacks.Callback):
             f"{record['windows_per_second']:.0f} windows/s",
             flush=True,
         )
+
+
+@contextmanager
+def undamaged(path: Path) -> Iterator[None]:
+    """Read a file that a fold has kept to go on from.
+
+    Raises
+    ------
+    InputError
+        In the place of what numpy says of a damaged one.
+    """
+    try:
+        yield
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path}: damaged ({one_line(error)}); remove {path.parent} to train the fold anew"
+        ) from None
 
 
 def _numbered(saved: np.lib.npyio.NpzFile, name: str) -> list[np.ndarray]:

@@ -199,12 +199,8 @@ def all_nan(path):
 
 
 @of_spectrogram("no finite value")  # a gap in training, as some real rows are
-def all_null(path):
-    change(path, lambda t: t * np.float32("nan"))
-
-
 @of_eeg("no finite value", refused="holds no value")
-def all_null_(path):
+def all_null(path):
     change(path, lambda t: t * np.float32("nan"))
 
 
@@ -417,6 +413,7 @@ def in_volts(path):
     change(path, lambda t: t * np.float32(1e-6))
 
 
+@of_spectrogram()
 @of_eeg(mended="taken for millionths", same=True, refused="microvolts")
 def a_million_times_too_large(path):
     change(path, lambda t: t * np.float32(1e6))
@@ -436,7 +433,7 @@ def with_time(path):
 
 
 @of_spectrogram(mended="rows instead of 300")
-def longer_(path):
+def longer_by_50_rows(path):
     change(path, lambda t: pd.concat([t, t.iloc[:50]]))
 
 
@@ -446,17 +443,17 @@ def a_row_short(path):
 
 
 @of_spectrogram(mended="100 rows instead of 300", refused="but a window of train.csv ends at row")
-def shorter_(path):
+def of_100_rows(path):
     change(path, lambda t: t.iloc[:100])
 
 
 @of_spectrogram()
-def gaps_(path):
+def gaps_in_time(path):
     fill_rows(path, slice(0, None, 3), np.nan)
 
 
 @of_spectrogram(refused="infinite")
-def some_infinities_(path):
+def infinite_rows(path):
     fill_rows(path, slice(0, None, 50), np.inf)
 
 
@@ -468,11 +465,6 @@ def all_zero(path):
 @of_spectrogram()
 def negative(path):
     change(path, lambda t: -t)
-
-
-@of_spectrogram()
-def a_million_times_too_large_(path):
-    change(path, lambda t: t * np.float32(1e6))
 
 
 @of_spectrogram(same=True)

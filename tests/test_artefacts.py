@@ -22,6 +22,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from papermill.translators import translate_parameters
 
+from hbac_utils.atomic import replacing
 from hbac_utils.blending.blend import load_blend
 from hbac_utils.blending.members import read_member
 from hbac_utils.data.store import open_store
@@ -474,7 +475,7 @@ def test_a_pickle_in_the_place_of_kept_labels_is_not_read(tmp_path, canary, spoi
     spoil(tmp_path / "labels1.npy", canary)
     stage = types.SimpleNamespace(relabel=object())
     bench = types.SimpleNamespace(recipe=types.SimpleNamespace(stages=[stage, stage]))
-    with pytest.raises(ValueError, match="labels1|allow_pickle"):
+    with refused(tmp_path / "labels1.npy", "damaged"):
         _soft_votes(bench, None, None, 0, tmp_path, 1)
 
 
@@ -483,7 +484,37 @@ def test_a_pickle_in_kept_progress_is_not_read(tmp_path, canary):
 
     bombs = np.array([Bomb(canary)], dtype=object)
     np.savez(tmp_path / "progress.npz", records=bombs, allow_pickle=True)
-    with pytest.raises(ValueError, match="progress|allow_pickle"):
+    with refused(tmp_path / "progress.npz", "damaged"):
+        Watch.resume(types.SimpleNamespace(folder=tmp_path))
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def bytes_turned(path):
+    content = bytearray(path.read_bytes())
+    content[200:300] = bytes(255 - byte for byte in content[200:300])
+    path.write_bytes(content)
+
+
+def of_other_arrays(path):
+    with replacing(path) as file:
+        np.savez(file, something=np.zeros(3))
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, bytes_turned, of_other_arrays])
+def test_kept_progress_that_is_damaged_is_refused_in_one_line(tmp_path, damage):
+    from hbac_utils.watch import Watch
+
+    kept = tmp_path / "progress.npz"
+    np.savez(kept, records=np.array("{}"), last_prediction=np.zeros((100, 6)))
+    damage(kept)
+    with refused(kept, "damaged .*; remove .* to train the fold anew"):
         Watch.resume(types.SimpleNamespace(folder=tmp_path))
 
 

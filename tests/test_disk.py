@@ -12,8 +12,9 @@ from hbac_utils.board import Board
 from hbac_utils.disk import writing
 from hbac_utils.errors import DiskError
 from hbac_utils.notebooks import export_html
-from hbac_utils.prediction import open_run, predict, write_submission
+from hbac_utils.prediction import open_run, predict
 from hbac_utils.recipe import save_recipe
+from hbac_utils.submission import write_submission
 
 
 def full(*_):

@@ -10,7 +10,8 @@ import pytest
 from hbac_utils.ensemble import find_runs, open_runs, predict_all, prior_of
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.prediction import open_run, predict, write_submission
+from hbac_utils.prediction import open_run, predict
+from hbac_utils.submission import write_submission
 
 COLUMNS = list(VOTE_COLUMNS)
 

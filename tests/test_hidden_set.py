@@ -21,8 +21,9 @@ from hbac_utils.ensemble import predict_all
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.models.views import KaggleSpectrogramView
-from hbac_utils.prediction import Prediction, check_submission, open_run, write_submission
+from hbac_utils.prediction import Prediction, open_run
 from hbac_utils.recipe import load_recipe
+from hbac_utils.submission import check_submission, write_submission
 
 COLUMNS = list(VOTE_COLUMNS)
 PREDICTED = pytest.mark.fault("bad test folder, predicted")

@@ -19,8 +19,9 @@ from hbac_utils.errors import InputError
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS
 from hbac_utils.metric import SubmissionError, check_probabilities, kl_divergence
 from hbac_utils.montage import CHANNELS
-from hbac_utils.prediction import COLUMNS, Prediction, check_submission, write_submission
+from hbac_utils.prediction import COLUMNS, Prediction
 from hbac_utils.recipe import Recipe, load_recipe, override, parse_recipe, save_recipe
+from hbac_utils.submission import check_submission, write_submission
 
 # the same examples each time, and nothing written down: a failure is the code's, not the day's
 TRIED = settings(

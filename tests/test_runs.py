@@ -14,16 +14,12 @@ from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.metric import SubmissionError, both_scores, kl_divergence
 from hbac_utils.models.classifier import load_classifier
-from hbac_utils.prediction import (
-    check_submission,
-    open_run,
-    predict,
-    write_submission,
-)
+from hbac_utils.prediction import open_run, predict
 from hbac_utils.recipe import load_recipe, override
 from hbac_utils.results import RunResult, find_truth
 from hbac_utils.runs import constant_priors, read_history, run_scores, score_table
 from hbac_utils.scoring import score_files
+from hbac_utils.submission import check_submission, write_submission
 from hbac_utils.training import (
     learning_rate_plan,
     parse_folds,

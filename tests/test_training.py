@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from hbac_utils.backend import keras, tf
-from hbac_utils.data.lock import lock
 from hbac_utils.data.windows import TrainingWindows
 from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.lock import lock
 from hbac_utils.models.classifier import build_classifier
 from hbac_utils.prediction import open_run, predict
 from hbac_utils.recipe import load_recipe, override, parse_recipe, save_recipe

@@ -22,7 +22,6 @@ from tqdm import tqdm
 from hbac_utils.data.cluster import workers
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.groups import group_windows
-from hbac_utils.data.lock import lock
 from hbac_utils.data.partial import Partial, discard
 from hbac_utils.data.recordings import (
     EEG,
@@ -40,6 +39,7 @@ from hbac_utils.data.subset import Subset
 from hbac_utils.disk import NO_ROOM, writing
 from hbac_utils.errors import DiskError, InputError
 from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.lock import lock
 from hbac_utils.recipe import Data, Recipe
 
 

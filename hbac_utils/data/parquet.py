@@ -93,11 +93,11 @@ def check_columns(path: Path, names: list[str], wanted: tuple[str, ...]) -> None
     InputError
         Naming the first five missing columns, or the first doubled one.
     """
-    missing = [column for column in wanted if column not in set(names)]
+    counts = Counter(names)
+    missing = [column for column in wanted if not counts[column]]
     if missing:
         listed = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         raise InputError(f"{path}: missing column {listed}; fetch the file again")
-    counts = Counter(names)
     doubled = [column for column in wanted if counts[column] > 1]
     if doubled:
         raise InputError(f"{path}: column {doubled[0]} occurs twice; keep one")

@@ -17,8 +17,8 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hbac_utils.data.lock import lock
 from hbac_utils.errors import InputError
+from hbac_utils.lock import lock
 from hbac_utils.sweeps.plan import Plan
 from hbac_utils.sweeps.storage import Hold, Storage
 from hbac_utils.sweeps.sweep import Choices, Range, Settings, label, values
