@@ -54,52 +54,51 @@ def on_small_disk(operation: Operation, scratch: Path, sizes: tuple[int, ...]) -
     return full
 
 
+@pytest.fixture
+def full_at(tmp_path, record_property) -> Callable[[Operation, tuple[int, ...], int], None]:
+    """Let an operation meet a full disk at each size, at least so often, and count it."""
+
+    def tried(operation: Operation, sizes: tuple[int, ...], at_least: int) -> None:
+        full = on_small_disk(operation, tmp_path, sizes)
+        record_property("tries", full)
+        assert full >= at_least
+
+    return tried
+
+
 @mounts_needed
 @pytest.mark.fault("full disk, pack")
-def test_pack(competition, tmp_path, record_property):
+def test_pack(competition, tmp_path, full_at):
     total = sum(p.stat().st_size for p in (competition.path / "train_eegs").iterdir()) // 1024
     sizes = (4, 8, 40, total // 4, 31_100, 31_130)
-    full = on_small_disk(pack(competition, tmp_path / "one"), tmp_path, sizes)
-    record_property("tries", full)
-    assert full >= 4
+    full_at(pack(competition, tmp_path / "one"), sizes, 4)
 
 
 @mounts_needed
 @pytest.mark.fault("full disk, training")
-def test_training_without_a_notebook(rich, store, tmp_path, record_property):
-    operation = scripted_training(rich, store, tmp_path / "one")
+def test_training_without_a_notebook(rich, store, tmp_path, full_at):
     sizes = (4, 16, 400, 1000, 1600, 2400, 3200)
-    full = on_small_disk(operation, tmp_path, sizes)
-    record_property("tries", full)
-    assert full >= 4
+    full_at(scripted_training(rich, store, tmp_path / "one"), sizes, 4)
 
 
 @mounts_needed
 @pytest.mark.fault("full disk, training")
-def test_training_in_the_notebook(tiny, competition, store, tmp_path, record_property):
-    operation = training(tiny, competition, store, tmp_path / "one")
-    full = on_small_disk(operation, tmp_path, (16, 1000, 2400))
-    record_property("tries", full)
-    assert full >= 2
+def test_training_in_the_notebook(tiny, competition, store, tmp_path, full_at):
+    full_at(training(tiny, competition, store, tmp_path / "one"), (16, 1000, 2400), 2)
 
 
 @mounts_needed
 @pytest.mark.fault("full disk, inference")
-def test_inference(competition, run, tmp_path, record_property):
-    operation = inference(competition, run, tmp_path / "one")
-    full = on_small_disk(operation, tmp_path, (4, 16, 200, 1000))
-    record_property("tries", full)
-    assert full >= 2
+def test_inference(competition, run, tmp_path, full_at):
+    full_at(inference(competition, run, tmp_path / "one"), (4, 16, 200, 1000), 2)
 
 
 @mounts_needed
 @pytest.mark.fault("full disk, sweep")
 @pytest.mark.parametrize("workers", [1, 2])
-def test_sweep(workers, tiny, competition, store, run, tmp_path, record_property):
+def test_sweep(workers, tiny, competition, store, run, tmp_path, full_at):
     operation = replayed_sweep(tiny, competition, store, run, tmp_path / "one", workers)
-    full = on_small_disk(operation, tmp_path, (4, 8, 16, 600, 1100, 1700))
-    record_property("tries", full)
-    assert full >= 3
+    full_at(operation, (4, 8, 16, 600, 1100, 1700), 3)
 
 
 @pytest.mark.fault("file too large, inference")
