@@ -1,11 +1,13 @@
 """Running the kit's notebooks: parameters checked, executed by papermill, exported to HTML."""
 
+import asyncio
 import difflib
 import sys
 from pathlib import Path
 
 import nbformat
 import papermill
+from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbformat.reader import NotJSONError
@@ -59,6 +61,7 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     executed = out / source.name
+    ensure_event_loop().set_exception_handler(_bereaved)
     try:
         papermill.execute_notebook(
             _literal(source),
@@ -84,6 +87,12 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             raise InputError(error.evalue) from None
         raise
     return export_html(executed)
+
+
+def _bereaved(loop: asyncio.AbstractEventLoop, context: dict) -> None:
+    """Say nothing of a cell that waits for its kernel after Ctrl-C or SIGTERM has ended both."""
+    if not isinstance(context.get("exception"), DeadKernelError):
+        loop.default_exception_handler(context)
 
 
 def _literal(path: Path) -> str:

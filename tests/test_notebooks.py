@@ -1,5 +1,7 @@
 """The notebooks as they are run: through papermill, from the verbs, on the small competition."""
 
+import asyncio
+import gc
 import json
 import re
 from contextlib import suppress
@@ -7,10 +9,12 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import papermill
 import pytest
 from chromium import SIZES, faults
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from hbac_utils.__main__ import main
 from hbac_utils.errors import InputError
@@ -192,6 +196,30 @@ def test_an_invalid_submission_is_refused_by_score(competition, tmp_path, capfd)
     table.to_csv(tmp_path / "votes.csv", index=False)
     assert main(["score", str(tmp_path / "votes.csv"), str(solution)]) == 2
     assert "between 0 and 1" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("error", [DeadKernelError("died"), ZeroDivisionError("told")])
+def test_only_a_cell_whose_kernel_was_ended_is_forgotten(error, tmp_path, caplog, monkeypatch):
+    """Ctrl-C and SIGTERM leave its task behind, and "stopped" is to be the last line."""
+
+    def interrupted(*_, **options) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(papermill, "execute_notebook", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_notebook("inference", {}, tmp_path)
+
+    async def left() -> None:
+        async def cell() -> None:
+            raise error
+
+        task = asyncio.ensure_future(cell())
+        await asyncio.wait([task])
+
+    ensure_event_loop().run_until_complete(left())
+    gc.collect()
+    assert ("told" in caplog.text) == isinstance(error, ZeroDivisionError)
+    assert "died" not in caplog.text
 
 
 def test_the_notebooks_parameters_are_data_not_code(run, competition, tmp_path):

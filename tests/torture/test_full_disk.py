@@ -104,7 +104,7 @@ def test_sweep(workers, tiny, competition, store, run, tmp_path, full_at):
 @pytest.mark.fault("file too large, inference")
 def test_inference_with_a_limit_of_files(competition, run, tmp_path, record_property):
     operation = inference(competition, run, tmp_path / "one")
-    limits = (100, 20_000)
+    limits = (500, 20_000)
     record_property("tries", len(limits))
     with_limits(operation, tmp_path, limits, one_line)
 
@@ -112,7 +112,7 @@ def test_inference_with_a_limit_of_files(competition, run, tmp_path, record_prop
 @pytest.mark.fault("file too large, training")
 def test_training_with_a_limit_of_files(rich, store, tmp_path, record_property):
     operation = scripted_training(rich, store, tmp_path / "one")
-    limits = (300, 100_000, 400_000)
+    limits = (500, 100_000, 400_000)
     record_property("tries", len(limits))
     with_limits(operation, tmp_path, limits, one_line)
 
@@ -125,7 +125,7 @@ def with_limits(
         def lower(limit: int = limit) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-        # the kernel reports what a file of its own log would not take: its own standard error
+        # its log is limited as well: an error's line has to fit
         result = done(operation.command(scratch), scratch / "log", preexec_fn=lower)
         assert ends(result), (limit, result.code, result.errors[-3000:])
     operation.finish(scratch, scratch / "log")
