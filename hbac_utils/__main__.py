@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hbac_utils import verbs
 from hbac_utils.errors import InputError, Terminated
-from hbac_utils.termination import terminable
+from hbac_utils.termination import terminable, unheard
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -189,4 +189,6 @@ def _add_patience(verb: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    unheard()
+    sys.exit(code)

@@ -1,4 +1,4 @@
-"""SIGTERM, which asks a process to end, as an exception like that of Ctrl-C."""
+"""Being asked to end: SIGTERM is an exception like that of Ctrl-C, and at last neither is heard."""
 
 import signal
 import threading
@@ -27,3 +27,12 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def unheard() -> None:
+    """Ignore Ctrl-C and SIGTERM while Python takes its leave: what was to be done is done.
+
+    Else a signal in that last second would replace the exit code, or print a traceback.
+    """
+    for told in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(told, signal.SIG_IGN)

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 
 import pytest
 
@@ -45,19 +44,6 @@ def test_a_verb_says_in_one_line_what_the_disk_does(number, said, tmp_path, monk
 def test_another_error_of_the_system_is_not_the_disks():
     with pytest.raises(ConnectionRefusedError), writing("here"):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
-
-
-def test_sigterm_is_one_line_and_its_exit_code(monkeypatch, capsys):
-    def scores(options):
-        """Be told to end."""
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
-
-    before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(verbs, "scores", scores)
-    assert main(["scores", "run"]) == 143
-    assert capsys.readouterr().err == "stopped\n"
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_training_bears_a_disk_without_room_for_tensorboard(tmp_path, capfd):

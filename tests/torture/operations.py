@@ -44,7 +44,7 @@ def pack(competition, scratch: Path) -> Operation:
 
 def scripted_training(recipe: Path, store, scratch: Path, hours: float = 0) -> Operation:
     """Train without a notebook, which begins sooner."""
-    script = _script("train_run.py", "--recipe", recipe, "--store", store.path)
+    script = _script("without_notebook.py", "train", "--recipe", recipe, "--store", store.path)
     return _operation(
         scratch,
         lambda folder: [*script, "--run", str(folder / "run"), "--max-hours", str(hours)],
@@ -68,10 +68,19 @@ def training(recipe: Path, competition, store, scratch: Path) -> Operation:
 
 def inference(competition, run: Path, scratch: Path) -> Operation:
     """Predict by the verb."""
+    return _inference(scratch, verb("infer", "--data", competition.path, "--run", run))
+
+
+def scripted_inference(competition, run: Path, scratch: Path) -> Operation:
+    """Predict without a notebook, which begins sooner."""
     arguments = ["--data", competition.path, "--run", run]
+    return _inference(scratch, _script("without_notebook.py", "infer", *arguments))
+
+
+def _inference(scratch: Path, command: list[str]) -> Operation:
     return _operation(
         scratch,
-        lambda folder: verb("infer", *arguments, "--out", folder / "out"),
+        lambda folder: [*command, "--out", str(folder / "out")],
         lambda folder, expected: assert_same_submission(folder / "out", expected / "out"),
         ("out/inference.ipynb", "out/submission.csv", "out/.draft.submission.csv",
          "out/inference_report.json", "out/inference.html"),

@@ -84,7 +84,7 @@ def test_training_without_a_notebook(rich, store, tmp_path, full_at):
 @mounts_needed
 @pytest.mark.fault("full disk, training")
 def test_training_in_the_notebook(tiny, competition, store, tmp_path, full_at):
-    full_at(training(tiny, competition, store, tmp_path / "one"), (16, 1000, 2400), 2)
+    full_at(training(tiny, competition, store, tmp_path / "one"), (16, 1000), 2)
 
 
 @mounts_needed

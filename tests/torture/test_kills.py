@@ -2,7 +2,15 @@
 
 import pytest
 from faults import seeded
-from operations import inference, pack, replayed_sweep, scripted_training, sweep, training
+from operations import (
+    inference,
+    pack,
+    replayed_sweep,
+    scripted_inference,
+    scripted_training,
+    sweep,
+    training,
+)
 from processes import Result, Running
 
 pytestmark = pytest.mark.torture
@@ -44,18 +52,25 @@ def test_training(seed, rich, store, tmp_path, record_property):
 
 @pytest.mark.fault("SIGKILL, training")
 @pytest.mark.parametrize("what", ["all", "verb", "children"])
-def test_training_in_the_notebook(what, tiny, competition, store, tmp_path, record_property):
-    record_property("tries", 2)
+def test_training_in_the_notebook(what, tiny, competition, store, tmp_path):
     operation = training(tiny, competition, store, tmp_path / "one")
-    operation.disturb(tmp_path, seeded(3, len(what)), 2, kill(what), ends(what))
+    operation.disturb(tmp_path, seeded(3, len(what)), 1, kill(what), ends(what))
+
+
+@pytest.mark.fault("SIGKILL, inference")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_inference(seed, competition, run, tmp_path, record_property):
+    record_property("tries", 7)
+    operation = scripted_inference(competition, run, tmp_path / "one")
+    operation.disturb(tmp_path, seeded(4, seed), 7, kill("all"), ends("all"))
 
 
 @pytest.mark.fault("SIGKILL, inference")
 @pytest.mark.parametrize("what", ["all", "verb", "children"])
-def test_inference(what, competition, run, tmp_path, record_property):
-    record_property("tries", 7)
+def test_inference_in_the_notebook(what, competition, run, tmp_path, record_property):
+    record_property("tries", 2)
     operation = inference(competition, run, tmp_path / "one")
-    operation.disturb(tmp_path, seeded(4, len(what)), 7, kill(what), ends(what))
+    operation.disturb(tmp_path, seeded(7, len(what)), 2, kill(what), ends(what))
 
 
 @pytest.mark.fault("SIGKILL, sweep")
@@ -68,6 +83,6 @@ def test_sweep_of_replayed(workers, tiny, competition, store, run, tmp_path, rec
 
 @pytest.mark.fault("SIGKILL, sweep")
 def test_sweep_of_real_trials(tiny, competition, store, tmp_path, record_property):
-    record_property("tries", 3)
+    record_property("tries", 2)
     operation = sweep(tiny, competition, store, tmp_path / "one")
-    operation.disturb(tmp_path, seeded(6), 3, kill("all"), ends("all"))
+    operation.disturb(tmp_path, seeded(6), 2, kill("all"), ends("all"))
