@@ -50,7 +50,7 @@ def nowhere(monkeypatch, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("kernel_size", [5, 7])
+@pytest.mark.parametrize("kernel_size", [5, pytest.param(7, marks=pytest.mark.slow)])
 def test_larger_kernels_start_as_the_pretrained_network(trained, preset, images, kernel_size):
     section = EfficientNetV2(**B0, kernel_size=kernel_size, weights=str(preset))
     model = build_backbone(section, SHAPE)

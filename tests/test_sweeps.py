@@ -314,8 +314,8 @@ def test_a_hopeless_trial_is_stopped_after_an_epoch(content, job_of, monkeypatch
 
 def test_what_the_time_did_not_suffice_for_goes_on_where_it_was(content, job_of, monkeypatch):
     monkeypatch.setattr("hbac_utils.sweeps.trials.PERIOD", 0.02)
-    short = content | {"budget": {"hours": 0.9 / 3600}}
-    job = job_of(short, seconds=0.6)
+    short = content | {"budget": {"hours": 2.2 / 3600}}
+    job = job_of(short, seconds=1.5)
     run(job)
     assert states(job) == ["interrupted", "waiting", "waiting"]
     assert "not finished" in Results(job.plan, job.study()).summary
@@ -330,9 +330,9 @@ def test_what_the_time_did_not_suffice_for_goes_on_where_it_was(content, job_of,
 def test_a_sweep_that_is_told_to_stop_puts_its_trial_back(content, job_of, monkeypatch):
     """As a cluster's workers are, when the one who sent them the sweep is interrupted."""
     monkeypatch.setattr("hbac_utils.sweeps.trials.PERIOD", 0.02)
-    job = job_of(content, seconds=0.4)
+    job = job_of(content, seconds=1.0)
     job.study().fill()
-    threading.Timer(0.6, job.stop.touch).start()
+    threading.Timer(1.4, job.stop.touch).start()
     assert work(job) == 1
     assert states(job) == ["interrupted", "waiting", "waiting"]
     assert epochs_of(job, 0) == 1
