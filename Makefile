@@ -71,7 +71,7 @@ test-slow: $(READY) ## train every recipe for an epoch: minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 torture: $(READY) ## kill, fill disks, turn clocks, and count what survives: SEED= TABLE=FILE
-	@SEED=$(SEED) $(BIN)/python -m pytest -m "torture or fault" -n 2 --dist worksteal \
+	@SEED=$(SEED) $(BIN)/python -m pytest -m torture -n 2 --dist worksteal \
 		$(if $(TABLE),--table="$(TABLE)") $(ARGS)
 
 # the versions of Kaggle's image want its Python; the kit is not installed there but on the path

@@ -1,4 +1,4 @@
-"""What `make torture` prints: a row per fault with its tries, those survived, and those lost.
+"""The table of `make torture` and `make test`: each fault's tries, those survived, those lost.
 
 A test marked ``fault("SIGKILL, training")`` is one try of that row, or as many as it records:
 ``record_property("tries", 7)``; if it fails all of them are lost. What it records as ``figure``,

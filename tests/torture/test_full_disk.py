@@ -90,7 +90,7 @@ def test_training_in_the_notebook(tiny, competition, store, tmp_path, full_at):
 @mounts_needed
 @pytest.mark.fault("full disk, inference")
 def test_inference(competition, run, tmp_path, full_at):
-    full_at(inference(competition, run, tmp_path / "one"), (4, 16, 200, 1000), 2)
+    full_at(inference(competition, run, tmp_path / "one"), (4, 200, 1000), 2)
 
 
 @mounts_needed

@@ -37,9 +37,9 @@ def ends(what: str):
 @pytest.mark.fault("SIGKILL, pack")
 @pytest.mark.parametrize(("seed", "what"), [(0, "all"), (1, "verb")])
 def test_pack(seed, what, competition, tmp_path, record_property):
-    record_property("tries", 12)
+    record_property("tries", 10)
     operation = pack(competition, tmp_path / "one")
-    operation.disturb(tmp_path, seeded(1, seed), 12, kill(what), ends(what))
+    operation.disturb(tmp_path, seeded(1, seed), 10, kill(what), ends(what))
 
 
 @pytest.mark.fault("SIGKILL, training")
