@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import logging
 import sys
 from pathlib import Path
 
@@ -22,6 +23,13 @@ TEMPLATE = Path(__file__).resolve().parent / "page"
 
 CHECKPOINTS = ".ipynb_checkpoints"
 """Where Jupyter keeps copies of the notebooks that are open in it."""
+
+START_TIMEOUT = 10 * 365 * 24 * 3600
+"""Seconds. A kernel that dies while it starts is noticed at once; one that lives is waited for, on
+a machine that is busy, and when the clock, by which Jupyter measures this, is put forward."""
+
+DIED_STARTING = "Kernel died"
+"""How Jupyter's error for it begins; it has no class of its own."""
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 """The kind of an output that only a kernel can show."""
@@ -62,6 +70,7 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     executed = out / source.name
     ensure_event_loop().set_exception_handler(_bereaved)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it says what it then raises
     try:
         papermill.execute_notebook(
             _literal(source),
@@ -69,16 +78,12 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             parameters=parameters,
             kernel_name="python3",
             progress_bar=False,
+            start_timeout=START_TIMEOUT,
             # it would warn of its loopback connection, and sometimes of the signal that ends it
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
         )
-    except DeadKernelError:
-        raise KernelDied(
-            f"{name}: the notebook's process was killed, perhaps for want of memory; the same "
-            "command goes on where it was"
-        ) from None
     except PapermillExecutionError as error:
         export_html(executed)
         if error.ename == "DiskError":
@@ -86,6 +91,13 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
         if error.ename in ("InputError", "SubmissionError"):
             raise InputError(error.evalue) from None
         raise
+    except RuntimeError as error:
+        if not isinstance(error, DeadKernelError) and not str(error).startswith(DIED_STARTING):
+            raise
+        raise KernelDied(
+            f"{name}: the notebook's process was killed, perhaps for want of memory; the same "
+            "command goes on where it was"
+        ) from None
     return export_html(executed)
 
 

@@ -3,7 +3,11 @@
 import asyncio
 import gc
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -220,6 +224,40 @@ def test_only_a_cell_whose_kernel_was_ended_is_forgotten(error, tmp_path, caplog
     gc.collect()
     assert ("told" in caplog.text) == isinstance(error, ZeroDivisionError)
     assert "died" not in caplog.text
+
+
+def launch_kernels(script: str, folder: Path) -> str:
+    """Have a script run in every new kernel before the kernel; the PYTHONPATH for it."""
+    lines = [
+        "import os, runpy, sys, time",
+        script,
+        f"sys.path.remove({str(folder)!r})",
+        "runpy.run_module('ipykernel_launcher', run_name='__main__')",
+    ]
+    (folder / "ipykernel_launcher.py").write_text("\n".join(lines))
+    return os.pathsep.join([str(folder), *sys.path])
+
+
+def test_a_clock_that_is_put_forward_does_not_end_a_notebook_that_begins(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", launch_kernels("time.sleep(2)", tmp_path))
+    now, days = time.time, iter(range(10**6))
+    monkeypatch.setattr(time, "time", lambda: now() + 86_400 * next(days))
+    with pytest.raises(InputError, match="no such folder"):
+        run_notebook("eda", {"competition": str(tmp_path / "nowhere")}, tmp_path / "out")
+
+
+def test_a_notebook_whose_process_dies_as_it_begins_is_told_of_in_one_line(competition, tmp_path):
+    """As for want of memory; in a process of its own, as pytest takes what is logged."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hbac_utils", "eda", "--data", competition.path, "--out", tmp_path],
+        env=os.environ | {"PYTHONPATH": launch_kernels("os.kill(os.getpid(), 9)", tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: eda: the notebook's process was killed, perhaps for want of memory; the same "
+        "command goes on where it was"
+    ]
 
 
 def test_the_notebooks_parameters_are_data_not_code(run, competition, tmp_path):

@@ -356,6 +356,18 @@ def test_a_trial_that_kills_its_workers_is_given_up(content, job_of):
     assert study.claim() is None
 
 
+def test_a_trial_that_was_killed_just_now_is_retried_with_the_failed(content, job_of):
+    job = job_of(content | {"budget": {"trials": 1}})
+    job.study().fill()
+    for _ in range(3):
+        study = job.study()
+        study.recover()
+        assert study.claim() is not None  # killed, and nobody has looked at it since
+    assert states(job) == ["running"]
+    assert run(job, retry_failed=True)
+    assert states(job) == ["complete"]
+
+
 def test_a_notebook_whose_process_dies_is_begun_again(content, job_of, monkeypatch):
     job = job_of(content | {"budget": {"trials": 1}})
     ends = [KernelDied("Kernel died"), None]

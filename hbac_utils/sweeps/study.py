@@ -147,6 +147,9 @@ class SweepStudy:
 
     def fill(self, retry_failed: bool = False) -> None:
         """Queue the slots that are missing; those that have failed too, if asked to."""
+        if retry_failed:
+            # the one that has killed its worker for the last time may not be known to have failed
+            self.storage.fail_dead(self.optuna)
         with self._alone():
             slots = self.slots()
             for slot in slots:
