@@ -22,8 +22,9 @@ from hbac_utils.errors import InputError
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.models.views import KaggleSpectrogramView
 from hbac_utils.prediction import Prediction, open_run
-from hbac_utils.recipe import load_recipe
+from hbac_utils.recipe import load_recipe, override
 from hbac_utils.submission import check_submission, write_submission
+from hbac_utils.training import train
 
 COLUMNS = list(VOTE_COLUMNS)
 PREDICTED = pytest.mark.fault("bad test folder, predicted")
@@ -255,9 +256,27 @@ def assert_as_expected(report: dict, kinds: dict) -> None:
         assert kind.mended in what
 
 
+@pytest.fixture(scope="module")
+def spectrogram_run(store, tmp_path_factory) -> Path:
+    """A run that reads Kaggle's spectrograms, trained on a small image of them."""
+    small = {"view.size": [40, 30], "backbone.variant": "b0", "backbone.weights": "none",
+             "data.folds": 2, "stages.0.epochs": 1}  # fmt: skip
+    folder = tmp_path_factory.mktemp("runs") / "spectrogram"
+    train(override(load_recipe("paper-efficientnetv2b2"), small), store, folder, folds=[0])
+    return folder
+
+
 @pytest.mark.fault("bad test folder, predicted by the notebook")
-def test_the_notebook_bears_every_kind_of_eeg_and_odd_ids(competition, run, tmp_path, capfd):
-    kinds = [kind for kind in spoiled.FILES if kind.recording == "eeg"]
+@pytest.mark.parametrize(
+    ("recording", "trained"),
+    [("eeg", "run"), pytest.param("spectrogram", "spectrogram_run", marks=pytest.mark.torture)],
+)
+def test_the_notebook_bears_every_kind_and_odd_ids(
+    recording, trained, competition, request, record_property, tmp_path, capfd
+):
+    run = request.getfixturevalue(trained)
+    kinds = [kind for kind in spoiled.FILES if kind.recording == recording]
+    record_property("tries", len(kinds))
     folder, out = tmp_path / "hidden", tmp_path / "out"
     many_at_once(competition, folder, kinds)
     ids = spoiled.ids_as_floats(folder).ids
