@@ -64,8 +64,10 @@ demo: $(READY) ## synthesize a small competition, train, predict and score it
 		--run $(DEMO) --truth $(DEMO)/competition_truth/truth.parquet
 	@echo; echo "all of it lies in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"
 
+TESTS := -m "not slow and not torture" -n 2 --dist worksteal
+
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest -m "not slow and not torture" -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
 test-slow: $(READY) ## train every recipe for an epoch: minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
@@ -80,20 +82,26 @@ KAGGLE_PYTHON ?= $(shell for p in python3.12 "$$(pyenv prefix 3.12 2>/dev/null)/
 	$$p -c '' 2>/dev/null && echo $$p && break; done)
 KAGGLE_PIP := $(KAGGLE_VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 
-$(KAGGLE_VENV)/.ready: requirements.txt constraints/kaggle.txt constraints/tested.txt
+# nothing of Kaggle's makes way for a tool of the tests; those that it has not are the pinned ones
+KAGGLE_TOOLS := function key(name) { name = tolower(name); gsub(/[_.]/, "-", name); return name } \
+	NR == FNR { there[key($$1)]; print; next } \
+	/^[a-z]/ && !(key($$1) in there) { sub(/ *\\$$/, ""); print }
+
+$(KAGGLE_VENV)/.ready: requirements.txt requirements-dev.txt constraints/kaggle.txt constraints/tested.txt
 	@echo "installing Kaggle's versions into $(KAGGLE_VENV); this takes a few minutes, once"
 	@test -x $(KAGGLE_VENV)/bin/python || $(KAGGLE_PYTHON) -m venv $(KAGGLE_VENV)
 	@$(KAGGLE_PIP) --requirement requirements.txt --constraint constraints/kaggle.txt
-	@sed -n 's/^\([a-z].*[^ ]\) *\\$$/\1/p' constraints/tested.txt > $(KAGGLE_VENV)/tested.txt
-	@$(KAGGLE_PIP) pytest playwright --constraint $(KAGGLE_VENV)/tested.txt
+	@$(KAGGLE_VENV)/bin/python -m pip --disable-pip-version-check freeze > $(KAGGLE_VENV)/there.txt
+	@awk -F == '$(KAGGLE_TOOLS)' $(KAGGLE_VENV)/there.txt constraints/tested.txt > $(KAGGLE_VENV)/tools.txt
+	@$(KAGGLE_PIP) --requirement requirements-dev.txt --constraint $(KAGGLE_VENV)/tools.txt
 	@touch $@
 
-test-kaggle: ## run the notebooks with the versions of Kaggle's image (where there is a Python 3.12)
+test-kaggle: ## run the tests with the versions of Kaggle's image (where there is a Python 3.12)
 	@if test -z "$(KAGGLE_PYTHON)" && ! test -x $(KAGGLE_VENV)/bin/python; then \
 		echo "SKIPPED test-kaggle: no python3.12 found; name one: make test-kaggle KAGGLE_PYTHON=…" >&2; \
 	else \
 		$(MAKE) --silent --no-print-directory $(KAGGLE_VENV)/.ready KAGGLE_PYTHON="$(KAGGLE_PYTHON)" && \
-		PYTHONPATH=$(CURDIR) $(KAGGLE_VENV)/bin/python -m pytest tests/test_notebooks.py tests/test_pages.py $(ARGS); \
+		PYTHONPATH=$(CURDIR) $(KAGGLE_VENV)/bin/python -m pytest $(TESTS) $(ARGS); \
 	fi
 
 # -- the steps, one by one ---------------------------------------------------
