@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from email.message import Message
 from importlib import metadata
 from pathlib import Path
 
@@ -111,15 +112,14 @@ def test_every_pin_has_its_licence_in_the_documents():
 
 
 def test_a_package_says_its_licence_in_one_of_three_ways():
-    about = metadata.metadata("numpy")
-    assert "BSD-3-Clause" in licences.licence(about)
-    for field in ("License-Expression", "Classifier", "License"):
-        del about[field]
+    about = Message()
     assert licences.licence(about) == "not said"
     about["License"] = "MIT License\n\nCopyright"
     assert licences.licence(about) == "MIT License"
     about["Classifier"] = "License :: OSI Approved :: BSD License"
     assert licences.licence(about) == "BSD License"
+    about["License-Expression"] = "BSD-3-Clause AND MIT"
+    assert licences.licence(about) == "BSD-3-Clause AND MIT"
 
 
 def test_an_audit_says_what_was_found_and_what_could_not_be_asked():

@@ -295,7 +295,6 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from hbac_utils.data.store import open_store
-from hbac_utils.data.store import open_store
 from hbac_utils.data.windows import TrainingWindows
 from hbac_utils.recipe import load_recipe
 from hbac_utils.workbench import Workbench

@@ -314,7 +314,8 @@ assert len(read) == 21
 def test_replicas_split_each_batch_between_them(store, tiny_recipe, tmp_path):
     recipe = tmp_path / "recipe.json"
     recipe.write_text(tiny_recipe.model_dump_json())
-    command = [sys.executable, "-W", "error::UserWarning", "-c", REPLICAS, store.path, recipe]
+    warnings = ["-W", "error::UserWarning", "-W", "ignore::DeprecationWarning"]
+    command = [sys.executable, *warnings, "-c", REPLICAS, store.path, recipe]
     # TensorFlow's warnings must be seen, if there are any
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
