@@ -42,7 +42,7 @@ $(READY): constraints/build.txt constraints/tested.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(LOCKED) constraints/build.txt
 	@$(LOCKED) constraints/tested.txt
-	@$(PIP) --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(PIP) --no-build-isolation --editable .
 	@$(BIN)/python -m pip --disable-pip-version-check check
 	@touch $@
 
