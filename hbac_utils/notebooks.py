@@ -5,6 +5,7 @@ import difflib
 import logging
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import nbformat
 import papermill
@@ -70,6 +71,7 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     executed = out / source.name
     ensure_event_loop().set_exception_handler(_bereaved)
+    errors = _Lines(sys.stderr)
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it says what it then raises
     try:
         papermill.execute_notebook(
@@ -82,7 +84,7 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             # it would warn of its loopback connection, and sometimes of the signal that ends it
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
+            stderr_file=errors,
         )
     except PapermillExecutionError as error:
         export_html(executed)
@@ -98,7 +100,27 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             f"{name}: the notebook's process was killed, perhaps for want of memory; the same "
             "command goes on where it was"
         ) from None
+    finally:
+        errors.end()
     return export_html(executed)
+
+
+class _Lines:
+    """A stream that is passed on; a line that it has left open, as by a bar, can be ended."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._open = stream, False
+
+    def write(self, text: str) -> None:
+        self._stream.write(text)
+        self._open = not text.endswith("\n") if text else self._open
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def end(self) -> None:
+        if self._open:
+            self.write("\n")
 
 
 def _bereaved(loop: asyncio.AbstractEventLoop, context: dict) -> None:

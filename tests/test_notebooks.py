@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from hbac_utils.__main__ import main
-from hbac_utils.errors import InputError
+from hbac_utils.errors import InputError, KernelDied
 from hbac_utils.metric import check_probabilities
 from hbac_utils.notebooks import FOLDER, check_parameters, run_notebook
 from hbac_utils.recipe import save_recipe
@@ -261,6 +261,19 @@ def test_a_notebook_whose_process_dies_as_it_begins_is_told_of_in_one_line(compe
         "error: eda: the notebook's process was killed, perhaps for want of memory; the same "
         "command goes on where it was"
     ]
+
+
+def test_what_is_said_of_a_killed_notebook_stands_on_a_line_of_its_own(
+    tmp_path, monkeypatch, capfd
+):
+    cell = "import os, sys, time; print('50%', end='', file=sys.stderr, flush=True); time.sleep(1)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    notebook.cells.append(nbformat.v4.new_code_cell("os.kill(os.getpid(), 9)"))
+    nbformat.write(notebook, tmp_path / "bar.ipynb")
+    monkeypatch.setattr("hbac_utils.notebooks.FOLDER", tmp_path)
+    with pytest.raises(KernelDied):
+        run_notebook("bar", {}, tmp_path / "out")
+    assert capfd.readouterr().err.endswith("50%\n")
 
 
 def test_the_notebooks_parameters_are_data_not_code(run, competition, tmp_path):

@@ -1,6 +1,7 @@
 """Packing is atomic, resumes, waits for its like, knows its sources, and bears a full disk."""
 
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ import pytest
 from hbac_utils.data import cluster
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.packing import open_or_pack, pack
-from hbac_utils.data.partial import partial_folder
+from hbac_utils.data.partial import Partial, partial_folder
 from hbac_utils.data.store import open_store
 from hbac_utils.data.subset import Subset
 from hbac_utils.errors import InputError
@@ -195,6 +197,20 @@ def test_ctrl_c_leaves_what_was_done(long_competition, undisturbed, tmp_path):
     assert finished(out) > 5
     pack(long_competition, out, Data(), progress=False)
     assert hashes(out) == undisturbed
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_ctrl_c_leaves_undone_is_not_warned_of(competition, tmp_path, monkeypatch, jobs):
+    def record(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Partial, "record", record)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(KeyboardInterrupt):
+            pack(competition, tmp_path / "store", Data(), jobs=jobs, progress=False)
+        gc.collect()
+    assert not [str(w.message) for w in warned if "tasks" in str(w.message)]
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import errno
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -247,10 +248,13 @@ class Job:
             desc=f"pack {kind.label}", total=len(recordings), initial=len(done), unit="file",
             disable=not progress,
         ) as bar:  # fmt: skip
-            for recording, missing in parallel(calls) if len(left) else ():
-                notes = {"source": stamps[recording], "missing": missing}
-                partial.record(kind.name, recording, notes)
-                bar.update()
+            if not len(left):
+                return
+            with _closing(parallel(calls)) as results:
+                for recording, missing in results:
+                    notes = {"source": stamps[recording], "missing": missing}
+                    partial.record(kind.name, recording, notes)
+                    bar.update()
 
     def _write_tables(self, partial: Partial) -> None:
         windows = self.table.copy()
@@ -282,6 +286,17 @@ class Job:
             "eeg_samples": rows["eeg"],
             "spectrogram_rows": rows.get("spectrogram"),
         }
+
+
+@contextmanager
+def _closing(results: Generator) -> Iterator[Generator]:
+    """End joblib's work with the block, without its warning of results that nobody has taken."""
+    try:
+        yield results
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
 
 
 def _run(task: Task) -> tuple[int, list[float]]:
