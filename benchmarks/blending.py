@@ -22,9 +22,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbac_utils.blending.blend import blend
-from hbac_utils.blending.members import Members
-from hbac_utils.blending.methods import METHODS
+from hbac_utils.ensembling.blend import METHODS, blend
+from hbac_utils.ensembling.members import Members
 from hbac_utils.labels import CLASSES, N_CLASSES, VOTE_COLUMNS
 
 COLUMNS = list(VOTE_COLUMNS)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from hbac_utils.backend import tf
 from hbac_utils.models.classifier import build_classifier
 from hbac_utils.recipe import Recipe, override
+from hbac_utils.sweeps.config import describe, load_sweep
 from hbac_utils.sweeps.plan import Plan
-from hbac_utils.sweeps.sweep import describe, load_sweep
+from hbac_utils.utils.backend import tf
 
 SWEEPS = ("backbone", "batch-size", "kernel-size", "epochs")
 TRAINED, HELD_OUT = 16_000, 4_100  # windows of an epoch: four fifths, and one fifth

@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 
 from hbac_utils.data.competition import open_competition
+from hbac_utils.data.dataset import TrainingWindows
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store, open_store
-from hbac_utils.data.windows import TrainingWindows
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.metric import both_scores
 from hbac_utils.models.schedules import learning_rates
 from hbac_utils.recipe import Recipe, load_recipe, override
-from hbac_utils.results import find_truth, true_probabilities
-from hbac_utils.watch import SetLearningRate, Watch
-from hbac_utils.workbench import Workbench
+from hbac_utils.training.callbacks import SetLearningRate, Watch
+from hbac_utils.training.evaluation import find_truth, true_probabilities
+from hbac_utils.training.state import Workbench
 
 COLUMNS = list(VOTE_COLUMNS)
 

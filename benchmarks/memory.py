@@ -21,11 +21,11 @@ from footprint import anonymous, growth
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from hbac_utils.backend import keras
+from hbac_utils.data.dataset import TrainingWindows
 from hbac_utils.data.store import open_store
-from hbac_utils.data.windows import TrainingWindows
 from hbac_utils.recipe import load_recipe, override
-from hbac_utils.workbench import Workbench
+from hbac_utils.training.state import Workbench
+from hbac_utils.utils.backend import keras
 
 PERIOD = 0.5  # seconds between two looks at the packing processes
 SETTLED = 0.3  # of an epoch: after it buffers and pools have their size

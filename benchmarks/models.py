@@ -21,21 +21,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbac_utils.backend import keras
 from hbac_utils.data.competition import open_competition
+from hbac_utils.data.dataset import TrainingWindows, evaluation_dataset
 from hbac_utils.data.packing import open_or_pack
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
-from hbac_utils.data.windows import TrainingWindows, evaluation_dataset
+from hbac_utils.inference.predict import open_run, predict
+from hbac_utils.inference.submission import write_submission
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.models.classifier import load_classifier
-from hbac_utils.prediction import open_run, predict
 from hbac_utils.recipe import Recipe, load_recipe, override
-from hbac_utils.results import RunResult, find_truth
-from hbac_utils.scoring import score_files
-from hbac_utils.submission import write_submission
-from hbac_utils.training import train
-from hbac_utils.workbench import Workbench
+from hbac_utils.training.evaluation import RunResult, find_truth, score_files
+from hbac_utils.training.state import Workbench
+from hbac_utils.training.trainer import train
+from hbac_utils.utils.backend import keras
 
 SMALL = {"backbone.variant": "b0", "backbone.weights": "none"}
 SMALL_LOOK = {"beside.0.view.frames": 128, "beside.0.view.bins": 16}

@@ -11,12 +11,12 @@ from PIL import Image
 
 from hbac_utils import plots
 from hbac_utils.data.competition import open_competition
-from hbac_utils.data.examples import example_windows, of_class, read_windows
 from hbac_utils.data.store import open_store
+from hbac_utils.eda.examples import example_windows, of_class, read_windows
+from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.plots.style import StyledFigure
-from hbac_utils.prediction import open_run, predict
-from hbac_utils.results import RunResult
+from hbac_utils.training.evaluation import RunResult
 
 DPI = 80  # pixels per inch of ten inches: the width of a README
 COLOURS = 64

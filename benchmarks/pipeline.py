@@ -26,16 +26,16 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from hbac_utils.backend import keras, tf
 from hbac_utils.data.competition import Competition, open_competition
+from hbac_utils.data.dataset import SHAPES, TrainingWindows, evaluation_dataset
 from hbac_utils.data.packing import pack
 from hbac_utils.data.store import Store
-from hbac_utils.data.windows import SHAPES, TrainingWindows, evaluation_dataset
 from hbac_utils.models.backbones import build_backbone
 from hbac_utils.models.classifier import build_classifier, compile_classifier
 from hbac_utils.models.views import build_view
 from hbac_utils.recipe import Data, EfficientNetV2, Recipe, load_recipe, override
-from hbac_utils.synthetic.folder import synthesize
+from hbac_utils.synthetic.competition import synthesize
+from hbac_utils.utils.backend import keras, tf
 
 JOBS = 2  # worker processes of packing and of its yardstick
 FILL = 4  # batches before the clock starts, while the pipeline fills

@@ -18,12 +18,9 @@ import numpy as np
 import pandas as pd
 from scipy import signal, stats
 
-from hbac_utils.data.competition import (
-    SAMPLING_RATE,
-    WINDOW_SAMPLES,
-    open_competition,
-    read_eeg,
-)
+from hbac_utils.data.competition import open_competition
+from hbac_utils.data.layout import SAMPLING_RATE, WINDOW_SAMPLES
+from hbac_utils.data.readers import read_eeg
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus, vote_fractions
 from hbac_utils.montage import CHANNELS, DOUBLE_BANANA, derivation_matrix, mirror_permutation
 

@@ -22,7 +22,7 @@ import pandas as pd
 from footprint import footprint, growth
 
 from hbac_utils.data.competition import Competition, open_competition
-from hbac_utils.ensemble import open_runs, predict_all
+from hbac_utils.inference.ensemble import open_runs, predict_all
 
 MUST = 15.0  # minutes
 

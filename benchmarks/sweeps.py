@@ -27,7 +27,7 @@ import yaml
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.packing import pack
 from hbac_utils.recipe import load_recipe, override, save_recipe
-from hbac_utils.synthetic.folder import synthesize
+from hbac_utils.synthetic.competition import synthesize
 
 PAPER = ("backbone", "batch-size", "kernel-size")
 WORKERS = "workers"

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from hbac_utils import verbs
-from hbac_utils.errors import InputError, Terminated
-from hbac_utils.termination import terminable, unheard
+from hbac_utils.utils.errors import InputError, Terminated
+from hbac_utils.utils.process import terminable, unheard
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _said(error: InputError | OSError, options: argparse.Namespace) -> str | None:
     if isinstance(error, InputError):
         return str(error)
-    from hbac_utils.disk import described
+    from hbac_utils.utils.files import described
 
     given = vars(options)
     return described(error, given.get("out") or given.get("run") or Path.cwd())

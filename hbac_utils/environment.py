@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import psutil
 
-from hbac_utils.data.competition import KAGGLE_INPUT
+from hbac_utils.data.layout import KAGGLE_INPUT
 from hbac_utils.labels import RELIABLE_VOTES
-from hbac_utils.runs import read_metrics
+from hbac_utils.training.runs import read_metrics
 
 if TYPE_CHECKING:  # it brings TensorFlow along
-    from hbac_utils.prediction import Run
+    from hbac_utils.inference.predict import Run
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "pandas", "pyarrow", "scipy")
 
@@ -31,7 +31,7 @@ def environment() -> pd.DataFrame:
     DataFrame of str
         One column, ``value``.
     """
-    from hbac_utils.backend import tf
+    from hbac_utils.utils.backend import tf
 
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)

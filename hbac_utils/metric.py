@@ -8,8 +8,8 @@ and nothing is changed in the caller's tables.
 import numpy as np
 import pandas as pd
 
-from hbac_utils.errors import InputError
 from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
+from hbac_utils.utils.errors import InputError
 
 CLIP = 1e-15
 """Predictions are clipped to [CLIP, 1 − CLIP]; a hard zero on a sure class costs 34.54."""

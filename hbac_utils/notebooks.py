@@ -15,8 +15,8 @@ from nbconvert import HTMLExporter
 from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillExecutionError
 
-from hbac_utils.atomic import replacing
-from hbac_utils.errors import DiskError, InputError, KernelDied
+from hbac_utils.utils.errors import DiskError, InputError, KernelDied
+from hbac_utils.utils.files import replacing
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 TEMPLATE = Path(__file__).resolve().parent / "page"

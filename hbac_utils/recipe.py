@@ -17,9 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from hbac_utils.atomic import replacing
-from hbac_utils.documents import Section, find_document, read_document, validate
-from hbac_utils.errors import InputError
+from hbac_utils.utils.config_io import Section, find_document, read_document, validate
+from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.files import replacing
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -156,7 +156,7 @@ class TestTime(Section):
 
 
 class Relabel(Section):
-    """Soft labels in a later stage for windows with few votes: `hbac_utils.relabelling`."""
+    """Soft labels in a later stage for windows with few votes."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the predictions; the rest is votes
     below: PositiveInt = 10  # votes

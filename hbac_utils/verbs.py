@@ -6,12 +6,12 @@ where its results lie.
 
 import sys
 
-from hbac_utils.errors import InputError
+from hbac_utils.utils.errors import InputError
 
 
 def synth(options) -> None:
     """Write a synthetic competition with known truth."""
-    from hbac_utils.synthetic.folder import synthesize
+    from hbac_utils.synthetic.competition import synthesize
 
     competition = synthesize(
         options.out, eegs=options.eegs, patients=options.patients, seed=options.seed,
@@ -75,7 +75,7 @@ def infer(options) -> None:
 
 def score(options) -> None:
     """Score a submission as the competition does, beside constant predictions."""
-    from hbac_utils.scoring import score_files
+    from hbac_utils.training.evaluation import score_files
 
     result = score_files(options.submission, options.solution, options.run, options.truth)
     print(result.to_string())
@@ -83,7 +83,7 @@ def score(options) -> None:
 
 def scores(options) -> None:
     """Show a run's out-of-fold scores beside the constant prior's and uniform's."""
-    from hbac_utils.runs import run_scores
+    from hbac_utils.training.runs import run_scores
 
     print(run_scores(options.run).to_string())
 
@@ -91,9 +91,9 @@ def scores(options) -> None:
 def blend(options) -> None:
     """Blend runs and other models' out-of-fold predictions: compare the ways, save one."""
     from hbac_utils import plots
-    from hbac_utils.blending.blend import blend
-    from hbac_utils.blending.members import collect, read_member
     from hbac_utils.data.competition import open_competition
+    from hbac_utils.ensembling.blend import blend
+    from hbac_utils.ensembling.members import collect, read_member
 
     columns = dict(_pair(text, "columns") for text in options.columns)
     members = collect(
@@ -127,7 +127,7 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 def tta(options) -> None:
     """Measure out of fold what test-time changes of the recordings would gain."""
     from hbac_utils.data.store import open_store
-    from hbac_utils.tta import describe_gains, measure
+    from hbac_utils.inference.tta import describe_gains, measure
 
     print(describe_gains(measure(options.run, open_store(options.store))))
 
@@ -140,7 +140,7 @@ def stage(options) -> None:
 
 def push(options) -> None:
     """Push a notebook to Kaggle, where it runs."""
-    from hbac_utils.kernels.pushes import RECORD, push
+    from hbac_utils.kernels.push import RECORD, push
 
     draft, folder, kaggle = _staged(options)
     pushed = push(kaggle, draft, folder)
@@ -150,7 +150,7 @@ def push(options) -> None:
 
 def status(options) -> None:
     """Wait until the pushed version has run."""
-    from hbac_utils.kernels.pushes import wait_until_complete
+    from hbac_utils.kernels.push import wait_until_complete
 
     kaggle, pushed = _pushed(options)
     wait_until_complete(kaggle, pushed, options.minutes, options.every)
@@ -159,8 +159,8 @@ def status(options) -> None:
 
 def logs(options) -> None:
     """Wait until the pushed version has run, and show what it printed."""
-    from hbac_utils.kernels.connection import KaggleError
-    from hbac_utils.kernels.pushes import read_log, wait_until_complete
+    from hbac_utils.kernels.api import KaggleError
+    from hbac_utils.kernels.push import read_log, wait_until_complete
 
     kaggle, pushed = _pushed(options)
     try:
@@ -173,7 +173,7 @@ def logs(options) -> None:
 
 def output(options) -> None:
     """Wait until the pushed version has run, and fetch what it wrote."""
-    from hbac_utils.kernels.pushes import fetch_output, wait_until_complete
+    from hbac_utils.kernels.push import fetch_output, wait_until_complete
 
     kaggle, pushed = _pushed(options)
     wait_until_complete(kaggle, pushed, options.minutes, options.every)
@@ -184,7 +184,7 @@ def output(options) -> None:
 
 def submit(options) -> None:
     """Submit the pushed version's submission.csv and wait for its score."""
-    from hbac_utils.kernels.submissions import submit
+    from hbac_utils.kernels.submit import submit
 
     kaggle, pushed = _pushed(options)
     folder = options.build / options.name
@@ -193,7 +193,7 @@ def submit(options) -> None:
 
 def data(options) -> None:
     """Download the competition, 26 GB."""
-    from hbac_utils.kernels.client import Kaggle
+    from hbac_utils.kernels.api import Kaggle
     from hbac_utils.kernels.download import download
 
     print(f"competition  {download(Kaggle(options.patience), options.out)}")
@@ -201,13 +201,13 @@ def data(options) -> None:
 
 def _staged(options):
     """All checks that need no network first, then the user's name."""
-    from hbac_utils.kernels.client import Kaggle
-    from hbac_utils.kernels.staging import described, draft, parse_settings, write_draft
+    from hbac_utils.kernels.api import Kaggle
+    from hbac_utils.kernels.push import described, draft, parse_settings, write_draft
 
     _, notebook = described(options.name)
     parameters = parse_settings(notebook, options.set)
     if options.blend:
-        from hbac_utils.blending.blend import load_blend
+        from hbac_utils.ensembling.blend import load_blend
 
         parameters["blend"] = load_blend(options.blend).model_dump_json()
     made = draft(options.name, parameters)
@@ -219,8 +219,8 @@ def _staged(options):
 
 
 def _pushed(options):
-    from hbac_utils.kernels.client import Kaggle
-    from hbac_utils.kernels.pushes import read_record
+    from hbac_utils.kernels.api import Kaggle
+    from hbac_utils.kernels.push import read_record
 
     pushed = read_record(options.name, options.build)
     return Kaggle(options.patience), pushed
@@ -236,9 +236,9 @@ def html(options) -> None:
 
 def sweep(options) -> None:
     """Run a parameter sweep, or go on with it."""
+    from hbac_utils.sweeps.config import load_sweep
     from hbac_utils.sweeps.plan import Plan
-    from hbac_utils.sweeps.sweep import load_sweep
-    from hbac_utils.sweeps.workers import run
+    from hbac_utils.sweeps.worker import run
 
     plan = Plan(load_sweep(options.file, options.reduced))
     job, workers = (_sweep_on_kaggle if options.kaggle else _sweep_here)(plan, options)
@@ -256,8 +256,8 @@ def _sweep_here(plan, options):
 
 
 def _sweep_on_kaggle(plan, options):
-    from hbac_utils.kernels.client import Kaggle
-    from hbac_utils.sweeps.kernels import AT_ONCE, prepare
+    from hbac_utils.kernels.api import Kaggle
+    from hbac_utils.sweeps.kaggle import AT_ONCE, prepare
 
     if options.dask:
         raise InputError("--dask, --kaggle: choose one of the two")
@@ -270,10 +270,10 @@ def _sweep_on_kaggle(plan, options):
 
 def sweep_report(options) -> None:
     """Write a sweep's page and table from its trials."""
+    from hbac_utils.sweeps.config import load_sweep
     from hbac_utils.sweeps.plan import Plan
     from hbac_utils.sweeps.report import write_report
     from hbac_utils.sweeps.results import read_results
-    from hbac_utils.sweeps.sweep import load_sweep
 
     plan = Plan(load_sweep(options.file, options.reduced))
     folder = options.out / plan.sweep.name

@@ -15,9 +15,9 @@ from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.packing import pack
 from hbac_utils.data.store import Store
 from hbac_utils.recipe import Recipe, parse_recipe
-from hbac_utils.synthetic.folder import synthesize
+from hbac_utils.synthetic.competition import synthesize
 
-pytest_plugins = ["faults"]
+pytest_plugins = ["fault_table"]
 
 REAL_EEG = Path(__file__).parents[2] / "shared" / "real_eeg"
 
@@ -66,7 +66,7 @@ def store(competition, tiny_recipe, tmp_path_factory) -> Store:
 @pytest.fixture(scope="session")
 def run(store, tiny_recipe, tmp_path_factory) -> Path:
     """The folder of a run of the tiny recipe; do not change it."""
-    from hbac_utils.training import train
+    from hbac_utils.training.trainer import train
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     train(tiny_recipe, store, folder)

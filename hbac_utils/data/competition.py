@@ -5,59 +5,25 @@ strict: the first thing that is wrong is an `InputError` that names file, column
 """
 
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hbac_utils.data.parquet import read_columns
-from hbac_utils.data.testset import read_test_table
-from hbac_utils.errors import InputError
-from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus
-from hbac_utils.montage import CHAINS, ELECTRODES
-
-SLUG = "hms-harmful-brain-activity-classification"
-KAGGLE_INPUT = Path("/kaggle/input")
-
-SAMPLING_RATE = 200  # Hz
-WINDOW_SECONDS = 50  # of EEG around the label
-SEGMENT_SECONDS = 10  # the labelled centre of a window
-WINDOW_SAMPLES = SAMPLING_RATE * WINDOW_SECONDS
-SPECTROGRAM_SECONDS = 600  # of spectrogram around the label
-SPECTROGRAM_STEP = 2  # seconds between two rows
-SPECTROGRAM_ROWS = SPECTROGRAM_SECONDS // SPECTROGRAM_STEP
-
-FREQUENCIES = 0.5859375 + 0.1953125 * np.arange(100)  # Hz, exact in binary
-
-TRAIN_COLUMNS = (
-    "eeg_id", "eeg_sub_id", "eeg_label_offset_seconds",
-    "spectrogram_id", "spectrogram_sub_id", "spectrogram_label_offset_seconds",
-    "label_id", "patient_id", "expert_consensus", *VOTE_COLUMNS,
-)  # fmt: skip
-TEST_COLUMNS = ("spectrogram_id", "eeg_id", "patient_id")
-OFFSETS = ("eeg_label_offset_seconds", "spectrogram_label_offset_seconds")
-IDS = (
-    "eeg_id", "eeg_sub_id", "spectrogram_id", "spectrogram_sub_id", "label_id", "patient_id",
-)  # fmt: skip
-
-LONGEST_SECONDS = 1e8
-"""Three years: beyond it is no offset, and rows could not be counted."""
-
-MOST_VOTES = 10**6
-
-
-def _frequency_name(frequency: float) -> str:
-    # Kaggle rounds half up; Python's round() would take 19.921875 and 4.1015625 half to even
-    rounded = Decimal(frequency).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
-    return f"{rounded.normalize():f}"
-
-
-SPECTROGRAM_COLUMNS = tuple(
-    f"{chain}_{_frequency_name(frequency)}" for chain in CHAINS for frequency in FREQUENCIES
+from hbac_utils.data.layout import (
+    IDS,
+    KAGGLE_INPUT,
+    LONGEST_SECONDS,
+    MOST_VOTES,
+    OFFSETS,
+    SLUG,
+    TEST_COLUMNS,
+    TRAIN_COLUMNS,
 )
-"""The 400 power columns: chains LL, RL, LP, RP × 100 frequencies (``LL_0.59`` … ``RP_19.92``)."""
+from hbac_utils.data.readers import read_test_table
+from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus
+from hbac_utils.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -235,42 +201,3 @@ def _refuse(table: pd.DataFrame, path: Path, bad, column: str, reason: str) -> N
         more = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
         # line 1 of the file is the header
         raise InputError(f"{path}, line {rows[0] + 2}: {column} {value} {reason}{more}")
-
-
-def read_eeg(path: Path, channels: tuple[str, ...] = ELECTRODES) -> np.ndarray:
-    """Read one EEG recording.
-
-    Parameters
-    ----------
-    path : Path
-        A parquet file.
-    channels : tuple of str
-        Which columns, in which order.
-
-    Returns
-    -------
-    array of float32, shape (n_times, n_channels), microvolts, 200 Hz
-        NaN where the file has it.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, is not parquet, or lacks a channel.
-    """
-    return read_columns(path, channels)
-
-
-def read_spectrogram(path: Path) -> np.ndarray:
-    """Read one spectrogram.
-
-    Returns
-    -------
-    array of float32, shape (n_rows, 400), linear power, a row every 2 s
-        Columns in the order of `SPECTROGRAM_COLUMNS`; NaN where the file has it.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, is not parquet, or lacks a column.
-    """
-    return read_columns(path, SPECTROGRAM_COLUMNS)

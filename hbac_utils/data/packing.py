@@ -1,11 +1,12 @@
 """Packing: the recordings of a competition, read in parallel, become a store.
 
 The store grows beside its path and is renamed when complete; a `pack` that was stopped goes on
-where it was (`hbac_utils.data.partial`), and of two at once the second waits.
+where it was (`hbac_utils.data.journal`), and of two at once the second waits.
 """
 
 import errno
 import json
+import os
 import shutil
 import sys
 import warnings
@@ -13,17 +14,16 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from multiprocessing import TimeoutError as StalledError
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
-from hbac_utils.data.cluster import workers
 from hbac_utils.data.competition import Competition
-from hbac_utils.data.groups import group_windows
-from hbac_utils.data.partial import Partial, discard
+from hbac_utils.data.journal import Partial, discard
 from hbac_utils.data.recordings import (
     EEG,
     SPECTROGRAM,
@@ -34,14 +34,79 @@ from hbac_utils.data.recordings import (
     window_places,
     window_positions,
 )
-from hbac_utils.data.sources import digest, look_at, source_names
-from hbac_utils.data.store import Store, open_store, store_key
-from hbac_utils.data.subset import Subset
-from hbac_utils.disk import NO_ROOM, writing
-from hbac_utils.errors import DiskError, InputError
+from hbac_utils.data.splits import group_windows
+from hbac_utils.data.store import Store, digest, look_at, open_store, source_names, store_key
 from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.lock import lock
 from hbac_utils.recipe import Data, Recipe
+from hbac_utils.utils.errors import DiskError, InputError
+from hbac_utils.utils.files import NO_ROOM, lock, writing
+
+SEED = 0
+"""Of the order of patients, so that a larger limit adds patients to those of a smaller one."""
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A part of a competition that fits a smaller machine; by default all of it.
+
+    Parameters
+    ----------
+    limit : int, optional
+        About so many EEGs, of whole patients: none is ever cut in two.
+    min_votes : int
+        Windows with fewer votes are left out.
+
+    Raises
+    ------
+    InputError
+        If ``limit`` is below one or ``min_votes`` below zero.
+    """
+
+    limit: int | None = None
+    min_votes: int = 0
+
+    def __post_init__(self):
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit {self.limit}: name at least one EEG, or leave it out for all")
+        if self.min_votes < 0:
+            raise InputError(f"min_votes {self.min_votes}: name a number from zero up")
+
+    def choose(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Choose windows.
+
+        Parameters
+        ----------
+        table : DataFrame
+            As `Competition.train`.
+
+        Returns
+        -------
+        DataFrame
+            Its rows, in its order, numbered from zero.
+
+        Raises
+        ------
+        InputError
+            If no window is left.
+        """
+        chosen = table[table[list(VOTE_COLUMNS)].sum(axis=1) >= self.min_votes]
+        if chosen.empty:
+            raise InputError(
+                f"no window of train.csv has {self.min_votes} votes or more; lower min_votes"
+            )
+        if self.limit is not None:
+            chosen = chosen[chosen["patient_id"].isin(_patients(chosen, self.limit))]
+        return chosen.reset_index(drop=True)
+
+
+def _patients(table: pd.DataFrame, limit: int) -> np.ndarray:
+    """Take patients in a drawn order until their EEGs are as close to the limit as they get."""
+    patients = np.sort(table["patient_id"].unique())
+    # drawn by a key of the patient, not by its place: others that come or go change nothing
+    keys = [np.random.default_rng([SEED, int(patient)]).random() for patient in patients]
+    order = patients[np.argsort(keys)]
+    eegs = table.groupby("patient_id")["eeg_id"].nunique().loc[order].cumsum().to_numpy()
+    return order[: np.abs(eegs - limit).argmin() + 1]
 
 
 def open_or_pack(path: str | Path, competition: Competition, recipe: Recipe) -> Store:
@@ -310,3 +375,89 @@ def _say(text: str) -> None:
 
 def _words(subset: dict) -> str:
     return ", ".join(f"{name} {value}" for name, value in subset.items())
+
+
+PATIENCE = 10  # seconds for the scheduler to answer, and for a first worker to appear
+STALLED = 600  # seconds without a recording after which a cluster counts as dead
+
+
+@contextmanager
+def workers(jobs: int, scheduler: str, folder: Path) -> Iterator[Parallel]:
+    """Open the workers; their results come in the order in which they are ready.
+
+    Parameters
+    ----------
+    jobs : int
+        Processes of this machine; −1 for one a core. A cluster uses all that it has; for one
+        with a single core joblib does the work in this process.
+    scheduler : str
+        Address of a Dask scheduler such as ``tcp://host:8786``; empty for this machine.
+    folder : Path
+        A folder that every worker must see under this path.
+
+    Raises
+    ------
+    InputError
+        If ``distributed`` is not installed, the scheduler does not answer, has no worker, or a
+        worker does not see the folder.
+    """
+    if not scheduler:
+        yield Parallel(n_jobs=jobs, return_as="generator_unordered")
+        return
+    with connect(scheduler) as client:
+        check_workers(client, scheduler, folder)
+        with parallel_config(backend="dask", client=client):
+            try:
+                # joblib never hears of a scheduler that dies: only time tells
+                yield Parallel(n_jobs=-1, return_as="generator_unordered", timeout=STALLED)
+            except StalledError:
+                raise InputError(
+                    f"dask {scheduler}: nothing came back for {STALLED} s; see to the scheduler "
+                    "and its workers, and pack again: it goes on where it was"
+                ) from None
+
+
+def connect(scheduler: str):
+    """Connect to a Dask scheduler; return its ``distributed.Client``, which closes as a context.
+
+    Raises
+    ------
+    InputError
+        If ``distributed`` is not installed, or no scheduler answers at the address.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(
+            f"dask {scheduler}: needs the package distributed here and on all workers; "
+            "install it: pip install distributed"
+        ) from None
+    try:
+        return Client(scheduler, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"dask {scheduler}: no scheduler answers there ({type(error).__name__}); "
+            "start one: dask scheduler"
+        ) from None
+
+
+def check_workers(client, scheduler: str, folder: Path) -> None:
+    """Refuse a cluster without a worker, or with one that does not see the folder.
+
+    Raises
+    ------
+    InputError
+        Either way; the worker is named.
+    """
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        raise InputError(
+            f"dask {scheduler}: the scheduler has no worker; start some: dask worker {scheduler}"
+        ) from None
+    for worker, sees in client.run(os.path.isdir, str(folder)).items():
+        if not sees:
+            raise InputError(
+                f"dask {scheduler}: the worker {worker} does not see {folder}; "
+                "competition and store must lie under the same path on all machines"
+            )

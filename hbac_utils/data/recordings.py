@@ -12,22 +12,26 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import ThreadpoolController
 
-from hbac_utils.data import signals
-from hbac_utils.data.competition import (
+from hbac_utils.data import preprocessing
+from hbac_utils.data.competition import Competition
+from hbac_utils.data.layout import (
     SAMPLING_RATE,
     SPECTROGRAM_COLUMNS,
     SPECTROGRAM_ROWS,
     SPECTROGRAM_STEP,
     WINDOW_SAMPLES,
-    Competition,
+)
+from hbac_utils.data.readers import (
+    check_eeg_footer,
+    check_range,
+    check_spectrogram_footer,
     read_eeg,
     read_spectrogram,
 )
-from hbac_utils.data.footers import check_eeg_footer, check_range, check_spectrogram_footer
-from hbac_utils.data.sources import THREADS
-from hbac_utils.errors import InputError
+from hbac_utils.data.store import THREADS
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recipe import Data
+from hbac_utils.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def _clean_eeg(path: Path, data: Data) -> tuple[np.ndarray, np.ndarray]:
     eeg = read_eeg(path)
     # fmin and fmax pass over NaN
     check_range(path, ELECTRODES, np.fmin.reduce(eeg, axis=0), np.fmax.reduce(eeg, axis=0))
-    return signals.clean_eeg(eeg, data.band, data.clip)
+    return preprocessing.clean_eeg(eeg, data.band, data.clip)
 
 
 def _log_power(path: Path, _: Data) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +101,7 @@ def _log_power(path: Path, _: Data) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f"{path}: column {column} has infinite values; write NaN where there is no power"
         )
-    log = signals.log_power(power)
+    log = preprocessing.log_power(power)
     return log, np.isnan(log)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from hbac_utils.errors import InputError
-from hbac_utils.labels import CLASSES, RELIABLE_VOTES
+from hbac_utils.labels import CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
+from hbac_utils.utils.errors import InputError
 
 
 def patient_folds(windows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
@@ -77,3 +77,108 @@ def split_balance(windows: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
     )
     classes = groups["expert_consensus"].value_counts(normalize=True).unstack(fill_value=0.0)
     return counts.join(classes.reindex(columns=list(CLASSES), fill_value=0.0)).round(3)
+
+
+def group_windows(table: pd.DataFrame) -> pd.Series:
+    """Assign numbers to the (EEG, vote vector) groups, in the order of their first windows.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``eeg_id`` and the six votes.
+
+    Returns
+    -------
+    Series of int
+        Indexed as the table.
+    """
+    return table.groupby(["eeg_id", *VOTE_COLUMNS], sort=False).ngroup()
+
+
+def middle_windows(windows: pd.DataFrame) -> np.ndarray:
+    """Choose the middle window of each group: those that are scored.
+
+    Parameters
+    ----------
+    windows : DataFrame
+        With ``group`` and ``eeg_label_offset_seconds``, indexed from 0.
+
+    Returns
+    -------
+    array of int64
+        Positions, ascending.
+    """
+    order = windows.sort_values(["group", "eeg_label_offset_seconds"], kind="stable")
+    groups = order.groupby("group")["group"]
+    middle = groups.cumcount() == (groups.transform("size") - 1) // 2
+    return np.sort(order.index[middle].to_numpy())
+
+
+KINDS = ("idealized", "proto", "edge", "scattered")
+AGREED = 0.75
+"""The share of the votes that makes an agreement of one class, or of two."""
+
+
+def agreement(votes: np.ndarray) -> np.ndarray:
+    """Name how experts agree on each window.
+
+    With three quarters of the votes on one class it is *idealized*; else with that share on
+    the two leading classes it is *proto* if one of them is Other, and an *edge* case if both
+    are patterns; else the votes are *scattered*.
+
+    Parameters
+    ----------
+    votes : array, shape (n, 6)
+
+    Returns
+    -------
+    array of str, shape (n,), each one of `KINDS`
+
+    References
+    ----------
+    Jing et al., Neurology 2023, doi:10.1212/WNL.0000000000201670, name the first three; the
+    limit of three quarters is ours.
+    """
+    fractions = vote_fractions(votes)
+    order = np.argsort(-fractions, axis=1, kind="stable")[:, :2]
+    first, second = np.take_along_axis(fractions, order, axis=1).T
+    with_other = (order == CLASSES.index("Other")).any(axis=1)
+    conditions = [first >= AGREED, first + second < AGREED, with_other]
+    return np.select(conditions, ["idealized", "scattered", "proto"], default="edge")
+
+
+def shares(votes: np.ndarray) -> np.ndarray:
+    """Place windows in the triangle of agreement.
+
+    Parameters
+    ----------
+    votes : array, shape (n, 6)
+
+    Returns
+    -------
+    array of float64, shape (n, 3)
+        The shares of the leading pattern, of Other, and of all other patterns; they sum to one.
+    """
+    fractions = vote_fractions(votes)
+    leading, other = fractions[:, :-1].max(axis=1), fractions[:, -1]
+    return np.column_stack([leading, other, 1 - leading - other])
+
+
+def vote_groups(totals: np.ndarray) -> pd.Categorical:
+    """Group windows by how many experts voted; the groups do not cross `RELIABLE_VOTES`.
+
+    Parameters
+    ----------
+    totals : array of int, shape (n,)
+        Votes on each window.
+
+    Returns
+    -------
+    Categorical, length n
+        Ordered: ``1–2``, ``3``, ``4–9``, ``10–12``, ``13–15``, ``≥ 16``.
+    """
+    last = (2, 3, 9, 12, 15)
+    first = (1, *(end + 1 for end in last))
+    names = [f"{a}–{b}" if a < b else f"{a}" for a, b in zip(first, last, strict=False)]
+    codes = np.searchsorted(last, np.asarray(totals))
+    return pd.Categorical.from_codes(codes, [*names, f"≥ {first[-1]}"], ordered=True)

@@ -13,7 +13,9 @@
 A recording's samples stand one after the other, so a window is one contiguous read.
 """
 
+import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,18 +23,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbac_utils.data import signals
-from hbac_utils.data.competition import (
-    SPECTROGRAM_COLUMNS,
-    SPECTROGRAM_ROWS,
-    WINDOW_SAMPLES,
-    Competition,
-)
-from hbac_utils.data.groups import middle_windows
-from hbac_utils.data.sources import first_difference, look_at
-from hbac_utils.errors import InputError
+from hbac_utils.data import preprocessing
+from hbac_utils.data.competition import Competition
+from hbac_utils.data.layout import SPECTROGRAM_COLUMNS, SPECTROGRAM_ROWS, WINDOW_SAMPLES
+from hbac_utils.data.splits import middle_windows
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recipe import Data
+from hbac_utils.utils.errors import InputError
 
 FORMAT = 2
 
@@ -193,7 +190,7 @@ def store_key(data: Data) -> dict:
     """Collect what changes the store's arrays; two equal keys mean equal arrays."""
     return {
         "format": FORMAT,
-        "signals": signals.VERSION,
+        "signals": preprocessing.VERSION,
         "band": list(data.band),
         "clip": data.clip,
         "electrodes": list(ELECTRODES),
@@ -222,3 +219,69 @@ def open_store(path: str | Path) -> Store:
         )
     store._check_files()
     return store
+
+
+ABSENT = -1
+"""Stands for the size and the time of a file that is not there."""
+
+THREADS = 16
+"""Of those that only wait for the disk: looking at 28,000 files one by one takes minutes on a
+network file system."""
+
+
+def source_names(competition: Competition, table: pd.DataFrame) -> list[str]:
+    """Name the files behind a table of windows, relative to the competition's folder.
+
+    ``train.csv`` first, then the EEGs and, where the competition has them, the spectrograms.
+    """
+    paths = [competition.eeg_path("train", i) for i in sorted(table["eeg_id"].unique())]
+    if competition.has_spectrograms("train"):
+        spectrogram_ids = sorted(table["spectrogram_id"].unique())
+        paths += [competition.spectrogram_path("train", i) for i in spectrogram_ids]
+    return ["train.csv", *(path.relative_to(competition.path).as_posix() for path in paths)]
+
+
+def look_at(folder: Path, names: list[str]) -> pd.DataFrame:
+    """Look at files.
+
+    Returns
+    -------
+    DataFrame
+        ``name``, ``bytes`` and ``modified_ns`` (since 1970), both `ABSENT` for no file.
+    """
+    with ThreadPoolExecutor(THREADS) as threads:
+        seen = list(threads.map(lambda name: _look_at(folder / name), names))
+    return pd.DataFrame(
+        [(name, *values) for name, values in zip(names, seen, strict=True)],
+        columns=["name", "bytes", "modified_ns"],
+    )
+
+
+def _look_at(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return ABSENT, ABSENT
+    return status.st_size, status.st_mtime_ns
+
+
+def first_difference(before: pd.DataFrame, now: pd.DataFrame, *, times: bool = True) -> str | None:
+    """Name the first file, in alphabetical order, that differs or is in one table only.
+
+    Parameters
+    ----------
+    before, now : DataFrame
+        As `look_at` returns.
+    times : bool
+        Compare the times of modification too, not only the sizes; a copy of a folder has others.
+    """
+    columns = ["bytes", "modified_ns"] if times else ["bytes"]
+    before, now = (table.set_index("name")[columns] for table in (before, now))
+    before, now = before.align(now, join="outer", axis=0, fill_value=ABSENT)
+    differs = (before != now).any(axis=1).sort_index()
+    return str(differs.idxmax()) if differs.any() else None
+
+
+def digest(table: pd.DataFrame) -> str:
+    """Condense a table to 64 hexadecimal digits: equal tables, equal digits."""
+    return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()

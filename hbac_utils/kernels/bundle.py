@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 
 from hbac_utils import __version__
-from hbac_utils.errors import InputError
+from hbac_utils.utils.errors import InputError
 
 PACKED = ("hbac_utils/**/*.py", "recipes/*.yaml")
 """What a notebook needs of the repository; recipes lie beside the package, as they do there."""

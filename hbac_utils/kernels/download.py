@@ -7,9 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hbac_utils.errors import InputError, one_line
-from hbac_utils.kernels.client import Kaggle
-from hbac_utils.kernels.connection import KaggleError
+from hbac_utils.kernels.api import Kaggle, KaggleError
+from hbac_utils.utils.errors import InputError, one_line
 
 USUAL = 26e9  # bytes of the archive, where Kaggle does not say
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from slugify import slugify  # the client's own rule for titles; it brings the package
 
-from hbac_utils.data.competition import SLUG
-from hbac_utils.documents import parse_json, validate
-from hbac_utils.errors import InputError
+from hbac_utils.data.layout import SLUG
+from hbac_utils.utils.config_io import parse_json, validate
+from hbac_utils.utils.errors import InputError
 
 USERNAME = "USERNAME"
 """Stands in the files of the repository for whoever pushes."""

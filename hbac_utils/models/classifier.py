@@ -6,14 +6,14 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from hbac_utils.data.windows import SHAPES
-from hbac_utils.errors import InputError, one_line
+from hbac_utils.data.dataset import SHAPES
 from hbac_utils.labels import N_CLASSES
-from hbac_utils.models import augment, backbones, views
-from hbac_utils.models.phases import PhaseMixing
-from hbac_utils.models.questions import QUESTIONS, Questions
+from hbac_utils.models import augmentation as augment
+from hbac_utils.models import backbones, views
+from hbac_utils.models.layers import QUESTIONS, PhaseMixing, Questions
 from hbac_utils.models.saved import check_saved
 from hbac_utils.recipe import Look, Recipe
+from hbac_utils.utils.errors import InputError, one_line
 
 
 def as_seen(recipe: Recipe, inputs: dict) -> list[np.ndarray]:

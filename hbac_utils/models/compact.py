@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from hbac_utils.data.competition import SEGMENT_SECONDS, WINDOW_SECONDS
+from hbac_utils.data.layout import SEGMENT_SECONDS, WINDOW_SECONDS
 from hbac_utils.montage import DOUBLE_BANANA, LEFT, MIDLINE, RIGHT
 
 MARGIN_SECONDS = 1  # seen finely on either side of the labelled segment

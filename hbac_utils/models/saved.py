@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import h5py
 
-from hbac_utils.errors import InputError, one_line
+from hbac_utils.utils.errors import InputError, one_line
 
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hbac_utils.data.competition import SAMPLING_RATE, WINDOW_SAMPLES
+from hbac_utils.data.layout import SAMPLING_RATE, WINDOW_SAMPLES
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, derivation_matrix
 from hbac_utils.recipe import EegSpectrogram, KaggleSpectrogram, Waveform
 

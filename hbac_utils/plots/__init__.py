@@ -6,7 +6,6 @@ Nothing here reads files or needs TensorFlow, and importing it changes no global
 from hbac_utils.plots.batch import batch_images, batch_pages, batch_series
 from hbac_utils.plots.eeg import eeg_page
 from hbac_utils.plots.ensembles import member_map, member_shares
-from hbac_utils.plots.grid import window_grid
 from hbac_utils.plots.predictions import (
     confusion,
     distribution_against_prior,
@@ -20,7 +19,7 @@ from hbac_utils.plots.spectrogram import spectrogram_page
 from hbac_utils.plots.style import CLASS_COLORS
 from hbac_utils.plots.tables import agreement_map, class_balance, counts_distribution, vote_totals
 from hbac_utils.plots.training import learning_rate_curve, training_curves
-from hbac_utils.plots.window import show_pages, window_page, window_pages
+from hbac_utils.plots.windows import show_pages, window_grid, window_page, window_pages
 
 __all__ = [
     "CLASS_COLORS",

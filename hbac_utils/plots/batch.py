@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from hbac_utils.data.competition import FREQUENCIES, SPECTROGRAM_SECONDS, WINDOW_SECONDS
+from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_SECONDS, WINDOW_SECONDS
 from hbac_utils.labels import CLASSES
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA
 from hbac_utils.plots.eeg import FILL, draw_traces, ordinary_amplitude
-from hbac_utils.plots.strips import draw_strip
 from hbac_utils.plots.style import MUTED, finite_range, new_figure, styled
+from hbac_utils.plots.votes import draw_strip
 from hbac_utils.recipe import EegSpectrogram, KaggleSpectrogram, Look, Waveform
 
 IMAGES, IMAGE_COLUMNS = 8, 4

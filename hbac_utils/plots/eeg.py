@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from hbac_utils.data.competition import SAMPLING_RATE, SEGMENT_SECONDS, WINDOW_SECONDS
+from hbac_utils.data.layout import SAMPLING_RATE, SEGMENT_SECONDS, WINDOW_SECONDS
 from hbac_utils.montage import (
     CHAINS,
     DOUBLE_BANANA,

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from hbac_utils.data.competition import FREQUENCIES
+from hbac_utils.data.layout import FREQUENCIES
 from hbac_utils.labels import CLASSES, N_CLASSES
 from hbac_utils.montage import CHAINS
 from hbac_utils.plots.classes import class_legend

@@ -10,7 +10,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MultipleLocator
 
-from hbac_utils.data.competition import FREQUENCIES, SPECTROGRAM_STEP, WINDOW_SECONDS
+from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_STEP, WINDOW_SECONDS
 from hbac_utils.montage import CHAINS
 from hbac_utils.plots.style import ACCENT, MISSING, finite_range, new_figure, styled
 from hbac_utils.plots.votes import page_and_panel

@@ -9,7 +9,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from hbac_utils.data.agreement import shares
+from hbac_utils.data.splits import shares
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, vote_fractions
 from hbac_utils.plots.classes import class_matrix, class_pairs
 from hbac_utils.plots.style import (

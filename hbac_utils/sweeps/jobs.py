@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hbac_utils.data.competition import Competition
-from hbac_utils.data.sources import digest
-from hbac_utils.data.store import Store
+from hbac_utils.data.store import Store, digest
 from hbac_utils.recipe import save_recipe
+from hbac_utils.sweeps.config import Settings
 from hbac_utils.sweeps.plan import Plan
 from hbac_utils.sweeps.storage import HEARTBEAT, open_storage
 from hbac_utils.sweeps.study import Claim, SweepStudy, begin_study
-from hbac_utils.sweeps.sweep import Settings
 from hbac_utils.sweeps.trials import Execute, Task, execute_notebook
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
-from hbac_utils.errors import InputError
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.recipe import Recipe, load_recipe, override
-from hbac_utils.sweeps.sweep import (
+from hbac_utils.sweeps.config import (
     RECIPE,
     Choices,
     Label,
@@ -22,6 +21,7 @@ from hbac_utils.sweeps.sweep import (
     label,
     values,
 )
+from hbac_utils.utils.errors import InputError
 
 
 class Plan:

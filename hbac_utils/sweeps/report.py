@@ -8,14 +8,14 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from hbac_utils.atomic import replacing
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.notebooks import TEMPLATE
 from hbac_utils.plots.sweeps import importance_bars, setting_curves, setting_scores
+from hbac_utils.sweeps.config import shown
 from hbac_utils.sweeps.jobs import trial_folder
 from hbac_utils.sweeps.results import SCORES, Results
 from hbac_utils.sweeps.study import Slot
-from hbac_utils.sweeps.sweep import shown
+from hbac_utils.utils.files import replacing
 
 HEADINGS = {
     "kl_reliable": f"KL, ≥ {RELIABLE_VOTES} votes",

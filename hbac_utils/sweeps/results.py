@@ -10,12 +10,12 @@ import pandas as pd
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
-from hbac_utils.atomic import replacing
-from hbac_utils.errors import InputError
+from hbac_utils.sweeps.config import describe
 from hbac_utils.sweeps.plan import Plan
 from hbac_utils.sweeps.storage import open_storage
 from hbac_utils.sweeps.study import ENDED, Slot, SweepStudy, open_study
-from hbac_utils.sweeps.sweep import describe
+from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.files import replacing
 
 FEWEST = 8
 """Complete trials below which the importance of a key is not worth showing."""

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from hbac_utils.errors import InputError
+from hbac_utils.utils.errors import InputError
 
 HEARTBEAT = 30
 """Seconds between two signs of life in a database."""

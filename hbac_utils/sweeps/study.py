@@ -17,11 +17,11 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hbac_utils.errors import InputError
-from hbac_utils.lock import lock
+from hbac_utils.sweeps.config import Choices, Range, Settings, label, values
 from hbac_utils.sweeps.plan import Plan
 from hbac_utils.sweeps.storage import Hold, Storage
-from hbac_utils.sweeps.sweep import Choices, Range, Settings, label, values
+from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.files import lock
 
 DEATHS = 3
 """After so many killed workers a slot counts as failed: it may be what kills them."""

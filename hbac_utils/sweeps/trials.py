@@ -18,10 +18,10 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from hbac_utils.errors import InputError
 from hbac_utils.notebooks import run_notebook
-from hbac_utils.runs import STOP, is_complete, read_history, read_metrics
-from hbac_utils.sweeps.sweep import Settings
+from hbac_utils.sweeps.config import Settings
+from hbac_utils.training.runs import STOP, is_complete, read_history, read_metrics
+from hbac_utils.utils.errors import InputError
 
 PERIOD = 1.0
 """Seconds between two looks at a running trial."""

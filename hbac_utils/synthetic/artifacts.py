@@ -15,10 +15,11 @@ from collections.abc import Callable
 import numpy as np
 from scipy.signal import oaconvolve
 
-from hbac_utils.data.competition import SAMPLING_RATE
+from hbac_utils.data.layout import SAMPLING_RATE
 from hbac_utils.montage import ELECTRODES
-from hbac_utils.synthetic import head, sources
-from hbac_utils.synthetic.canvas import MARGIN, SLOW_RATE, Canvas
+from hbac_utils.synthetic import forward_model as head
+from hbac_utils.synthetic import noise as sources
+from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, Canvas
 
 OFFSET = 120.0  # µV, the largest offset of an amplifier
 LINE = 60.0  # Hz

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from hbac_utils.data.competition import SAMPLING_RATE
-from hbac_utils.synthetic import head, sources
-from hbac_utils.synthetic.canvas import MARGIN, SLOW_RATE, Canvas
+from hbac_utils.data.layout import SAMPLING_RATE
+from hbac_utils.synthetic import forward_model as head
+from hbac_utils.synthetic import noise as sources
+from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, Canvas
 
 PATCHES = 14  # independent aperiodic generators
 

@@ -2,7 +2,7 @@
 
 Frequency, form, sharpness, field, sides and evolution vary continuously, so that what lies
 between two terms of the terminology can be simulated as well as what is typical of one. What
-an episode looks like over time is made in `hbac_utils.synthetic.courses`.
+an episode looks like over time is made in `hbac_utils.synthetic.waveforms`.
 
 References
 ----------
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hbac_utils.synthetic import head, raters
+from hbac_utils.synthetic import forward_model as head
+from hbac_utils.synthetic import raters
 
 SILENT = -15.0  # dB of contrast below which a pattern is not drawn at all
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hbac_utils.data.competition import SPECTROGRAM_SECONDS, WINDOW_SECONDS
+from hbac_utils.data.layout import SPECTROGRAM_SECONDS, WINDOW_SECONDS
 
 LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)
 EEGS_PER_PATIENT = (1, 1, 2, 3, 5, 19, 37, 94, 269)

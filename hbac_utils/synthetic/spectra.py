@@ -14,9 +14,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal.windows import dpss
 
-from hbac_utils.data.competition import FREQUENCIES, SPECTROGRAM_STEP
+from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_STEP
 from hbac_utils.montage import CHAINS, derivation_matrix
-from hbac_utils.synthetic.canvas import MARGIN, SLOW_RATE
+from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE
 
 WINDOW = 4 * SLOW_RATE  # samples, centred on the row's two seconds
 TAPERS = dpss(WINDOW, NW=2, Kmax=3)

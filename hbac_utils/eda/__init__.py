@@ -1,0 +1,1 @@
+"""Exploratory data analysis: statistics, examples, an interactive browser."""

@@ -1,0 +1,1 @@
+"""Inference: predictions of a test folder, test-time augmentation, the submission file."""

@@ -1,0 +1,313 @@
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from hbac_utils.data.dataset import SHAPES
+from hbac_utils.models.backbones import build_backbone
+from hbac_utils.models.classifier import (
+    _three_channels,
+    as_seen,
+    build_classifier,
+    load_classifier,
+    set_augmentation,
+)
+from hbac_utils.models.compact import Rhythm
+from hbac_utils.models.layers import PhaseMixing, Questions
+from hbac_utils.models.schedules import learning_rates
+from hbac_utils.montage import ELECTRODES, mirror_permutation
+from hbac_utils.recipe import EfficientNetV2, Stage, YoloV8, load_recipe, override, parse_recipe
+
+
+def raw(name, n=4, seed=0):
+    return np.random.default_rng(seed).normal(0, 30, (n, *SHAPES[name])).astype(np.float16)
+
+
+def from_scratch(name):
+    return override(load_recipe(name), {"backbone.weights": "none"})
+
+
+# -- the published tables ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parameters", "channels"),
+    [
+        (EfficientNetV2(kind="efficientnetv2", variant="b2", kernel_size=5), 9_678_430, 1408),
+        (EfficientNetV2(kind="efficientnetv2", variant="b2", kernel_size=7), 11_042_014, 1408),
+        (YoloV8(kind="yolov8"), 19_831_744, 512),
+    ],
+    ids=["efficientnetv2-b2-5x5", "efficientnetv2-b2-7x7", "yolov8"],
+)
+def test_backbones_have_the_published_size(backbone, parameters, channels):
+    model = build_backbone(backbone, (None, None, 3))
+    assert model.count_params() == parameters
+    assert model.output_shape[-1] == channels
+
+
+def test_efficientnetv2_b2_is_the_papers_classifier():
+    model = build_classifier(from_scratch("paper-efficientnetv2b2"))
+    assert sizes(model) == {"total": 8_777_828, "trainable": 8_695_540, "head": 8_454}
+    assert model.get_layer("kaggle_spectrogram").output.shape == (None, 400, 300, 1)
+
+
+def test_resnet50v2_is_the_papers_classifier():
+    model = build_classifier(from_scratch("paper-resnet50v2"))
+    assert sizes(model)["total"] == 23_564_800 + 12_294
+    assert sizes(model)["head"] == 12_294
+
+
+def test_yolov8s_head_is_the_papers():
+    recipe = from_scratch("paper-yolov8")
+    small = override(recipe, {"view.size": [64, 64]})
+    model = build_classifier(small)
+    assert sizes(model)["head"] == 3_078
+    assert sizes(model)["total"] == 19_831_744 + 3_078
+
+
+def sizes(model):
+    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    head = model.get_layer("probabilities").count_params()
+    return {"total": model.count_params(), "trainable": trainable, "head": head}
+
+
+def test_bare_architectures_need_no_network():
+    """The explicit constructors build bare architectures offline; presets would not."""
+    recipe = EfficientNetV2(kind="efficientnetv2", variant="b0")
+    assert build_backbone(recipe, (64, 64, 3)).count_params() == 5_919_312
+
+
+# -- the compact network -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def compact():
+    return build_classifier(load_recipe("recipes/compact.yaml"))
+
+
+def test_compact_is_small(compact):
+    assert compact.count_params() < 1_000_000
+
+
+def test_compact_cannot_tell_left_from_right(compact):
+    eeg = raw("eeg")
+    mirrored = eeg[..., mirror_permutation(ELECTRODES)]
+    swapped = eeg[..., ::-1].copy()
+    first, second, other = (
+        np.log(compact.predict_on_batch({"eeg": x})) for x in (eeg, mirrored, swapped)
+    )
+    np.testing.assert_allclose(first, second, atol=1e-3)
+    assert np.abs(first - other).max() > 0.1, "but it sees which electrode is which"
+
+
+def test_the_rhythm_of_a_feature_is_the_frequency_of_its_course():
+    times = np.arange(300) / 25
+    courses = np.stack([np.sin(2 * np.pi * f * times) + 3 for f in (0.8, 2.0, 4.5)], axis=-1)
+    layer = Rhythm(25.0)
+    spectra = np.asarray(layer(courses[None, None].astype("float32")))[0, 0]
+    frequencies = np.geomspace(0.3, 6.0, 40)
+    assert spectra.shape == (40, 3)
+    found = frequencies[spectra.argmax(axis=0)]
+    np.testing.assert_allclose(found, (0.8, 2.0, 4.5), rtol=0.06)
+    # independently: the windowed Fourier sum at one frequency; a mean does not count
+    window = np.hanning(302)[1:-1]
+    wave = np.exp(-2j * np.pi * frequencies[7] * times) * window / window.sum()
+    power = np.abs((courses - courses.mean(axis=0)).T @ wave) ** 2
+    np.testing.assert_allclose(spectra[7], np.log(power + 1e-4), atol=1e-3)
+
+
+def test_the_phases_begin_as_the_plain_image_and_stay_a_mean():
+    layer = PhaseMixing(channels=16)
+    image = np.random.default_rng(0).normal(size=(2, 160, 50, 1)).astype("float32")
+    mixed = np.asarray(layer(image))
+    np.testing.assert_allclose(mixed, np.repeat(image, 3, axis=-1), rtol=1e-5, atol=1e-6)
+    kernel = np.random.default_rng(1).normal(size=(10, 10, 3)).astype("float32")
+    kernel = np.asarray(layer.kernel.constraint(kernel))
+    assert kernel.min() >= 0
+    np.testing.assert_allclose(kernel.sum(axis=0), 1, rtol=1e-5)
+    # independently: a strided convolution along the time of one derivation
+    layer.kernel.assign(kernel)
+    series = image[1, 30:40, :, 0].T.ravel()
+    for phase, channel in ((0, 0), (7, 2)):
+        expected = [series[10 * t : 10 * t + 10] @ kernel[:, phase, channel] for t in range(50)]
+        mixed = np.asarray(layer(image))[1, 30 + phase, :, channel]
+        np.testing.assert_allclose(mixed, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("phases", "layer"), [("learned", "phases"), ("fixed", "three_channels")])
+def test_a_recipe_says_whether_phases_are_learned(phases, layer):
+    look = override(load_recipe("waveform-b3"), {"view.phases": phases})
+    channels = _three_channels(look, keras.Input((160, 50, 1)), "")
+    assert channels.shape == (None, 160, 50, 3)
+    assert keras.Model(channels._keras_history.operation.input, channels).layers[-1].name == layer
+
+
+def test_answers_lead_to_every_distribution_over_the_classes():
+    random = np.random.default_rng(0)
+    p = random.dirichlet(np.full(6, 0.3), 50).clip(1e-4)
+    p /= p.sum(axis=1, keepdims=True)
+    seizure, lpd, gpd, lrda, grda, other = p.T
+
+    def logit(yes, no):
+        return np.log(yes) - np.log(no)
+
+    steady, rhythmic = lpd + gpd + lrda + grda, lrda + grda
+    answers = [
+        logit(1 - other, other), logit(seizure, steady), logit(lpd + gpd, rhythmic),
+        logit(lpd, gpd), logit(lrda, grda),
+    ]  # fmt: skip
+    given = Questions()(np.stack(answers, axis=1).astype(np.float32))
+    np.testing.assert_allclose(given, p, rtol=1e-4)
+    extreme = Questions()(np.float32(100 * random.normal(size=(20, 5))))
+    np.testing.assert_allclose(np.sum(extreme, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("head", "parameters"), [("softmax", 774), ("questions", 645)])
+def test_a_recipe_says_how_the_head_asks(head, parameters):
+    model = build_classifier(override(load_recipe("compact"), {"head": head}))
+    assert model.count_params() == 211_424 + parameters
+    np.testing.assert_allclose(
+        model.predict({"eeg": raw("eeg")}, verbose=0).sum(axis=1), 1, atol=1e-5
+    )
+
+
+def test_the_centre_is_the_two_central_columns():
+    recipe = load_recipe("recipes/eeg-spectrogram.yaml")
+    model = build_classifier(override(recipe, {"pool": "centre", "view.frames": 320}))
+    assert model.get_layer("centre").input.shape[2] == 10
+    assert model.get_layer("centre").output.shape[2] == 2
+    left, right = model.get_layer("centre").cropping[1]
+    assert left == right == 4
+
+
+def test_several_looks_are_joined_before_the_head():
+    recipe = parse_recipe(
+        {
+            "name": "several",
+            "view": {"kind": "waveform"},
+            "backbone": {"kind": "compact", "width": 8},
+            "beside": [
+                {
+                    "view": {"kind": "kaggle_spectrogram", "size": [64, 64]},
+                    "backbone": {"kind": "efficientnetv2", "variant": "b0"},
+                }
+            ],
+            "augment": {"mirror": 0.5, "time_mask": 0.2, "frequency_mask": 0.2},
+            "stages": [{"epochs": 1}],
+        }
+    )
+    assert recipe.inputs == ("eeg", "spectrogram")
+    model = build_classifier(recipe)
+    assert model.get_layer("joined").output.shape == (None, 32 + 1280)
+    eeg, spectrogram = raw("eeg", 2), raw("spectrogram", 2)
+    both = model.predict_on_batch({"eeg": eeg, "spectrogram": spectrogram})
+    for other in (
+        {"eeg": eeg, "spectrogram": -spectrogram},
+        {"eeg": 2 * eeg, "spectrogram": spectrogram},
+    ):
+        assert np.abs(model.predict_on_batch(other) - both).max() > 1e-5
+    # a series has no frequencies to mask
+    assert model.get_layer("view_augmentation").frequency_mask == 0
+    assert model.get_layer("view_augmentation_1").frequency_mask == 0.2
+
+
+def test_probabilities_are_probabilities(compact):
+    probabilities = compact.predict_on_batch({"eeg": raw("eeg")})
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_the_seed_makes_the_weights(tiny_recipe):
+    first, second = build_classifier(tiny_recipe), build_classifier(tiny_recipe)
+    other = build_classifier(override(tiny_recipe, {"seed": 1}))
+    for one, two in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert any(
+        (one != two).any()
+        for one, two in zip(first.get_weights(), other.get_weights(), strict=True)
+    )
+
+
+def test_saved_models_predict_the_same_in_a_fresh_process(tiny_recipe, tmp_path):
+    spectral = override(load_recipe("recipes/eeg-spectrogram.yaml"), {"view.frames": 64})
+    eeg = raw("eeg", 2)
+    np.save(tmp_path / "eeg.npy", eeg)
+    here = []
+    for recipe in (tiny_recipe, spectral):
+        model = build_classifier(recipe)
+        model.save(tmp_path / f"{recipe.name}.keras")
+        here.append(model.predict_on_batch({"eeg": eeg}))
+    script = (
+        "import json, pathlib, sys, numpy as np\n"
+        "from hbac_utils.models.classifier import load_classifier\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "inputs = {'eeg': np.load(folder / 'eeg.npy')}\n"
+        "models = [load_classifier(folder / f'{name}.keras') for name in sys.argv[2:]]\n"
+        "print(json.dumps([model.predict_on_batch(inputs).tolist() for model in models]))\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), tiny_recipe.name, spectral.name]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    np.testing.assert_allclose(here, json.loads(result.stdout.splitlines()[-1]), atol=1e-6)
+
+
+def test_augmentation_acts_in_training_until_a_stage_switches_it_off(tiny_recipe):
+    recipe = override(tiny_recipe, {"augment.polarity": 1.0, "augment.time_mask": 0.5})
+    model, eeg = build_classifier(recipe), raw("eeg")
+    before = np.asarray(model.get_layer("signal_augmentation")({"eeg": eeg}, training=True)["eeg"])
+    np.testing.assert_array_equal(before, -eeg.astype(np.float32))
+    set_augmentation(model, False)
+    np.testing.assert_array_equal(
+        model.get_layer("signal_augmentation")({"eeg": eeg}, training=True)["eeg"], eeg
+    )
+
+
+def test_what_the_network_sees_can_be_drawn(tiny_recipe):
+    (series,) = as_seen(tiny_recipe, {"eeg": raw("eeg")})
+    assert series.shape == (4, 5000, 18)
+    recipe = load_recipe("recipes/paper-efficientnetv2b2.yaml")
+    (image,) = as_seen(recipe, {"spectrogram": raw("spectrogram")})
+    assert image.shape == (4, 400, 300, 1)
+    both = {name: raw(name) for name in SHAPES}
+    assert [len(seen.shape) for seen in as_seen(load_recipe("multiview"), both)] == [4, 4, 4]
+
+
+def test_a_loaded_model_predicts_without_xla(tiny_recipe, tmp_path):
+    build_classifier(tiny_recipe).save(tmp_path / "model.keras")
+    assert load_classifier(tmp_path / "model.keras").jit_compile is False
+
+
+# -- schedules ---------------------------------------------------------------
+
+
+def test_the_rate_rises_linearly_then_falls_to_the_final_one_exactly():
+    rates = learning_rates(Stage(epochs=13, batch_size=64), 20)
+    assert len(rates) == 260
+    assert rates[0] == pytest.approx(5e-5)
+    assert rates.argmax() == 60
+    assert rates.max() == pytest.approx(6e-6 * 64)
+    np.testing.assert_allclose(np.diff(rates[:61]), (6e-6 * 64 - 5e-5) / 60)
+    assert (np.diff(rates[60:]) < 0).all()
+    assert rates[-1] == pytest.approx(1e-5)
+
+
+def test_the_schedule_is_keras_cosine_decay():
+    peak = 6e-6 * 64
+    decay = keras.optimizers.schedules.CosineDecay(
+        5e-5, decay_steps=59, alpha=1e-5 / peak, warmup_target=peak, warmup_steps=20
+    )
+    expected = [float(decay(step)) for step in range(80)]
+    stage = Stage(epochs=8, batch_size=64, warmup_epochs=2)
+    np.testing.assert_allclose(learning_rates(stage, 10), expected, rtol=1e-5)
+
+
+def test_without_a_warm_up_it_starts_at_the_peak():
+    rates = learning_rates(Stage(epochs=2, learning_rate=1e-3, warmup_epochs=0), 10)
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(1e-5)
+
+
+def test_one_single_step_is_enough():
+    assert learning_rates(Stage(epochs=1, learning_rate=1e-3), 1).tolist() == [1e-3]

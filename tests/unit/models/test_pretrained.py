@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+
+from hbac_utils.models import backbones as pretrained
+from hbac_utils.models.backbones import build_backbone
+from hbac_utils.recipe import EfficientNetV2, ResNet50V2, YoloV8, load_recipe, override
+from hbac_utils.utils.errors import InputError
+
+SHAPE = (64, 75, 3)  # odd and even sides: strides pad them differently
+B0 = {"kind": "efficientnetv2", "variant": "b0"}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A B0 whose weights, those of the batch normalisation too, are not the initial ones."""
+    model = build_backbone(EfficientNetV2(**B0), SHAPE)
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        value = variable.numpy()
+        offset = 0.05 * rng.random(value.shape) if value.ndim == 1 else 0.0
+        variable.assign(value * rng.uniform(0.8, 1.2, value.shape) + offset)
+    return model
+
+
+@pytest.fixture(scope="module")
+def preset(trained, tmp_path_factory):
+    """A folder as KerasCV saves its presets."""
+    from keras_cv.src.utils.preset_utils import save_to_preset
+
+    folder = tmp_path_factory.mktemp("weights") / "efficientnetv2_b0_imagenet"
+    save_to_preset(trained, str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(1).random((2, *SHAPE)).astype("float32")
+
+
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """No mounted inputs, no folder of weights, no network."""
+    monkeypatch.setattr(pretrained, "KAGGLE_INPUT", tmp_path / "kaggle")
+    monkeypatch.delenv(pretrained.VARIABLE, raising=False)
+
+    def unreachable(handle, path):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("kagglehub.model_download", unreachable)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kernel_size", [5, pytest.param(7, marks=pytest.mark.slow)])
+def test_larger_kernels_start_as_the_pretrained_network(trained, preset, images, kernel_size):
+    section = EfficientNetV2(**B0, kernel_size=kernel_size, weights=str(preset))
+    model = build_backbone(section, SHAPE)
+    expected = trained.predict(images, verbose=0)
+    assert expected.std() > 1e-3
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_kernels_are_centred():
+    kernel = np.arange(9.0).reshape(3, 3, 1, 1)
+    wide = pretrained.centred(kernel, (7, 7, 1, 1))
+    np.testing.assert_array_equal(wide[2:5, 2:5], kernel)
+    assert wide.sum() == kernel.sum()
+
+
+@pytest.mark.parametrize(
+    ("section", "handle"),
+    [
+        (EfficientNetV2(**B0), "keras/efficientnetv2/keras/efficientnetv2_b0_imagenet/2"),
+        (ResNet50V2(kind="resnet50v2"), "keras/resnetv2/keras/resnet50_v2_imagenet/2"),
+        (YoloV8(kind="yolov8"), "keras/yolov8/keras/yolo_v8_l_backbone_coco/2"),
+    ],
+)
+def test_handles_are_kerascvs(section, handle):
+    from keras_cv.models import EfficientNetV2Backbone, ResNetV2Backbone, YOLOV8Backbone
+
+    classes = (EfficientNetV2Backbone, ResNetV2Backbone, YOLOV8Backbone)
+    known = [preset["kaggle_handle"] for c in classes for preset in c.presets.values()]
+    assert pretrained.kaggle_handle(section) == handle
+    assert f"kaggle://{handle}" in known
+
+
+def test_mounted_weights_come_before_a_folder_and_the_network(nowhere, monkeypatch):
+    section = EfficientNetV2(**B0, weights="imagenet")
+    handle = pretrained.kaggle_handle(section)
+    own = nowhere / "own" / "efficientnetv2_b0_imagenet" / pretrained.FILE
+    mounted = nowhere / "kaggle" / "models" / handle / pretrained.FILE
+    for path, variable in ((own, str(nowhere / "own")), (mounted, str(nowhere / "own"))):
+        monkeypatch.setenv(pretrained.VARIABLE, variable)
+        path.parent.mkdir(parents=True)
+        path.touch()
+        assert pretrained.find_weights(section) == path
+
+
+def test_weights_are_downloaded_last(nowhere, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "kagglehub.model_download", lambda *arguments: asked.append(arguments) or "there"
+    )
+    section = ResNet50V2(kind="resnet50v2", weights="imagenet")
+    assert str(pretrained.find_weights(section)) == "there"
+    assert asked == [(pretrained.kaggle_handle(section), pretrained.FILE)]
+
+
+def test_unreachable_weights_say_what_to_attach(nowhere):
+    with pytest.raises(InputError, match="weights to none") as error:
+        build_backbone(EfficientNetV2(**B0, weights="imagenet"), SHAPE)
+    assert '"model_sources": ["keras/efficientnetv2/keras/efficientnetv2_b0_imagenet/2"]' in str(
+        error.value
+    )
+
+
+def test_b3_has_no_imagenet_weights():
+    with pytest.raises(InputError, match="not for b3"):
+        pretrained.find_weights(
+            EfficientNetV2(kind="efficientnetv2", variant="b3", weights="imagenet")
+        )
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"holds no model\.weights\.h5"):
+        pretrained.find_weights(EfficientNetV2(**B0, weights=str(tmp_path)))
+
+
+def test_another_networks_weights_are_refused(preset):
+    other = EfficientNetV2(kind="efficientnetv2", variant="b1", weights=str(preset))
+    with pytest.raises(InputError, match="not weights of efficientnetv2"):
+        build_backbone(other, SHAPE)
+
+
+def test_a_recipe_is_asked_for_all_its_weights_at_once(preset, nowhere):
+    recipe = load_recipe("multiview")
+    pretrained.check_weights(recipe)
+    pretrained.check_weights(load_recipe("compact"))
+    pretrained.check_weights(override(recipe, {"beside.1.backbone.weights": str(preset)}))
+    with pytest.raises(InputError, match="keras/efficientnetv2/keras/efficientnetv2_b0_imagenet/2"):
+        pretrained.check_weights(override(recipe, {"beside.1.backbone.weights": "imagenet"}))
+
+
+@pytest.mark.parametrize("name", ["efficientnetv2b2", "resnet50v2", "yolov8"])
+def test_the_published_recipes_start_from_pretrained_weights(name, nowhere):
+    recipe = load_recipe(f"paper-{name}")
+    assert recipe.backbone.weights == "imagenet"
+    with pytest.raises(InputError, match="attach the model to the Kaggle notebook"):
+        pretrained.check_weights(recipe)

@@ -1,0 +1,308 @@
+"""The layers against independent computations and against their names."""
+
+import numpy as np
+import pytest
+from scipy import ndimage, signal
+
+from hbac_utils.models.augmentation import MIRROR, SignalAugmentation, ViewAugmentation
+from hbac_utils.models.views import EegSpectrogramView, KaggleSpectrogramView, WaveformView
+from hbac_utils.montage import (
+    CHAINS,
+    DOUBLE_BANANA,
+    ELECTRODES,
+    LEFT,
+    MIDLINE,
+    RIGHT,
+    derivation_matrix,
+)
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def eeg_with(electrode, frequency, amplitude=50.0):
+    eeg = np.zeros((1, 10_000, 19), np.float32)
+    times = np.arange(10_000) / 200
+    eeg[0, :, ELECTRODES.index(electrode)] = amplitude * np.sin(2 * np.pi * frequency * times)
+    return eeg
+
+
+def test_the_eeg_spectrogram_is_scipys():
+    view = EegSpectrogramView(seconds=50, frame=2, frames=100, bins=40, band=(0.5, 20))
+    eeg = 30 * noise(1, 10_000, 19)
+    image = np.asarray(view(eeg))[0, :, :, 0] * view.SCALE + view.MEAN
+    bipolar = eeg[0] @ derivation_matrix([name for chain in CHAINS.values() for name in chain])
+    window = signal.get_window("hann", 400)
+    start = (10_000 - 400 - 99 * view.hop) // 2
+    for column in (0, 57, 99):
+        frame = bipolar[start + column * view.hop :][:400]
+        # 0.5 Hz apart: every frequency of the view is one of the periodogram's
+        _, power = signal.periodogram(frame, 200, window, detrend=False, scaling="density", axis=0)
+        expected = np.log(power[1:41].reshape(40, 4, 4).mean(axis=2) + 1e-4).T.ravel()
+        np.testing.assert_allclose(image[:, column], expected, atol=2e-3)
+
+
+def test_the_default_eeg_spectrogram_is_scipys_chirp_transform():
+    """Its 32 frequencies lie on no grid of a Fourier transform; a zoomed one can take them."""
+    view = EegSpectrogramView()
+    brown = signal.lfilter([1], [1, -0.98], 20 * noise(2, 10_000, 19, seed=1), axis=1)
+    eeg = brown.astype(np.float16)
+    image = np.asarray(view(eeg.astype(np.float32)))[..., 0] * view.SCALE + view.MEAN
+    assert image.shape == (2, 128, 256)
+    row = {name: i for i, name in enumerate(ELECTRODES)}
+    window = signal.get_window("hann", 400)
+    start = (10_000 - 400 - 255 * view.hop) // 2
+    for sample, chain, column in ((0, "LL", 0), (1, "RL", 100), (0, "LP", 200), (1, "RP", 255)):
+        power = np.zeros(32)
+        for derivation in CHAINS[chain]:
+            anode, cathode = (row[name] for name in derivation.split("-"))
+            frame = eeg[sample, start + column * view.hop :][:400].astype(np.float64)
+            bipolar = (frame[:, anode] - frame[:, cathode]) * window
+            wave = signal.zoom_fft(bipolar, [0.5, 20.0], m=32, fs=200, endpoint=True)
+            power += 2 * np.abs(wave) ** 2 / (200 * np.sum(window**2)) / 4
+        rows = slice(32 * list(CHAINS).index(chain), 32 * list(CHAINS).index(chain) + 32)
+        np.testing.assert_allclose(image[sample, rows, column], np.log(power + 1e-4), atol=5e-3)
+
+
+@pytest.mark.parametrize(("electrode", "chain"), [("T3", 0), ("T4", 1), ("C3", 2), ("C4", 3)])
+def test_a_sine_shows_in_its_chain_and_at_its_frequency(electrode, chain):
+    view = EegSpectrogramView(bins=40, band=(0.5, 20), frames=64)
+    image = np.asarray(view(eeg_with(electrode, 6.0)))[0, :, :, 0]
+    row, column = np.unravel_index(image.argmax(), image.shape)
+    assert row // 40 == chain
+    assert np.linspace(0.5, 20, 40)[row % 40] == pytest.approx(6.0)
+    assert 0 <= column < 64
+
+
+def test_a_burst_shows_at_its_time():
+    view = EegSpectrogramView(bins=20, frames=100, seconds=50)
+    eeg = eeg_with("T3", 6.0)
+    eeg[:, : 30 * 200] = 0
+    image = np.asarray(view(eeg))[0, :20, :, 0].max(axis=0)
+    assert image[:55].max() < image[65:].min(), "silence before 30 s, the burst after"
+
+
+def test_frames_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="do not fit"):
+        EegSpectrogramView(seconds=3, frame=2, frames=900)
+
+
+def test_the_kaggle_spectrogram_is_clipped_standardised_and_laid_on_its_side():
+    log = 5 * noise(2, 300, 400)
+    log[0, 10:20] = np.nan
+    image = np.asarray(KaggleSpectrogramView()(log))
+    assert image.shape == (2, 400, 300, 1)
+    for sample, shown in zip(log, image[..., 0], strict=True):
+        clipped = np.clip(sample, -4, 8).T
+        expected = (clipped - np.nanmean(clipped)) / np.nanstd(clipped)
+        np.testing.assert_allclose(shown, np.nan_to_num(expected), atol=1e-4)
+
+
+def test_an_empty_kaggle_spectrogram_is_zero():
+    assert not np.asarray(KaggleSpectrogramView()(np.full((1, 300, 400), np.nan, "f4"))).any()
+
+
+@pytest.mark.parametrize("size", [(128, 256), (512, 512)])
+def test_a_resized_kaggle_spectrogram_is_scipys_interpolation(size):
+    log = ndimage.gaussian_filter(5 * noise(1, 300, 400), (0, 2, 2))
+    native = np.asarray(KaggleSpectrogramView()(log))[0, :, :, 0]
+    image = np.asarray(KaggleSpectrogramView(size=size)(log))
+    assert image.shape == (1, *size, 1)
+    # pixels are squares: their centres lie half a pixel inside
+    places = [(np.arange(n) + 0.5) * m / n - 0.5 for n, m in zip(size, native.shape, strict=True)]
+    expected = ndimage.map_coordinates(
+        native, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest"
+    )
+    np.testing.assert_allclose(image[0, :, :, 0], expected, atol=1e-3)
+
+
+def compressed(eeg, derivation, rate, scale=50):
+    """The waveform by names and loops: difference, average of neighbours, compression."""
+    anode, cathode = (ELECTRODES.index(name) for name in derivation.split("-"))
+    bipolar = eeg[:, anode].astype(np.float64) - eeg[:, cathode]
+    average = bipolar.reshape(-1, 200 // rate).mean(axis=1) / scale
+    return np.sign(average) * np.log1p(np.abs(average))
+
+
+@pytest.mark.parametrize("rate", [20, 40, 100, 200])
+def test_the_series_is_the_compressed_average_of_the_derivations(rate):
+    eeg = 80 * noise(2, 10_000, 19)
+    series = np.asarray(WaveformView(rate=rate, scale=50)(eeg))
+    assert series.shape == (2, 50 * rate, 18)
+    for sample, column in ((0, 0), (1, 9), (1, 17)):
+        expected = compressed(eeg[sample], DOUBLE_BANANA[column], rate)
+        np.testing.assert_allclose(series[sample, :, column], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [40, 200])
+def test_the_image_is_the_compressed_waveform_in_columns_of_50_ms(rate):
+    eeg = 80 * noise(2, 10_000, 19)
+    image = np.asarray(WaveformView(rate=rate, layout="image")(eeg))[..., 0]
+    phases = rate // 20
+    assert image.shape == (2, 16 * phases, 1000)
+    for i, derivation in enumerate(DOUBLE_BANANA[:16]):
+        expected = compressed(eeg[1], derivation, rate).reshape(1000, phases).T
+        rows = image[1, i * phases : (i + 1) * phases]
+        np.testing.assert_allclose(rows, expected, atol=1e-4, rtol=1e-4)
+
+
+# -- augmentation ------------------------------------------------------------
+
+
+def changed(layer, signal, name="eeg", training=True):
+    return np.asarray(layer({name: signal}, training=training)[name])
+
+
+def test_nothing_happens_outside_training_or_when_switched_off():
+    signal_layer = SignalAugmentation(mirror=1, polarity=1, reverse=1)
+    view_layer = ViewAugmentation(0.5, 0.5, 0.3, 0.5)
+    eeg, image = noise(2, 100, 19), noise(2, 40, 50, 1)
+    np.testing.assert_array_equal(changed(signal_layer, eeg, training=False), eeg)
+    np.testing.assert_array_equal(view_layer(image, training=False), image)
+    signal_layer.active = view_layer.active = False
+    np.testing.assert_array_equal(changed(signal_layer, eeg), eeg)
+    np.testing.assert_array_equal(view_layer(image, training=True), image)
+
+
+def test_the_mirror_exchanges_hemispheres():
+    eeg = np.tile(np.arange(19, dtype=np.float32), (2, 5, 1))
+    mirrored = changed(SignalAugmentation(mirror=1), eeg)[0, 0]
+    for name, partner in (("Fp1", "Fp2"), ("T6", "T5"), ("Cz", "Cz")):
+        assert mirrored[ELECTRODES.index(name)] == ELECTRODES.index(partner)
+
+
+def test_the_mirror_exchanges_chains_of_the_kaggle_spectrogram():
+    bins = np.tile(np.arange(400, dtype=np.float32), (1, 3, 1))
+    mirrored = changed(SignalAugmentation(mirror=1), bins, "spectrogram")[0, 0]
+    np.testing.assert_array_equal(mirrored, np.r_[100:200, 0:100, 300:400, 200:300])
+
+
+def test_polarity_and_reversal():
+    eeg = noise(2, 50, 19)
+    np.testing.assert_array_equal(changed(SignalAugmentation(polarity=1), eeg), -eeg)
+    np.testing.assert_array_equal(changed(SignalAugmentation(reverse=1), eeg), eeg[:, ::-1])
+
+
+def test_all_inputs_of_a_sample_are_mirrored_and_reversed_together():
+    eeg, bins = noise(60, 40, 19), noise(60, 30, 400)
+    layer = SignalAugmentation(mirror=0.5, reverse=0.5, seed=3)
+    both = layer({"eeg": eeg, "spectrogram": bins}, training=True)
+    both = {name: np.asarray(signal) for name, signal in both.items()}
+    seen = set()
+    for i in range(60):
+        states = []
+        for name, raw in (("eeg", eeg[i]), ("spectrogram", bins[i])):
+            for mirrored in (False, True):
+                for reversed_ in (False, True):
+                    expected = raw[:, MIRROR[name]] if mirrored else raw
+                    expected = expected[::-1] if reversed_ else expected
+                    if np.array_equal(both[name][i], expected):
+                        states.append((mirrored, reversed_))
+        assert len(states) == 2
+        assert states[0] == states[1]
+        seen.add(states[0])
+    assert len(seen) == 4
+
+
+def test_derivations_are_shuffled_inside_their_hemisphere():
+    layer = ViewAugmentation(channel_shuffle=0.7, channels=18)
+    series = np.tile(np.arange(18, dtype=np.float32), (300, 5, 1))
+    shuffled = np.asarray(layer(series, training=True))
+    assert (shuffled == shuffled[:, :1]).all(), "one order for all times"
+    orders = shuffled[:, 0].astype(int)
+    np.testing.assert_array_equal(np.sort(orders, axis=1), series[:, 0])
+    for side in (LEFT, RIGHT, MIDLINE):
+        places = [DOUBLE_BANANA.index(name) for name in side]
+        assert set(orders[:, places].ravel()) == set(places)
+    assert 0.6 < (orders != np.arange(18)).any(axis=1).mean() < 0.8
+    assert len(np.unique(orders, axis=0)) > 150
+
+
+def test_a_derivation_of_an_image_keeps_its_rows_together():
+    layer = ViewAugmentation(channel_shuffle=1, channels=16)
+    image = np.tile(np.arange(160, dtype=np.float32)[None, :, None, None], (4, 1, 7, 1))
+    rows = np.asarray(layer(image, training=True))[:, :, 0, 0].reshape(4, 16, 10)
+    np.testing.assert_array_equal(rows % 10, np.broadcast_to(np.arange(10), rows.shape))
+    assert (rows // 10 == rows[..., :1] // 10).all()
+    assert not np.array_equal(rows[0, :, 0], rows[1, :, 0])
+
+
+def test_the_gain_is_each_samples_own_and_within_its_range():
+    eeg = noise(300, 20, 19)
+    factors = changed(SignalAugmentation(gain=0.7), eeg) / eeg
+    own = factors[:, :1, :1]
+    np.testing.assert_allclose(factors, np.broadcast_to(own, factors.shape), rtol=1e-4)
+    logs = np.log(own.ravel())
+    assert np.abs(logs).max() <= 0.7
+    assert logs.min() < -0.6
+    assert logs.max() > 0.6
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "axis"), [((500, 18), 18, 2), ((160, 30, 1), 16, 1), ((130, 30, 1), 4, 1)]
+)
+def test_channels_are_masked_as_a_whole(shape, channels, axis):
+    layer = ViewAugmentation(channel_mask=0.8, channels=channels)
+    kept = np.asarray(layer(np.ones((200, *shape), np.float32), training=True))
+    others = tuple(i for i in range(1, kept.ndim) if i != axis)
+    np.testing.assert_array_equal(kept.min(axis=others), kept.max(axis=others))
+    rows = kept.max(axis=others)
+    for place in np.array_split(np.arange(shape[axis - 1]), channels):
+        inner = rows[:, place[1:-1]] if len(place) > 2 else rows[:, place]
+        np.testing.assert_array_equal(inner.min(axis=1), inner.max(axis=1))
+    # the mean of probabilities from 0 to 0.8; some samples lose much, some nothing
+    assert 0.3 < 1 - rows.mean() < 0.5
+    assert np.std(rows.mean(axis=1)) > 0.15
+
+
+def test_each_sample_throws_its_own_coin():
+    eeg = np.ones((200, 4, 19), np.float32)
+    flipped = changed(SignalAugmentation(polarity=0.3), eeg)
+    signs = flipped[:, 0, 0]
+    assert (flipped == signs[:, None, None]).all(), "a sample is flipped as a whole"
+    assert 0.15 < (signs < 0).mean() < 0.45
+
+
+def test_a_time_mask_masks_time_and_a_frequency_mask_frequency():
+    image = np.ones((64, 40, 50, 1), np.float32)
+    for layer, axis, length in (
+        (ViewAugmentation(time_mask=0.4), 2, 50),
+        (ViewAugmentation(frequency_mask=0.4), 1, 40),
+    ):
+        masked = np.asarray(layer(image, training=True))[..., 0]
+        lines = masked.transpose(0, axis, 3 - axis)
+        assert (lines == lines[:, :, :1]).all(), "whole rows or columns only"
+        widths = (lines[:, :, 0] == 0).sum(axis=1)
+        assert widths.max() <= 0.4 * length + 1
+        assert len(set(widths)) > 5, "widths differ from sample to sample"
+        for kept in lines[:, :, 0]:
+            gaps = np.flatnonzero(kept == 0)
+            assert len(gaps) == 0 or np.ptp(gaps) == len(gaps) - 1, "one stretch"
+
+
+def test_a_time_mask_of_a_series_masks_all_derivations():
+    series = np.ones((32, 100, 18), np.float32)
+    masked = np.asarray(ViewAugmentation(time_mask=0.5)(series, training=True))
+    assert (masked == masked[:, :, :1]).all()
+    assert (masked == 0).any()
+
+
+def test_a_translation_moves_in_time_only():
+    image = np.zeros((64, 8, 50, 1), np.float32)
+    image[:, 3, 25] = 1
+    moved = np.asarray(ViewAugmentation(translation=0.2)(image, training=True))[..., 0]
+    _, rows, columns = np.nonzero(moved)
+    assert set(rows) == {3}
+    assert np.abs(columns - 25).max() <= 10
+    assert len(set(columns)) > 5
+
+
+def test_cutout_cuts_a_rectangle_with_sides_up_to_its_share():
+    image = np.ones((64, 40, 50, 1), np.float32)
+    cut = np.asarray(ViewAugmentation(cutout=0.5)(image, training=True))[..., 0] == 0
+    heights, widths = cut.any(axis=2).sum(axis=1), cut.any(axis=1).sum(axis=1)
+    np.testing.assert_array_equal(cut.sum(axis=(1, 2)), heights * widths)
+    assert 15 < heights.max() <= 21
+    assert 18 < widths.max() <= 26
+    assert len(set(heights)) > 5

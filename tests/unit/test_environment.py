@@ -1,0 +1,54 @@
+"""The tables that the inference notebook begins with."""
+
+import keras
+import pytest
+
+from hbac_utils.environment import attached, describe_runs, environment
+from hbac_utils.inference.predict import open_run
+
+
+def test_the_environment_names_versions_and_place(monkeypatch):
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    table = environment()["value"]
+    assert table["keras"] == keras.__version__
+    assert table["runs on"] == "not Kaggle"
+    assert int(table["processors"]) >= 1
+    assert "GB free" in table["memory"]
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
+    assert environment()["value"]["runs on"] == "Kaggle, batch, the hidden re-run"
+
+
+@pytest.mark.parametrize(
+    ("file", "folder", "what"),
+    [
+        ("competitions/hms/test.csv", "competitions/hms", "competition"),
+        ("hms/train.csv", "hms", "competition"),
+        ("notebooks/me/training/run/metrics.json", "notebooks/me/training", "run"),
+        ("datasets/me/kit/hbac_utils/labels.py", "datasets/me/kit", "this library"),
+        (
+            "models/keras/b2/keras/x/2/a.weights.h5",
+            "models/keras/b2/keras/x/2",
+            "pretrained weights",
+        ),
+        ("datasets/me/other/x.txt", "datasets/me/other", "other"),
+    ],
+)
+def test_what_is_attached_is_listed(tmp_path, file, folder, what):
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+    assert attached(tmp_path).to_numpy().tolist() == [[str(tmp_path / folder), what]]
+
+
+def test_nothing_attached(tmp_path):
+    assert attached(tmp_path)["what"].tolist() == ["nothing"]
+    assert attached(tmp_path / "nowhere")["what"].tolist() == ["no such folder"]
+
+
+def test_runs_are_described(run):
+    opened = open_run(run)
+    table = describe_runs([opened, opened])
+    assert list(table) == ["run 1", "run 2"]
+    assert (table.loc["recipe"] == "tiny").all()
+    assert (table.loc["fold models"] == "fold0, fold1").all()
+    assert table.loc["out of fold, all votes"].str.startswith("KL ").all()

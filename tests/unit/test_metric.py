@@ -1,0 +1,133 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import rel_entr
+
+from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.metric import (
+    SubmissionError,
+    aligned,
+    both_scores,
+    check_probabilities,
+    kl_by_class,
+    kl_divergence,
+    score,
+)
+from hbac_utils.utils.errors import InputError
+
+
+def random_fractions(random, n=200):
+    votes = random.integers(0, 5, (n, 6)) * random.integers(0, 2, (n, 6))
+    votes[:, 0] += votes.sum(axis=1) == 0
+    return votes / votes.sum(axis=1, keepdims=True)
+
+
+def table(rows, ids=None):
+    rows = np.atleast_2d(np.asarray(rows, dtype=float))
+    frame = pd.DataFrame(rows, columns=list(VOTE_COLUMNS))
+    frame.insert(0, "eeg_id", range(len(rows)) if ids is None else ids)
+    return frame
+
+
+UNIFORM = np.full(6, 1 / 6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_agrees_with_scipy_on_random_cases_with_zeros(seed):
+    random = np.random.default_rng(seed)
+    truth, prediction = random_fractions(random), random_fractions(random)
+    assert (truth == 0).any()
+    assert (prediction == 0).any()
+    oracle = rel_entr(truth, np.clip(prediction, 1e-15, 1 - 1e-15))
+    np.testing.assert_allclose(kl_by_class(truth, prediction), oracle, rtol=1e-12, atol=1e-15)
+    assert kl_divergence(truth, prediction) == pytest.approx(oracle.sum(axis=1).mean())
+    macro = kl_divergence(truth, prediction, average="macro")
+    assert macro == pytest.approx(oracle.mean(axis=0).mean())
+
+
+def test_a_hard_zero_on_a_sure_class_costs_34_54():
+    truth = np.eye(6)[:1]
+    wrong = np.eye(6)[1:2]
+    assert kl_divergence(truth, wrong) == pytest.approx(34.54, abs=0.005)
+
+
+def test_a_sure_hit_is_clipped_but_not_renormalised():
+    truth = np.eye(6)[:1]
+    assert kl_divergence(truth, truth) == pytest.approx(-np.log(1 - 1e-15), abs=2e-16)
+
+
+def test_average_must_be_known():
+    with pytest.raises(ValueError, match="micro"):
+        kl_divergence(UNIFORM[None], UNIFORM[None], average="weighted")
+
+
+def test_rows_are_aligned_by_id_and_votes_normalised():
+    solution = table([[3, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 7]], ids=[10, 20])
+    right = [[0.75, 0, 0, 0, 0, 0.25], [0, 0, 0, 0, 0, 1]]
+    assert score(solution, table(right[::-1], ids=[20, 10])) == pytest.approx(0, abs=1e-12)
+    assert score(solution, table(right, ids=[20, 10])) > 1
+
+
+def test_the_callers_tables_stay_as_they_are():
+    solution, submission = table([[3, 0, 0, 0, 0, 1]]), table([UNIFORM])
+    before = solution.copy(), submission.copy()
+    score(solution, submission)
+    pd.testing.assert_frame_equal(solution, before[0])
+    pd.testing.assert_frame_equal(submission, before[1])
+
+
+@pytest.mark.parametrize(
+    ("off", "valid"), [(9e-6, True), (-9e-6, True), (1.1e-5, False), (-1.1e-5, False)]
+)
+def test_row_sums_may_be_off_by_the_competitions_tolerance(off, valid):
+    row = UNIFORM.copy()
+    row[0] += off
+    if valid:
+        check_probabilities(table([row]), "submission")
+    else:
+        with pytest.raises(SubmissionError, match="sum to"):
+            check_probabilities(table([row]), "submission")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda t: t.drop(columns="lpd_vote"), "missing column lpd_vote"),
+        (lambda t: t.drop(columns="eeg_id"), "missing column eeg_id"),
+        (lambda t: t.assign(confidence=1.0), "unknown column confidence"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "occurs more than once"),
+        (lambda t: t.assign(lpd_vote="high"), "lpd_vote is not numeric"),
+        (lambda t: t.assign(lpd_vote=t.lpd_vote + 1, gpd_vote=t.gpd_vote - 1), "between 0 and 1"),
+        (lambda t: t.assign(lpd_vote=np.nan), "between 0 and 1"),
+        (lambda t: t.assign(lpd_vote=t.lpd_vote / 2), "sum to"),
+    ],
+)
+def test_what_the_competition_refuses_is_refused(spoil, reason):
+    with pytest.raises(SubmissionError, match=reason) as caught:
+        check_probabilities(spoil(table([UNIFORM, UNIFORM])), "my.csv")
+    assert "my.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [([1], "lacks 1 eeg_id .*example 2"), ([1, 2, 3], "has 1 eeg_id .*example 3")],
+)
+def test_missing_and_foreign_ids_are_refused(ids, reason):
+    solution = table([[1, 0, 0, 0, 0, 0]] * 2, ids=[1, 2])
+    with pytest.raises(SubmissionError, match=reason):
+        aligned(solution, table([UNIFORM] * len(ids), ids=ids))
+
+
+def test_a_solution_without_votes_is_refused():
+    with pytest.raises(InputError, match="at least one vote"):
+        aligned(table([[0] * 6]), table([UNIFORM]))
+
+
+def test_both_scores_split_at_ten_votes():
+    votes = np.array([[10, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 9]])
+    prediction = np.array([[0.5, 0.1, 0.1, 0.1, 0.1, 0.1], UNIFORM])
+    scores = both_scores(votes, prediction)
+    assert scores["kl_reliable"] == pytest.approx(np.log(2))
+    assert scores["kl_all"] == pytest.approx((np.log(2) + np.log(6)) / 2)
+    assert both_scores(votes[1:], UNIFORM)["kl_reliable"] is None

@@ -1,0 +1,116 @@
+"""Soft labels of a later stage: for windows with few votes, from models without the fold."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hbac_utils.data.splits import patient_folds
+from hbac_utils.inference.tta import Variant, held_out
+from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
+from hbac_utils.models.classifier import load_classifier
+from hbac_utils.recipe import Relabel, override
+from hbac_utils.recipe import TestTime as Changes
+from hbac_utils.training.pseudo_labels import relabelled
+from hbac_utils.training.trainer import train
+from hbac_utils.utils.errors import InputError
+
+COLUMNS = list(VOTE_COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def split(store, tiny_recipe):
+    folds = patient_folds(store.windows, tiny_recipe.data.folds, tiny_recipe.seed)
+    return np.flatnonzero(folds != 0)
+
+
+def mixed_by_hand(store, training, path, share):
+    """Each window's votes, mixed with the prediction of its group's middle window."""
+    windows = store.windows
+    middle = store.evaluation_windows()
+    predicted = held_out(load_classifier(path), store, middle, ("eeg",), Changes())[Variant()]
+    by_group = dict(zip(windows["group"].iloc[middle], predicted, strict=True))
+    votes = windows[COLUMNS].to_numpy(float, copy=True)
+    for row in training:
+        total = votes[row].sum()
+        if total < 10:
+            soft = by_group[windows["group"].iloc[row]]
+            votes[row] = total * ((1 - share) * votes[row] / total + share * soft)
+    return votes
+
+
+def test_few_votes_are_mixed_and_many_are_not(run, store, split):
+    relabel = Relabel(share=0.4, runs=(str(run),))
+    votes = relabelled(store, split, 0, relabel, None, ("eeg",))
+    expected = mixed_by_hand(store, split, run / "fold0" / "model.keras", 0.4)
+    np.testing.assert_allclose(votes, expected, atol=2e-5)
+    given = store.windows[COLUMNS].to_numpy()
+    totals = given.sum(axis=1)
+    np.testing.assert_allclose(votes.sum(axis=1), totals, rtol=1e-6)
+    outside = np.setdiff1d(np.arange(len(given)), split)
+    np.testing.assert_array_equal(votes[outside], given[outside])
+    np.testing.assert_array_equal(votes[totals >= 10], given[totals >= 10])
+    few = split[totals[split] < 10]
+    assert len(few)
+    assert np.abs(votes[few] - given[few]).max() > 0.1
+
+
+def test_a_run_that_saw_the_held_out_patients_is_refused(run, store, split, tmp_path):
+    with pytest.raises(InputError, match="held out other patients in fold 1"):
+        relabelled(store, split, 1, Relabel(runs=(str(run),)), None, ("eeg",))
+    lacking = shutil.copytree(run, tmp_path / "lacking")
+    shutil.rmtree(lacking / "fold0")
+    with pytest.raises(InputError, match="fold0/model.keras: missing; copy the whole run"):
+        relabelled(store, split, 0, Relabel(runs=(str(lacking),)), None, ("eeg",))
+    metrics = json.loads((lacking / "metrics.json").read_text())
+    del metrics["sha256"]["fold0/model.keras"]  # as of a run of other folds
+    (lacking / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(InputError, match="has no fold 0; train it first"):
+        relabelled(store, split, 0, Relabel(runs=(str(lacking),)), None, ("eeg",))
+
+
+def test_a_first_stage_needs_a_teacher(tiny_recipe):
+    with pytest.raises(InputError, match="an untrained model cannot relabel; name runs"):
+        override(tiny_recipe, {"stages.0.relabel": {"share": 0.5}})
+    override(tiny_recipe, {"stages.1.relabel": {"share": 0.5}})
+
+
+def test_a_stage_trains_on_soft_labels_and_goes_on_with_the_same(store, tiny_recipe, tmp_path):
+    """Stopped within the stage, it goes on with the labels that it began with."""
+    soft = override(
+        tiny_recipe,
+        {"stages.1.relabel": {"share": 0.5, "below": 21}, "stages.1.epochs": 2},
+    )
+    kept = tmp_path / "fold0" / "labels1.npy"
+
+    def stop(histories: pd.DataFrame) -> None:
+        if len(histories) == 2:
+            (tmp_path / "stop").touch()
+
+    train(soft, store, tmp_path, folds=[0], on_epoch=stop)
+    given = store.windows[COLUMNS].to_numpy()
+    labels = np.load(kept)
+    assert np.abs(vote_fractions(labels) - vote_fractions(given)).max() > 0.05
+
+    # votes that no window has: only a stage that trains on what was kept has this loss
+    certain = np.zeros_like(labels)
+    certain[:, 0] = 1
+    np.save(kept, certain)
+    (tmp_path / "stop").unlink()
+    train(soft, store, tmp_path, folds=[0])
+    np.testing.assert_array_equal(np.load(kept), certain)
+    history = pd.read_csv(tmp_path / "fold0" / "history.csv")
+    assert len(history) == 3
+    assert history["loss"].iloc[2] != pytest.approx(history["loss"].iloc[1], rel=0.05)
+
+
+def test_a_stage_is_relabelled_by_the_averaged_weights(store, tiny_recipe, split, tmp_path):
+    soft = {"stages.1.relabel": {"share": 0.5, "below": 21}, "ema": 0.8}
+    recipe = override(tiny_recipe, soft)
+    train(recipe, store, tmp_path, folds=[0], max_hours=1e-9)  # one epoch, the first stage
+    first = load_classifier(tmp_path / "fold0" / "model.keras")
+    expected = relabelled(store, split, 0, recipe.stages[1].relabel, first, ("eeg",))
+    train(recipe, store, tmp_path, folds=[0])
+    np.testing.assert_allclose(np.load(tmp_path / "fold0" / "labels1.npy"), expected, atol=1e-4)

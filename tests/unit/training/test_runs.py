@@ -1,0 +1,342 @@
+"""Training, prediction and scoring on the small competition."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hbac_utils.data.competition import open_competition
+from hbac_utils.data.splits import patient_folds
+from hbac_utils.data.test_loader import read_input
+from hbac_utils.inference import predict as prediction_module
+from hbac_utils.inference.predict import open_run, predict
+from hbac_utils.inference.submission import check_submission, write_submission
+from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.metric import SubmissionError, both_scores, kl_divergence
+from hbac_utils.models.classifier import load_classifier
+from hbac_utils.recipe import load_recipe, override
+from hbac_utils.training.evaluation import RunResult, find_truth, score_files
+from hbac_utils.training.runs import constant_priors, read_history, run_scores, score_table
+from hbac_utils.training.trainer import (
+    learning_rate_plan,
+    parse_folds,
+    train,
+)
+from hbac_utils.utils.errors import InputError
+
+COLUMNS = list(VOTE_COLUMNS)
+
+
+def test_a_run_holds_what_it_should(run, tiny_recipe):
+    assert load_recipe(run / "recipe.json") == tiny_recipe
+    for fold in (0, 1):
+        history = pd.read_csv(run / f"fold{fold}" / "history.csv")
+        assert history["epoch"].tolist() == [0, 1]
+        assert history["stage"].tolist() == [0, 1]
+        assert (history["fold"] == fold).all()
+        assert np.isfinite(history[["loss", "kl_all", "learning_rate"]]).all().all()
+        assert (run / f"fold{fold}" / "model.keras").is_file()
+        assert list((run / f"fold{fold}" / "tensorboard").glob("events.*"))
+
+
+def test_out_of_fold_covers_every_scored_window_by_a_model_that_has_not_seen_it(
+    run, store, tiny_recipe
+):
+    oof = pd.read_parquet(run / "oof.parquet")
+    evaluation = store.windows.iloc[store.evaluation_windows()]
+    assert sorted(oof["label_id"]) == sorted(evaluation["label_id"])
+    np.testing.assert_allclose(oof[COLUMNS].sum(axis=1), 1, rtol=1e-5)
+    fold = patient_folds(store.windows, tiny_recipe.data.folds, tiny_recipe.seed)
+    held_out = dict(zip(store.windows["patient_id"], fold, strict=True))
+    assert (oof["patient_id"].map(held_out) == oof["fold"]).all()
+
+
+def test_the_saved_model_gives_the_out_of_fold_predictions(run, store):
+    oof = pd.read_parquet(run / "oof.parquet")
+    part = oof[oof["fold"] == 1].head(5)
+    starts = store.windows.set_index("label_id").loc[part["label_id"], "eeg_start"]
+    eeg = np.stack([store.eeg[start : start + 10_000] for start in starts])
+    probabilities = load_classifier(run / "fold1" / "model.keras").predict_on_batch({"eeg": eeg})
+    np.testing.assert_allclose(probabilities, part[COLUMNS], atol=1e-5)
+
+
+def test_the_metrics_are_the_metric(run, store):
+    metrics = json.loads((run / "metrics.json").read_text())
+    result = RunResult(run, store)
+    assert metrics["scores"]["model"]["kl_all"] == pytest.approx(
+        kl_divergence(result.truth, result.probabilities)
+    )
+    evaluation = store.windows.iloc[store.evaluation_windows()]
+    votes = evaluation[COLUMNS].to_numpy()
+    assert metrics["scores"]["uniform"] == pytest.approx(both_scores(votes, np.full(6, 1 / 6)))
+    assert metrics["prior"] == constant_priors(votes)["kl_reliable"].tolist()
+    # the prior is out of fold, so a little worse than the best constant
+    best = both_scores(votes, constant_priors(votes)["kl_all"])["kl_all"]
+    assert metrics["scores"]["prior"]["kl_all"] >= best
+
+
+@pytest.fixture(scope="module")
+def result(run, store, competition) -> RunResult:
+    return RunResult(run, store, find_truth(competition))
+
+
+def test_every_windows_score_stands_beside_the_priors_and_the_oracles(result, run, competition):
+    scores = json.loads((run / "metrics.json").read_text())["scores"]
+    assert list(result.scores) == ["model", "best epoch", "prior", "uniform", "oracle"]
+    assert result.scores["best epoch"] == scores["best"]
+    for name in ("model", "prior", "oracle"):
+        assert result.kl[name].mean() == pytest.approx(result.scores[name]["kl_all"])
+    truth = pd.read_parquet(competition.path.with_name("competition_truth") / "truth.parquet")
+    truth = truth.set_index("label_id").loc[result.windows["label_id"], COLUMNS].to_numpy()
+    assert result.scores["oracle"] == pytest.approx(both_scores(result.votes, truth))
+    assert result.scores["oracle"]["kl_all"] < result.scores["prior"]["kl_all"]
+    assert len(result.agreement) == len(result.vote_groups) == len(result.windows)
+
+
+def test_scores_are_tabulated_beside_the_prior(result):
+    table = score_table(result.scores)
+    assert table.loc["oracle", "all votes"] == pytest.approx(
+        result.scores["oracle"]["kl_all"], abs=1e-4
+    )
+    assert table.loc["prior", "all votes, % below prior"] == 0
+    without = score_table(
+        {"prior": {"kl_all": 2.0, "kl_reliable": None}, "x": {"kl_all": 1.0, "kl_reliable": None}}
+    )
+    assert without.loc["x", "all votes, % below prior"] == 50
+    assert np.isnan(without.loc["x", "≥ 10 votes"])
+
+
+def test_only_a_synthetic_competition_has_a_truth(competition, run, store, tmp_path):
+    assert find_truth(competition) == competition.path.with_name("competition_truth") / (
+        "truth.parquet"
+    )
+    (tmp_path / "test.csv").write_text("eeg_id\n1\n")
+    assert find_truth(open_competition(tmp_path)) is None
+    assert "oracle" not in RunResult(run, store).scores
+
+
+def test_the_truth_of_another_competition_is_refused(competition, run, store, tmp_path):
+    truth = pd.read_parquet(find_truth(competition))
+    truth.iloc[5:].to_parquet(tmp_path / "truth.parquet")
+    with pytest.raises(
+        InputError, match=r"truth.parquet: not of the competition .*label_id \d+ is"
+    ):
+        RunResult(run, store, tmp_path / "truth.parquet")
+
+
+def test_the_worst_and_the_best_windows(result, store):
+    kl = result.kl["model"]
+    windows, probabilities = result.worst(4)
+    worst = result.windows.iloc[np.argmax(kl)]
+    assert windows[0].title == (
+        f"KL {kl.max():.2f} · {worst['expert_consensus']} · EEG {worst['eeg_id']}"
+    )
+    assert windows[0].votes.tolist() == worst[COLUMNS].tolist()
+    np.testing.assert_array_equal(probabilities[0], result.probabilities[np.argmax(kl)])
+    start = worst["eeg_start"]
+    np.testing.assert_array_equal(windows[0].eeg, store.eeg[start : start + 10_000])
+    shown = [float(window.title.split()[1]) for window in windows]
+    assert shown == sorted(shown, reverse=True)
+    patients = result.windows.set_index("eeg_id")["patient_id"]
+    titles = [int(window.title.split()[-1]) for window in windows]
+    assert len({np.atleast_1d(patients.loc[eeg_id])[0] for eeg_id in titles}) == 4
+
+    windows, _ = result.best(6)
+    classes = [window.title.split(" · ")[1] for window in windows]
+    assert len(classes) == len(set(classes)) == result.windows["expert_consensus"].nunique()
+    reliable = result.votes.sum(axis=1) >= 10
+    assert windows[0].title.startswith(f"KL {kl[reliable].min():.2f} ")
+
+
+def test_the_histories_of_all_folds_are_read(run):
+    history = read_history(run)
+    assert history[["fold", "epoch"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+def test_a_fold_trained_alone_gives_the_same_numbers(run, store, tiny_recipe, tmp_path):
+    """Nothing of the fold before it is left in model, optimizer or random generators."""
+    train(tiny_recipe, store, tmp_path / "alone", folds=[1])
+    first = pd.read_parquet(run / "fold1" / "predictions_last.parquet")
+    again = pd.read_parquet(tmp_path / "alone" / "fold1" / "predictions_last.parquet")
+    np.testing.assert_allclose(first[COLUMNS], again[COLUMNS], atol=1e-5)
+
+
+def test_the_best_epoch_is_kept_beside_the_last(store, tiny_recipe, tmp_path):
+    stage = tiny_recipe.stages[0].model_dump() | {"epochs": 3}
+    recipe = override(tiny_recipe, {"select": "best", "stages": [stage]})
+    metrics = train(recipe, store, tmp_path / "run", folds=[0])
+    history = pd.read_csv(tmp_path / "run" / "fold0" / "history.csv")
+    reliable = history["kl_reliable"].min()
+    assert metrics["scores"]["best"]["kl_reliable"] == pytest.approx(reliable, abs=1e-6)
+    assert metrics["scores"]["model"] == metrics["scores"]["best"]
+    assert metrics["scores"]["last"]["kl_all"] == pytest.approx(history["kl_all"].iloc[-1])
+    assert (tmp_path / "run" / "fold0" / "last.keras").is_file()
+
+
+def test_a_run_is_refused_before_any_work(run, store, tiny_recipe, tmp_path):
+    with pytest.raises(InputError, match="another recipe"):
+        train(override(tiny_recipe, {"seed": 9}), store, run)
+    with pytest.raises(InputError, match="fold 2 does not exist"):
+        train(tiny_recipe, store, tmp_path / "x", folds=[2])
+    with pytest.raises(InputError, match="min_votes"):
+        train(override(tiny_recipe, {"stages.1.min_votes": 99}), store, tmp_path / "x")
+    with pytest.raises(InputError, match="need at least 20 patients"):
+        train(override(tiny_recipe, {"data.folds": 20}), store, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_folds_are_parsed():
+    assert parse_folds("0, 2") == [0, 2]
+    assert parse_folds("") is None
+    with pytest.raises(InputError, match="write fold numbers"):
+        parse_folds("first")
+
+
+def test_the_learning_rate_plan_spans_all_stages(store, tiny_recipe):
+    epochs, rates = learning_rate_plan(tiny_recipe, store)
+    assert epochs[0] == 0
+    assert 1 < epochs[-1] < 2
+    assert rates[0] == pytest.approx(2e-3)
+    assert rates[-1] == pytest.approx(1e-5, rel=1e-3)
+
+
+# -- prediction --------------------------------------------------------------
+
+
+def test_a_submission_is_complete_and_the_folds_are_averaged(run, competition, tmp_path):
+    predicted = predict(open_run(run), competition, progress=False)
+    path = write_submission(predicted, tmp_path)
+    submission = pd.read_csv(path)
+    assert submission["eeg_id"].tolist() == competition.test["eeg_id"].tolist()
+    mean = np.mean(list(predicted.by_fold.values()), axis=0)
+    np.testing.assert_allclose(submission[COLUMNS], mean, atol=1e-6)
+    report = json.loads((tmp_path / "inference_report.json").read_text())
+    assert (report["rows"], report["fallbacks"]) == (8, {})
+    scores = json.loads((run / "metrics.json").read_text())["scores"]["model"]
+    assert report["runs"] == [{"recipe": "tiny", "models": 2, "lost": 0, **scores}]
+
+
+def test_a_written_submission_is_checked_again(run, competition, tmp_path):
+    predicted = predict(open_run(run), competition, progress=False)
+    assert predicted.summary()["recordings"].tolist() == [8, 0, 8]
+    path = write_submission(predicted, tmp_path)
+    found = check_submission(path, competition)["found"]
+    assert found["rows"] == "8, one for each eeg_id of test.csv"
+    table = pd.read_csv(path)
+    table.iloc[1:].to_csv(path, index=False)
+    with pytest.raises(SubmissionError, match="1 eeg_id of test.csv are missing and 0 are not"):
+        check_submission(path, competition)
+    table.assign(lpd_vote=2).to_csv(path, index=False)
+    with pytest.raises(SubmissionError, match="between 0 and 1"):
+        check_submission(path, competition)
+
+
+def test_a_test_window_is_treated_as_the_store_treats_it(competition, store, tiny_recipe, tmp_path):
+    """A 50-s training recording read as a test recording gives the stored window's numbers."""
+    counts = store.windows.groupby("eeg_id")["eeg_last"].first()
+    window = next(
+        row
+        for _, row in store.windows.iterrows()
+        if counts[row["eeg_id"]] - row["eeg_first"] == 10_000
+    )
+    (tmp_path / "test_eegs").mkdir()
+    name = f"{window['eeg_id']}.parquet"
+    (tmp_path / "test_eegs" / name).write_bytes(
+        (competition.path / "train_eegs" / name).read_bytes()
+    )
+    (tmp_path / "test.csv").write_text(f"eeg_id\n{window['eeg_id']}\n")
+    folder = open_competition(tmp_path)
+    read = read_input(folder, folder.test.iloc[0], "eeg", tiny_recipe.data)
+    start = window["eeg_start"]
+    np.testing.assert_array_equal(read.array, store.eeg[start : start + 10_000])
+
+
+def test_what_cannot_be_read_gets_the_prior_and_is_listed(run, own_competition, tmp_path):
+    ids = own_competition.test["eeg_id"].tolist()
+    own_competition.eeg_path("test", ids[0]).unlink()
+    own_competition.eeg_path("test", ids[1]).write_text("not parquet")
+    path = own_competition.eeg_path("test", ids[2])
+    pd.read_parquet(path).iloc[:1999].to_parquet(path)
+    path = own_competition.eeg_path("test", ids[3])
+    (pd.read_parquet(path) * np.float32("nan")).to_parquet(path)
+
+    opened = open_run(run)
+    predicted = predict(opened, own_competition, progress=False)
+    assert list(predicted.fallbacks) == ids[:4]
+    for eeg_id, reason in zip(
+        ids,
+        ["no such file", "not a readable parquet", "1999 rows", "no finite value"],
+        strict=False,
+    ):
+        assert reason in predicted.fallbacks[eeg_id]
+    assert predicted.fallback_table()["eeg_id"].tolist() == ids[:4]
+    values = predicted.submission[COLUMNS].to_numpy()
+    np.testing.assert_allclose(values[:4], np.tile(opened.prior, (4, 1)), rtol=1e-6)
+    assert np.abs(values[4:] - opened.prior).max() > 1e-3
+    write_submission(predicted, tmp_path / "out")
+
+
+def test_doubled_ids_give_one_row_each(run, own_competition):
+    path = own_competition.path / "test.csv"
+    table = pd.read_csv(path)
+    pd.concat([table, table.iloc[:3]]).assign(note="x").to_csv(path, index=False)
+    folder = open_competition(own_competition.path)
+    predicted = predict(open_run(run), folder, progress=False)
+    assert predicted.submission["eeg_id"].tolist() == table["eeg_id"].tolist()
+
+
+def test_a_view_without_its_data_is_refused(store, tiny_recipe, run, own_competition):
+    recipe = override(
+        load_recipe("paper-efficientnetv2b2"), {"view.size": [32, 32], "backbone.weights": "none"}
+    )
+    opened = open_run(run)
+    spectral = prediction_module.Run(opened.path, recipe, opened.prior, {})
+    for path in (own_competition.path / "test_spectrograms").iterdir():
+        path.unlink()
+    (own_competition.path / "test_spectrograms").rmdir()
+    with pytest.raises(InputError, match="needs spectrograms, and there is no folder"):
+        predict(spectral, own_competition, progress=False)
+
+
+def test_what_is_no_run_is_refused(tmp_path, run):
+    with pytest.raises(InputError, match="no finished run"):
+        open_run(tmp_path)
+    for name in ("recipe.json", "metrics.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    with pytest.raises(InputError, match="model.keras: missing; copy the whole run"):
+        open_run(tmp_path)
+
+
+def test_real_recordings_can_be_predicted(run, real_eeg, tmp_path):
+    predicted = predict(open_run(run), real_eeg, progress=False)
+    path = write_submission(predicted, tmp_path)
+    assert not predicted.fallbacks
+    scores = score_files(path, real_eeg.path / "solution_votes.csv", run)
+    assert scores["uniform"] == pytest.approx(1.41, abs=0.01)
+    assert np.isfinite(scores["submission"])
+
+
+# -- scoring -----------------------------------------------------------------
+
+
+def test_scores_stand_beside_the_constants_and_the_oracle(run, competition, tmp_path):
+    path = write_submission(predict(open_run(run), competition, progress=False), tmp_path)
+    truth = competition.path.with_name("competition_truth")
+    scores = score_files(path, truth / "solution.csv", run, truth / "truth.parquet")
+    assert scores["excess"] == pytest.approx(scores["submission"] - scores["oracle"], abs=2e-4)
+    assert scores["oracle"] < scores["prior"]
+    solution = pd.read_csv(truth / "solution.csv")
+    exact = solution.copy()
+    exact[COLUMNS] = solution[COLUMNS].to_numpy() / solution[COLUMNS].to_numpy().sum(
+        axis=1, keepdims=True
+    )
+    exact.to_csv(tmp_path / "exact.csv", index=False)
+    assert score_files(tmp_path / "exact.csv", truth / "solution.csv")["submission"] == 0
+
+
+def test_a_runs_scores_are_tabulated(run):
+    table = run_scores(run)
+    assert table.index.tolist() == ["model", "prior", "uniform"]
+    expected = 100 * (1 - table.loc["model", "all votes"] / table.loc["prior", "all votes"])
+    assert table.loc["model", "all votes, % below prior"] == pytest.approx(expected, abs=0.06)
