@@ -34,7 +34,7 @@ from hbac_utils.models.backbones import build_backbone
 from hbac_utils.models.classifier import build_classifier, compile_classifier
 from hbac_utils.models.views import build_view
 from hbac_utils.recipe import Data, EfficientNetV2, Recipe, load_recipe, override
-from hbac_utils.synthetic.competition import synthesize
+from hbac_utils.synthetic.render import synthesize
 from hbac_utils.utils.backend import keras, tf
 
 JOBS = 2  # worker processes of packing and of its yardstick

@@ -27,7 +27,7 @@ import yaml
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.packing import pack
 from hbac_utils.recipe import load_recipe, override, save_recipe
-from hbac_utils.synthetic.competition import synthesize
+from hbac_utils.synthetic.render import synthesize
 
 PAPER = ("backbone", "batch-size", "kernel-size")
 WORKERS = "workers"
@@ -69,7 +69,7 @@ def _synthesize(out: Path) -> Competition:
     if folder.is_dir():
         return open_competition(folder)
     print(f"synthesizing {EEGS} EEGs into {folder}, once", flush=True)
-    return synthesize(folder, eegs=EEGS, patients=EEGS // 2, seed=7, clarity=5, progress=False)
+    return synthesize(folder, eegs=EEGS, patients=EEGS // 2, seed=7, evidence=5, progress=False)
 
 
 # -- the paper's sweeps ----------------------------------------------------------

@@ -11,11 +11,11 @@ from hbac_utils.utils.errors import InputError
 
 def synth(options) -> None:
     """Write a synthetic competition with known truth."""
-    from hbac_utils.synthetic.competition import synthesize
+    from hbac_utils.synthetic.render import synthesize
 
     competition = synthesize(
         options.out, eegs=options.eegs, patients=options.patients, seed=options.seed,
-        clarity=options.clarity, even=options.even, jobs=options.jobs,
+        evidence=options.clarity, balanced=options.even, jobs=options.jobs,
     )  # fmt: skip
     print(f"competition  {competition.path}\ntruth        {competition.path}_truth")
 

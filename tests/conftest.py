@@ -15,7 +15,7 @@ from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.packing import pack
 from hbac_utils.data.store import Store
 from hbac_utils.recipe import Recipe, parse_recipe
-from hbac_utils.synthetic.competition import synthesize
+from hbac_utils.synthetic.render import synthesize
 
 pytest_plugins = ["fault_table"]
 

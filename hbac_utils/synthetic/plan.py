@@ -75,7 +75,12 @@ class Plan:
 
 
 def make_plan(
-    eegs: int, patients: int, test_eegs: int, seed: int, clarity: float = 1.0, even: bool = False
+    eegs: int,
+    patients: int,
+    test_eegs: int,
+    seed: int,
+    evidence: float = 1.0,
+    balanced: bool = False,
 ) -> Plan:
     """Draw all tables.
 
@@ -85,9 +90,9 @@ def make_plan(
         Of the training part.
     test_eegs : int
     seed : int
-    clarity : float
+    evidence : float
         Factor of all evidence: above one, patterns stand out more and fewer are in doubt.
-    even : bool
+    balanced : bool
         Whether the classes are to be equally frequent.
 
     Returns
@@ -96,7 +101,9 @@ def make_plan(
     """
     rng = np.random.default_rng([seed, 0])
     sessions = make_sessions(rng, eegs, patients, test_eegs)
-    intents = {split: _intents(rng, sessions, split, clarity, even) for split in ("train", "test")}
+    intents = {
+        split: _intents(rng, sessions, split, evidence, balanced) for split in ("train", "test")
+    }
     scenes, rows = [], []
     for session in sessions:
         patient = np.random.default_rng([seed, 1, session.patient_id])
@@ -108,14 +115,14 @@ def make_plan(
 
 
 def _intents(
-    rng: np.random.Generator, sessions: list[Session], split: str, clarity: float, even: bool
+    rng: np.random.Generator, sessions: list[Session], split: str, evidence: float, balanced: bool
 ) -> Iterator[np.ndarray]:
     # the place in the continuum of one stretch after the other, in exact shares
     recordings = [r for session in sessions if session.split == split for r in session.recordings]
     reliable = np.array([many for recording in recordings for many in recording.reliable])
     intents = np.empty((len(reliable), len(raters.QUESTIONS)))
     for population in (False, True):
-        listed, shares = cells(population, even)
+        listed, shares = cells(population, balanced)
         where = np.flatnonzero(reliable == population)
         if not len(where):
             continue
@@ -124,7 +131,7 @@ def _intents(
         drawn = np.minimum(np.searchsorted(ends, levels), len(shares) - 1)
         fractions = 1 - (ends[drawn] - levels) / shares[drawn]
         wanted = [
-            clarity * wanted_evidence(rng, listed[cell], fraction, population)
+            evidence * wanted_evidence(rng, listed[cell], fraction, population)
             for cell, fraction in zip(drawn, fractions, strict=True)
         ]
         # neighbours, that is a patient's recordings, are alike more often than by chance

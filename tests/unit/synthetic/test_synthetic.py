@@ -24,8 +24,8 @@ from hbac_utils.synthetic import forward_model as head
 from hbac_utils.synthetic import patterns, raters, spectra
 from hbac_utils.synthetic import signal as canvas
 from hbac_utils.synthetic import waveforms as courses
-from hbac_utils.synthetic.competition import synthesize, truth_folder
 from hbac_utils.synthetic.plan import make_plan
+from hbac_utils.synthetic.render import synthesize, truth_folder
 from hbac_utils.synthetic.sessions import LEAD_IN
 from hbac_utils.synthetic.signal import Canvas
 from hbac_utils.utils.errors import InputError
@@ -518,24 +518,24 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_clarity_moves_the_truth_away_from_doubt():
+def test_evidence_moves_the_truth_away_from_doubt():
     votes = list(VOTE_COLUMNS)
     entropies = []
-    for clarity in (1, 3, 5):
-        truth = make_plan(200, 30, 8, seed=3, clarity=clarity).truth[votes].to_numpy()
+    for evidence in (1, 3, 5):
+        truth = make_plan(200, 30, 8, seed=3, evidence=evidence).truth[votes].to_numpy()
         entropies.append(-(truth * np.log(truth + 1e-12)).sum(axis=1).mean())
     assert entropies[0] > 1.5 * entropies[1] > 1.5 * entropies[2]
 
 
 def test_classes_can_be_even():
-    def shares(even):
-        train = make_plan(600, 600, 8, seed=3, even=even).train.drop_duplicates("eeg_id")
+    def shares(balanced):
+        train = make_plan(600, 600, 8, seed=3, balanced=balanced).train.drop_duplicates("eeg_id")
         return train["expert_consensus"].value_counts(normalize=True).reindex(CLASSES)
 
-    assert shares(even=True).between(0.10, 0.24).all()
-    assert shares(even=False)["LRDA"] < 0.10
+    assert shares(balanced=True).between(0.10, 0.24).all()
+    assert shares(balanced=False)["LRDA"] < 0.10
 
 
-def test_clarity_must_be_positive(tmp_path):
-    with pytest.raises(InputError, match="clarity is 0"):
-        synthesize(tmp_path / "new", eegs=5, clarity=0, progress=False)
+def test_evidence_must_be_positive(tmp_path):
+    with pytest.raises(InputError, match="evidence is 0"):
+        synthesize(tmp_path / "new", eegs=5, evidence=0, progress=False)
