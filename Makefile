@@ -7,7 +7,7 @@ STORE  ?= outputs/stores/$(or $(notdir $(abspath $(DATA))),competition)
 FOLDS  ?=
 EEGS   ?= 300
 SEED   ?= 0
-CLARITY ?= 1
+EVIDENCE ?= 1
 
 # the first interpreter that the kit supports
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -52,7 +52,7 @@ DEMO := outputs/demo
 
 demo: $(READY) ## synthesize a small competition, train, predict and score it
 	@rm -rf $(DEMO)
-	@$(HBAC) synth --out $(DEMO)/competition --eegs 360 --patients 180 --seed 7 --clarity 5
+	@$(HBAC) synth --out $(DEMO)/competition --eegs 360 --patients 180 --seed 7 --evidence 5
 	@$(HBAC) pack --data $(DEMO)/competition --recipe demo --out $(DEMO)/store
 	@$(HBAC) eda --data $(DEMO)/competition --out $(DEMO)
 	@$(HBAC) train --data $(DEMO)/competition --store $(DEMO)/store --recipe demo --run $(DEMO)
@@ -106,9 +106,9 @@ test-kaggle: ## run the tests with the versions of Kaggle's image (where there i
 
 # -- the steps, one by one ---------------------------------------------------
 
-synth: $(READY) ## write a synthetic competition: OUT= EEGS= PATIENTS= SEED= CLARITY= EVEN=1
-	@$(HBAC) synth --out $(or $(OUT),outputs/synthetic) --eegs $(EEGS) --seed $(SEED) --clarity $(CLARITY) \
-		$(if $(PATIENTS),--patients $(PATIENTS)) $(if $(EVEN),--even)
+synth: $(READY) ## write a synthetic competition: OUT= EEGS= PATIENTS= SEED= EVIDENCE= BALANCED=1
+	@$(HBAC) synth --out $(or $(OUT),outputs/synthetic) --eegs $(EEGS) --seed $(SEED) --evidence $(EVIDENCE) \
+		$(if $(PATIENTS),--patients $(PATIENTS)) $(if $(BALANCED),--balanced)
 
 pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE= LIMIT= MIN_VOTES= DASK=
 	@$(HBAC) pack --data "$(DATA)" --recipe $(RECIPE) --out $(or $(OUT),$(STORE)) \
@@ -118,18 +118,18 @@ pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE= L
 eda: $(READY) ## look at a competition: DATA= OUT=
 	@$(HBAC) eda --data "$(DATA)" --out $(or $(OUT),outputs/eda)
 
-train: $(READY) ## train a recipe, or go on with it: DATA= RECIPE= RUN= FOLDS= STORE= HOURS=
+train: $(READY) ## train a recipe, or go on with it: DATA= RECIPE= RUN= FOLDS= STORE= MAX_HOURS=
 	@$(HBAC) train --data "$(DATA)" --store $(STORE) --recipe $(RECIPE) --run $(RUN) --folds "$(FOLDS)" \
-		$(if $(HOURS),--max-hours $(HOURS))
+		$(if $(MAX_HOURS),--max-hours $(MAX_HOURS))
 
 infer: $(READY) ## predict a test folder with a run, or several: DATA= RUN= BLEND= OUT=
-	@$(HBAC) infer --data "$(DATA)" --run $(RUN) --out $(or $(OUT),outputs/inference) \
+	@$(HBAC) infer --data "$(DATA)" $(foreach run,$(RUN),--run "$(run)") --out $(or $(OUT),outputs/inference) \
 		$(if $(BLEND),--blend $(BLEND))
 
 blend: $(READY) ## blend runs and other models' out-of-fold files: RUNS="a b c" DATA= OUT= METHOD= COMMON=1 MAPPING=
 	@$(HBAC) blend $(or $(RUNS),$(error name two or more: RUNS="outputs/runs/a outputs/runs/b")) \
 		--data "$(DATA)" --out $(or $(OUT),outputs/blend) $(if $(METHOD),--method "$(METHOD)") \
-		$(if $(COMMON),--common) $(if $(MAPPING),--columns $(MAPPING))
+		$(if $(COMMON),--common) $(foreach pair,$(MAPPING),--mapping '$(pair)')
 
 tta: $(READY) ## measure what test-time changes of recordings would gain: RUN= STORE=
 	@$(HBAC) tta $(RUN) --store $(STORE)

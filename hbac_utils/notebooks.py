@@ -17,9 +17,10 @@ from papermill.exceptions import PapermillExecutionError
 
 from hbac_utils.utils.errors import DiskError, InputError, KernelDied
 from hbac_utils.utils.files import replacing
+from hbac_utils.utils.resources import PACKAGE, resource_root
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
-TEMPLATE = Path(__file__).resolve().parent / "page"
+FOLDER = resource_root() / "notebooks"
+TEMPLATE = PACKAGE / "templates"
 """Of the HTML pages: a template for nbconvert and its style sheet."""
 
 CHECKPOINTS = ".ipynb_checkpoints"

@@ -63,7 +63,7 @@ class Task:
     def parameters(self) -> dict[str, Any]:
         """Of the training notebook."""
         return {
-            "competition": self.competition,
+            "data": self.competition,
             "store": str(self.store),
             "run": str(self.folder),
             "recipe": str(self.recipe),

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hbac_utils.utils.errors import InputError, one_line
+from hbac_utils.utils.resources import find_resource
 
 LARGEST = 1_000_000
 """Bytes of a document: a blend of fifty members has 20,000."""
@@ -42,8 +43,7 @@ def find_document(name: str | Path, folder: str, noun: str) -> Path:
     """
     path = Path(name)
     if not path.suffix:
-        place = Path(folder) / f"{path}.yaml"
-        path = place if place.is_file() else Path(__file__).resolve().parents[1] / place
+        path = find_resource(Path(folder) / f"{path}.yaml")
     if not path.is_file():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         hint = f"; there are {', '.join(known)}" if known else ""

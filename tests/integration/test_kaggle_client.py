@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from kaggle_server import Answer, KaggleServer, refusal
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.data.layout import SLUG
 from hbac_utils.kernels import api as connection
 from hbac_utils.kernels import download
@@ -57,7 +57,7 @@ def verb(build, capsys):
 
     def run(name: str, *arguments: object) -> tuple[int, str, str]:
         place = [] if name == "data" else ["--build", str(build)]
-        waiting = [] if name in ("stage", "push", "data") else ["--every", "0.01"]
+        waiting = [] if name in ("stage", "push", "data") else ["--poll-interval", "0.01"]
         code = main([name, *map(str, arguments), *place, *waiting])
         printed = capsys.readouterr()
         assert KEY not in printed.out + printed.err
@@ -166,7 +166,7 @@ def test_a_push_prints_and_records_the_version(server, verb, build, name):
 )
 def test_a_push_that_fails_says_why_and_what_to_do(server, verb, build, answer, reason, remedy):
     server.script["SaveKernel"] = [answer]
-    code, _, said = verb("push", "eda", "--patience", "0.3" if answer.delay else "30")
+    code, _, said = verb("push", "eda", "--timeout", "0.3" if answer.delay else "30")
     assert code == 1
     assert reason in error_of(said)
     assert remedy in error_of(said)
@@ -274,7 +274,7 @@ def test_waiting_ends(server, verb, pushed):
 )
 def test_a_question_that_fails_says_why(server, verb, pushed, answers, reason):
     server.script["GetKernelSessionStatus"] = list(answers)
-    code, _, said = verb("status", "--patience", "0.1" if answers[0].delay else "30")
+    code, _, said = verb("status", "--timeout", "0.1" if answers[0].delay else "30")
     assert code == 1
     assert reason in error_of(said)
     assert len(server.named("GetKernelSessionStatus")) == len(answers)
@@ -283,7 +283,7 @@ def test_a_question_that_fails_says_why(server, verb, pushed, answers, reason):
 def test_a_question_that_got_lost_is_asked_again(server, verb, pushed):
     cut = Answer({"status": "COMPLETE"}, cut=3)
     server.script["GetKernelSessionStatus"] = [refusal(502, "Oh"), cut, Answer({}, delay=5)]
-    assert verb("status", "--patience", "0.5")[0] == 0
+    assert verb("status", "--timeout", "0.5")[0] == 0
 
 
 def test_what_was_never_pushed_has_no_status(server, verb, build):
@@ -472,7 +472,7 @@ def test_a_download_goes_on_where_it_stopped(server, verb, archive, tmp_path):
     mark = server._file("/archive/x", {}).headers
     cut = Answer(server.archive, headers=mark, cut=1_500_000)
     server.script[f"GET /archive/{SLUG}.zip"] = [cut, *[Answer(b"", delay=60)] * 9]
-    code, _, said = verb("data", "--out", folder, "--patience", "3")
+    code, _, said = verb("data", "--out", folder, "--timeout", "3")
     assert code == 1
     assert "no answer within 3 s: call again, it goes on where it stopped" in error_of(said)
     server.script.clear()

@@ -12,7 +12,7 @@ import yaml
 from kaggle_server import Answer, KaggleServer, refusal
 from kaggle_session import run_as_kaggle
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.data.layout import SLUG
 from hbac_utils.sweeps import kaggle as kernels
 from hbac_utils.sweeps import worker as workers
@@ -81,7 +81,7 @@ def sweep(written, tmp_path):
     """Run a sweep by the verb; returns the exit code and the table."""
 
     def call(*options: str, **changes) -> tuple[int, pd.DataFrame | None]:
-        place = ["--out", str(tmp_path / "sweeps"), "--every", "0.01", "--workers", "1"]
+        place = ["--out", str(tmp_path / "sweeps"), "--poll-interval", "0.01", "--workers", "1"]
         code = main(["sweep", str(written(**changes)), "--kaggle", *place, *options])
         results = tmp_path / "sweeps" / "small" / "results.csv"
         return code, pd.read_csv(results) if results.is_file() else None
@@ -276,7 +276,7 @@ def test_pushed_trials_train_on_kaggle(competition, tmp_path, sweep, monkeypatch
         "backbone.width": 8, "data.folds": 2, "stages.0.epochs": 1, "stages.0.warmup_epochs": 0,
     }  # fmt: skip
     with server.asked_by_this_process(tmp_path / "home", KEY):
-        code, table = sweep("--workers", "2", "--every", "0.5", overrides=small)
+        code, table = sweep("--workers", "2", "--poll-interval", "0.5", overrides=small)
     for thread in server.threads:
         thread.join()
     server.close()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.ensembling.blend import METHODS, blend, load_blend
 from hbac_utils.ensembling.bootstrap import resampled_means
 from hbac_utils.ensembling.calibration import stack, temperature, vector_scaling

@@ -12,7 +12,7 @@ import pytest
 import spoiled
 from keras import layers
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.test_loader import read_input
 from hbac_utils.eda.examples import read_test_windows

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.data.test_loader import read_input
 from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.inference.tta import (

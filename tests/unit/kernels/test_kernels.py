@@ -310,7 +310,7 @@ def test_credentials_that_stand_in_what_would_be_sent_are_refused(clone, tmp_pat
         path.unlink()
     with pytest.raises(InputError, match="your Kaggle credentials stand in the notebook or in th"):
         write_draft(made, "alice", (KEY,), tmp_path)
-    made = drafted("eda", [f"competition={KEY}"], clone)
+    made = drafted("eda", [f"data={KEY}"], clone)
     with pytest.raises(InputError, match="your Kaggle credentials"):
         write_draft(made, "alice", (KEY,), tmp_path)
     assert not list(tmp_path.iterdir())

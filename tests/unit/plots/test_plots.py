@@ -962,6 +962,6 @@ def test_eda_notebook_runs_on_a_small_competition(notebook, folder):
         if cell.cell_type == "code":
             exec(compile(cell.source, cell.id, "exec"), scope)
             if "parameters" in cell.metadata.get("tags", []):
-                scope["competition"] = str(folder)
+                scope["data"] = str(folder)
     assert scope["chosen"]["expert_consensus"].tolist() == ["Seizure", "GPD", "LRDA"]
     assert len(scope["corners"]) == 3

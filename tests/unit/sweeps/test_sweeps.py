@@ -24,7 +24,7 @@ import yaml
 from optuna.trial import TrialState
 from sweep_worker import Replay
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.plots.sweeps import setting_curves
 from hbac_utils.recipe import load_recipe, override, save_recipe
 from hbac_utils.sweeps import devices

@@ -760,7 +760,7 @@ def test_a_browser_runs_nothing_of_a_page(tmp_path, browser):
 
 VERBS = """
 import sys
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 data, run, other, out = sys.argv[1:]
 main(["pack", "--data", data, "--out", out + "/store", "--jobs", "1"]) and sys.exit("pack")
 main(["scores", run]) and sys.exit("scores")

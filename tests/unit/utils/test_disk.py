@@ -5,8 +5,7 @@ import os
 
 import pytest
 
-from hbac_utils import verbs
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.inference.submission import write_submission
 from hbac_utils.notebooks import export_html
@@ -29,11 +28,11 @@ def full(*_):
     ],
 )
 def test_a_verb_says_in_one_line_what_the_disk_does(number, said, tmp_path, monkeypatch, capsys):
-    def eda(options):
-        """Meet a disk."""
+    def run_notebook(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(verbs, "eda", eda)
+    monkeypatch.setattr("hbac_utils.notebooks.run_notebook", run_notebook)
+    monkeypatch.setattr("hbac_utils.cli._competition_path", str)
     monkeypatch.chdir(tmp_path)
     assert main(["eda", "--out", "out"]) == 2
     printed = capsys.readouterr().err

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from hbac_utils import verbs
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 
 LEAVING = """
 import atexit, runpy, sys, time
@@ -19,13 +18,12 @@ runpy.run_module("hbac_utils", run_name="__main__")
 
 
 def test_sigterm_is_one_line_and_its_exit_code(monkeypatch, capsys):
-    def scores(options):
-        """Be told to end."""
+    def run_scores(run):
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(verbs, "scores", scores)
+    monkeypatch.setattr("hbac_utils.training.runs.run_scores", run_scores)
     assert main(["scores", "run"]) == 143
     assert capsys.readouterr().err == "stopped\n"
     assert signal.getsignal(signal.SIGTERM) is before
