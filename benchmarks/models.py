@@ -144,7 +144,7 @@ def score_elsewhere(run: Path, data: Path, out: Path) -> float:
     trained, competition = open_run(run), open_competition(data)
     if "spectrogram" in trained.recipe.inputs and not competition.has_spectrograms("test"):
         return np.nan
-    submission = write_submission(predict(trained, competition, progress=False), out)
+    submission = write_submission(predict([trained], competition, progress=False), out)
     return float(score_files(submission, data / "solution_votes.csv")["submission"])
 
 

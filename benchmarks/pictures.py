@@ -40,7 +40,7 @@ def main() -> None:
     curves = plots.training_curves(result.history, result.scores["prior"])
     save(curves, options.out / "training.png")
 
-    prediction = predict(open_run(options.demo), competition, progress=False)
+    prediction = predict([open_run(options.demo)], competition, progress=False)
     probabilities = prediction.submission[list(VOTE_COLUMNS)].to_numpy()
     ids = prediction.submission["eeg_id"]
     folds = plots.fold_predictions(prediction.by_fold, probabilities, ids)

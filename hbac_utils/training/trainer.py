@@ -13,10 +13,10 @@ import pandas as pd
 from hbac_utils.data.dataset import TrainingWindows
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
-from hbac_utils.inference.tta import average, held_out
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.models.schedules import learning_rates
+from hbac_utils.models.test_time import average, predict_stored
 from hbac_utils.recipe import Recipe, load_recipe, save_recipe
 from hbac_utils.training.callbacks import SetLearningRate, Watch, undamaged
 from hbac_utils.training.pseudo_labels import relabelled
@@ -125,9 +125,9 @@ def _predict_changed(run: Path, recipe: Recipe, store: Store, fold_of_window: np
     for path in sorted(run.glob("fold*/model.keras")):
         fold = int(path.parent.name.removeprefix("fold"))
         rows = evaluation[fold_of_window[evaluation] == fold]
-        found = held_out(load_classifier(path), store, rows, recipe.inputs, recipe.tta)
+        found = predict_stored(load_classifier(path), store, rows, recipe.inputs, recipe.tta)
         _save_predictions(
-            store, rows, fold, average(found.values(), recipe.tta.average), path.parent, "tta"
+            store, rows, fold, average(list(found.values()), recipe.tta.average), path.parent, "tta"
         )
 
 

@@ -25,11 +25,11 @@ def train(parameters: dict) -> None:
 
 def infer(parameters: dict) -> None:
     from hbac_utils.data.competition import open_competition
-    from hbac_utils.inference.ensemble import open_runs, predict_all
+    from hbac_utils.inference.predict import open_runs, predict
     from hbac_utils.inference.submission import write_submission
 
     competition = open_competition(parameters["data"])
-    write_submission(predict_all(open_runs(parameters["run"]), competition), parameters["out"])
+    write_submission(predict(open_runs(parameters["run"]), competition), parameters["out"])
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from hbac_utils.data.splits import patient_folds
-from hbac_utils.inference.tta import Variant, held_out
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.models.classifier import load_classifier
+from hbac_utils.models.test_time import Variant, predict_stored
 from hbac_utils.recipe import Relabel, override
 from hbac_utils.recipe import TestTime as Changes
 from hbac_utils.training.pseudo_labels import relabelled
@@ -30,7 +30,7 @@ def mixed_by_hand(store, training, path, share):
     """Each window's votes, mixed with the prediction of its group's middle window."""
     windows = store.windows
     middle = store.evaluation_windows()
-    predicted = held_out(load_classifier(path), store, middle, ("eeg",), Changes())[Variant()]
+    predicted = predict_stored(load_classifier(path), store, middle, ("eeg",), Changes())[Variant()]
     by_group = dict(zip(windows["group"].iloc[middle], predicted, strict=True))
     votes = windows[COLUMNS].to_numpy(float, copy=True)
     for row in training:

@@ -205,7 +205,7 @@ def test_the_learning_rate_plan_spans_all_stages(store, tiny_recipe):
 
 
 def test_a_submission_is_complete_and_the_folds_are_averaged(run, competition, tmp_path):
-    predicted = predict(open_run(run), competition, progress=False)
+    predicted = predict([open_run(run)], competition, progress=False)
     path = write_submission(predicted, tmp_path)
     submission = pd.read_csv(path)
     assert submission["eeg_id"].tolist() == competition.test["eeg_id"].tolist()
@@ -218,7 +218,7 @@ def test_a_submission_is_complete_and_the_folds_are_averaged(run, competition, t
 
 
 def test_a_written_submission_is_checked_again(run, competition, tmp_path):
-    predicted = predict(open_run(run), competition, progress=False)
+    predicted = predict([open_run(run)], competition, progress=False)
     assert predicted.summary()["recordings"].tolist() == [8, 0, 8]
     path = write_submission(predicted, tmp_path)
     found = check_submission(path, competition)["found"]
@@ -262,7 +262,7 @@ def test_what_cannot_be_read_gets_the_prior_and_is_listed(run, own_competition, 
     (pd.read_parquet(path) * np.float32("nan")).to_parquet(path)
 
     opened = open_run(run)
-    predicted = predict(opened, own_competition, progress=False)
+    predicted = predict([opened], own_competition, progress=False)
     assert list(predicted.fallbacks) == ids[:4]
     for eeg_id, reason in zip(
         ids,
@@ -282,7 +282,7 @@ def test_doubled_ids_give_one_row_each(run, own_competition):
     table = pd.read_csv(path)
     pd.concat([table, table.iloc[:3]]).assign(note="x").to_csv(path, index=False)
     folder = open_competition(own_competition.path)
-    predicted = predict(open_run(run), folder, progress=False)
+    predicted = predict([open_run(run)], folder, progress=False)
     assert predicted.submission["eeg_id"].tolist() == table["eeg_id"].tolist()
 
 
@@ -296,7 +296,7 @@ def test_a_view_without_its_data_is_refused(store, tiny_recipe, run, own_competi
         path.unlink()
     (own_competition.path / "test_spectrograms").rmdir()
     with pytest.raises(InputError, match="needs spectrograms, and there is no folder"):
-        predict(spectral, own_competition, progress=False)
+        predict([spectral], own_competition, progress=False)
 
 
 def test_what_is_no_run_is_refused(tmp_path, run):
@@ -309,7 +309,7 @@ def test_what_is_no_run_is_refused(tmp_path, run):
 
 
 def test_real_recordings_can_be_predicted(run, real_eeg, tmp_path):
-    predicted = predict(open_run(run), real_eeg, progress=False)
+    predicted = predict([open_run(run)], real_eeg, progress=False)
     path = write_submission(predicted, tmp_path)
     assert not predicted.fallbacks
     scores = score_files(path, real_eeg.path / "solution_votes.csv", run)
@@ -321,7 +321,7 @@ def test_real_recordings_can_be_predicted(run, real_eeg, tmp_path):
 
 
 def test_scores_stand_beside_the_constants_and_the_oracle(run, competition, tmp_path):
-    path = write_submission(predict(open_run(run), competition, progress=False), tmp_path)
+    path = write_submission(predict([open_run(run)], competition, progress=False), tmp_path)
     truth = competition.path.with_name("competition_truth")
     scores = score_files(path, truth / "solution.csv", run, truth / "truth.parquet")
     assert scores["excess"] == pytest.approx(scores["submission"] - scores["oracle"], abs=2e-4)

@@ -270,7 +270,7 @@ import pandas as pd
 from hbac_utils.data.competition import open_competition
 from hbac_utils.inference.predict import open_run, predict
 run, competition, out = map(Path, sys.argv[1:])
-predict(open_run(run), open_competition(competition), progress=False).submission.to_parquet(out)
+predict([open_run(run)], open_competition(competition), progress=False).submission.to_parquet(out)
 """
 
 
@@ -279,7 +279,7 @@ def test_every_recipe_trains_and_predicts_the_same_in_a_fresh_process(
     name, store, competition, tmp_path
 ):
     train(shrunk(name), store, tmp_path / "run", folds=[0])
-    here = predict(open_run(tmp_path / "run"), competition, progress=False)
+    here = predict([open_run(tmp_path / "run")], competition, progress=False)
     assert not here.fallbacks
     assert here.submission[COLUMNS].to_numpy().std() > 0
     arguments = [str(tmp_path / "run"), str(competition.path), str(tmp_path / "there.parquet")]

@@ -58,7 +58,7 @@ def test_a_training_bears_a_disk_without_room_for_tensorboard(tmp_path, capfd):
 
 @pytest.fixture(scope="module")
 def prediction(run, competition):
-    return predict(open_run(run), competition, progress=False)
+    return predict([open_run(run)], competition, progress=False)
 
 
 def test_what_was_there_stays_on_a_full_disk(
