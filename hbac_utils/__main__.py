@@ -3,13 +3,13 @@
 import sys
 
 from hbac_utils.cli import main
-from hbac_utils.utils.process import unheard
+from hbac_utils.utils.process import ignore_signals
 
 
 def run() -> None:
     """Run a verb, then ignore signals: one in the last second would replace the exit code."""
     code = main()
-    unheard()
+    ignore_signals()
     sys.exit(code)
 
 

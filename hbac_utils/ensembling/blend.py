@@ -29,7 +29,7 @@ from hbac_utils.environment import walk_attached
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES
 from hbac_utils.metric import kl_by_class, resampled_means
 from hbac_utils.training.runs import run_digest
-from hbac_utils.utils.config_io import Section, parse_json, read_document, validate
+from hbac_utils.utils.config_io import StrictModel, parse_json, read_config, validate
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
 
@@ -243,7 +243,7 @@ def _side_by_side(work: Callable, items: Iterable) -> list:
         return list(threads.map(work, items))
 
 
-class BlendMember(Section):
+class BlendMember(StrictModel):
     """A member in ``blend.json``."""
 
     name: str
@@ -251,7 +251,7 @@ class BlendMember(Section):
     weights: tuple[float, float, float, float, float, float]  # by class
 
 
-class BlendFile(Section):
+class BlendFile(StrictModel):
     """What ``blend.json`` holds."""
 
     method: str
@@ -322,7 +322,7 @@ def load_blend(given: str | Path) -> BlendFile:
     path = Path(given)
     if not path.is_file():
         raise InputError(f"{path}: no such blend; make blend RUNS=… writes one")
-    return validate(BlendFile, read_document(path), path)
+    return validate(BlendFile, read_config(path), path)
 
 
 @dataclass

@@ -36,9 +36,9 @@ class Verb(TyperCommand):
 def _one_line(error: InputError | OSError, target: Path | None) -> str | None:
     if isinstance(error, InputError):
         return str(error)
-    from hbac_utils.utils.files import described
+    from hbac_utils.utils.files import disk_message
 
-    return described(error, target or Path.cwd())
+    return disk_message(error, target or Path.cwd())
 
 
 def verbs(**settings) -> typer.Typer:

@@ -272,7 +272,7 @@ def test_of_two_at_once_the_second_waits_and_takes_the_firsts_store(
         wait_until(lambda: finished(out) > 0, first)
         with packing(long_competition, out) as second:
             assert outcome(second) == (
-                0, f"waiting: process {first.pid} is making {out}\npack: already packed"
+                0, f"waiting: another process is writing {out}\npack: already packed"
             )  # fmt: skip
             assert outcome(first) == (0, "")
     assert hashes(out) == undisturbed
@@ -286,7 +286,7 @@ def test_who_waits_packs_if_the_other_is_killed(long_competition, undisturbed, t
             waiting = second.stderr.readline()
             first.kill()
             code, said = outcome(second)
-    assert (waiting, code) == (f"waiting: process {first.pid} is making {out}\n", 0)
+    assert (waiting, code) == (f"waiting: another process is writing {out}\n", 0)
     assert "pack: resuming" in said
     assert hashes(out) == undisturbed
 

@@ -429,7 +429,7 @@ def test_a_full_disk_ends_the_sweep_and_fails_no_trial(content, job_of):
             raise ends.pop()
         job.execute(task)
 
-    with pytest.raises(DiskError, match="trials/000: no room on the disk"):
+    with pytest.raises(DiskError, match="trials/000: no space on the disk"):
         run(replace(job, execute=meets_a_full_disk))
     assert states(job) == ["interrupted", "waiting", "waiting"]
     run(replace(job, execute=meets_a_full_disk))

@@ -34,7 +34,7 @@ from hbac_utils.notebooks import FOLDER, export_html
 from hbac_utils.recipe import load_recipe, override, parse_recipe
 from hbac_utils.sweeps.config import load_sweep
 from hbac_utils.training.runs import fold_models, read_metrics, read_oof, read_recipe, run_digest
-from hbac_utils.utils.config_io import LARGEST, read_document
+from hbac_utils.utils.config_io import MAX_BYTES, read_config
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
 
@@ -542,7 +542,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
         (b"seed: " + b"9" * 5000, "not YAML"),
         (b"name: 2024-02-30", "not YAML"),
         (b"name: !!bool perhaps", "not YAML"),
-        (b"name: " + b"x" * LARGEST, "larger than"),
+        (b"name: " + b"x" * MAX_BYTES, "larger than"),
         (b"", "valid dictionary"),
         (b"42", "valid dictionary"),
         (b"a: 1\n? [b]\n: 2", "not YAML"),
@@ -560,7 +560,7 @@ def test_a_hostile_document_costs_one_line(tmp_path, canary, load, content, reas
 def test_a_document_with_a_byte_order_mark_is_read(tmp_path):
     path = tmp_path / "document.yaml"
     path.write_bytes(b"\xef\xbb\xbfname: tiny\n")
-    assert read_document(path) == {"name": "tiny"}
+    assert read_config(path) == {"name": "tiny"}
 
 
 @pytest.mark.parametrize("content", ["{", '{"a":' * 5000, '{"a": NaN}', "{}"], ids=len)
