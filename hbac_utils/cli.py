@@ -211,8 +211,8 @@ def blend(
     path = made.save(out, method)
     shares = made.shares()
     figures = {
-        "errors.png": plots.member_map(found.names, made.correlation),
-        "shares.png": plots.member_shares(list(shares.index), *shares.to_numpy().T),
+        "errors.png": plots.error_correlation(found.names, made.correlation),
+        "shares.png": plots.member_weights(list(shares.index), *shares.to_numpy().T),
     }
     for name, figure in figures.items():
         figure.savefig(out / name)
