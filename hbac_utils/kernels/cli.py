@@ -31,8 +31,8 @@ def stage(
     timeout: Timeout = 60,
 ) -> None:
     """Write a kernel's folder as it would be pushed."""
-    draft, folder, _ = _build(name, settings, blend, build, timeout)
-    print(f"staged  {folder} ({draft.size / 1000:.0f} kB, library {draft.bundle.label})")
+    kernel, folder, _ = _build(name, settings, blend, build, timeout)
+    print(f"staged  {folder} ({kernel.size / 1000:.0f} kB, library {kernel.bundle.label})")
 
 
 @app.command(cls=Verb)
@@ -44,12 +44,12 @@ def push(
     timeout: Timeout = 60,
 ) -> None:
     """Push a notebook to Kaggle, where it runs."""
-    from hbac_utils.kernels.push import RECORD, push
+    from hbac_utils.kernels.push import RECORD_FILE, push
 
-    draft, folder, kaggle = _build(name, settings, blend, build, timeout)
-    pushed = push(kaggle, draft, folder)
+    kernel, folder, kaggle = _build(name, settings, blend, build, timeout)
+    pushed = push(kaggle, kernel, folder)
     print(f"pushed  {pushed.kernel} version {pushed.version}\npage    {pushed.url}")
-    print(f"record  {folder / RECORD}")
+    print(f"record  {folder / RECORD_FILE}")
 
 
 @app.command(cls=Verb)
@@ -99,11 +99,12 @@ def output(
     timeout: Timeout = 60,
 ) -> None:
     """Wait for the pushed version and download its output."""
-    from hbac_utils.kernels.push import fetch_output, wait_until_complete
+    from hbac_utils.kernels.push import wait_until_complete
 
     kaggle, pushed = _pushed(name, build, timeout)
     wait_until_complete(kaggle, pushed, minutes, poll_interval)
-    for path in fetch_output(kaggle, pushed, out or build / name / f"v{pushed.version}"):
+    folder = out or build / name / f"v{pushed.version}"
+    for path in kaggle.download_output(pushed.kernel, pushed.version, folder):
         print(f"fetched  {path}")
 
 
@@ -134,20 +135,20 @@ def data(out: Annotated[Path, option("folder for the files")], timeout: Timeout 
 def _build(name: str, settings: list[str] | None, blend: str, build: Path, timeout: float):
     """Write a kernel's folder; all checks that need no network come first."""
     from hbac_utils.kernels.api import Kaggle
-    from hbac_utils.kernels.push import described, draft, parse_settings, write_draft
+    from hbac_utils.kernels.build import build_kernel, load_source, parse_settings
 
-    _, notebook = described(name)
+    _, notebook = load_source(name)
     parameters = parse_settings(notebook, settings or [])
     if blend:
         from hbac_utils.ensembling.blend import load_blend
 
         parameters["blend"] = load_blend(blend).model_dump_json()
-    made = draft(name, parameters)
-    if made.bundle.changed:
-        listed = ", ".join(made.bundle.changed[:5]) + (" …" if len(made.bundle.changed) > 5 else "")
+    kernel = build_kernel(name, parameters)
+    if changed := kernel.bundle.changed:
+        listed = ", ".join(changed[:5]) + (" …" if len(changed) > 5 else "")
         print(f"warning: sent, but not committed: {listed}", file=sys.stderr)
     kaggle = Kaggle(timeout)
-    return made, write_draft(made, kaggle.username, kaggle.secrets, build), kaggle
+    return kernel, kernel.write(kaggle.username, kaggle.secrets, build), kaggle
 
 
 def _pushed(name: str, build: Path, timeout: float):

@@ -181,7 +181,7 @@ def test_a_session_that_was_too_short_is_said(server, sweep):
 
 
 def test_an_outage_is_waited_for(server, sweep, monkeypatch):
-    monkeypatch.setattr("hbac_utils.kernels.api.PAUSE", 0.001)
+    monkeypatch.setattr("hbac_utils.kernels.api.FIRST_PAUSE", 0.001)
     server.script["GetKernelSessionStatus"] = [refusal(503, "away")] * 9
     _, table = sweep()
     assert table["state"].tolist() == ["complete", "complete"]
@@ -222,7 +222,7 @@ def test_dask_and_kaggle_exclude_each_other(server, sweep, capsys):
 
 
 def test_a_lost_answer_to_many_questions_fails_the_trial(server, sweep, monkeypatch):
-    monkeypatch.setattr("hbac_utils.kernels.api.PAUSE", 0.001)
+    monkeypatch.setattr("hbac_utils.kernels.api.FIRST_PAUSE", 0.001)
     monkeypatch.setattr(kernels, "DEAF", 2)
     server.script["GetKernelSessionStatus"] = [refusal(503, "away")] * 8
     _, table = sweep()

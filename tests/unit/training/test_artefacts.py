@@ -26,9 +26,9 @@ from hbac_utils.data.store import open_store
 from hbac_utils.ensembling.blend import load_blend
 from hbac_utils.ensembling.members import read_member
 from hbac_utils.kernels.api import KaggleError
+from hbac_utils.kernels.build import parse_settings
 from hbac_utils.kernels.download import unpack
 from hbac_utils.kernels.metadata import load_metadata
-from hbac_utils.kernels.push import parse_settings
 from hbac_utils.models.saved import check_saved
 from hbac_utils.notebooks import FOLDER, export_html
 from hbac_utils.recipe import load_recipe, override, parse_recipe
