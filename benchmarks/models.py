@@ -29,8 +29,8 @@ from hbac_utils.data.store import Store
 from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.inference.submission import write_submission
 from hbac_utils.labels import RELIABLE_VOTES
-from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import Recipe, load_recipe, override
+from hbac_utils.sweeps.trials import count_parameters
 from hbac_utils.training.evaluation import RunResult, find_truth, score_files
 from hbac_utils.training.state import Workbench
 from hbac_utils.training.trainer import train
@@ -134,7 +134,7 @@ def compete(name: str, store: Store, out: Path, minutes: float) -> dict:
         "last_reliable": metrics["scores"]["last"]["kl_reliable"],
         "windows_per_second": history["windows_per_second"].median(),
         "epochs": len(history),
-        "parameters": load_classifier(run / "fold0" / "model.keras").count_params(),
+        "parameters": count_parameters(run / "fold0" / "model.weights.h5"),
         **json.loads(notes.read_text()),
     }
 

@@ -20,7 +20,7 @@ from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.models.test_time import predict_batch
 from hbac_utils.recipe import Recipe, TestTime
-from hbac_utils.training.runs import fold_models, read_metrics, read_recipe
+from hbac_utils.training.runs import fold_weights, read_metrics, read_recipe
 from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError, one_line
 
@@ -144,7 +144,9 @@ def open_run(path: str | Path) -> Run:
     """
     path = Path(path)
     recipe, prior = read_recipe(path), np.array(read_metrics(path)["prior"])
-    models = {f"fold{fold}": load_classifier(file) for fold, file in fold_models(path).items()}
+    models = {
+        f"fold{fold}": load_classifier(recipe, file) for fold, file in fold_weights(path).items()
+    }
     return Run(path, recipe, prior, models)
 
 

@@ -12,7 +12,7 @@ from hbac_utils.metric import kl_by_class, resampled_means
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.models.test_time import Variant, average, predict_stored, variants
 from hbac_utils.recipe import TestTime
-from hbac_utils.training.runs import fold_models, read_recipe
+from hbac_utils.training.runs import fold_weights, read_recipe
 
 SHIFTS = (-1.0, 1.0)  # s
 SPACES = ("probability", "log")
@@ -49,9 +49,9 @@ def measure(run: str | Path, store: Store, shifts: tuple[float, ...] = SHIFTS) -
     folds = patient_folds(store.windows, recipe.data.folds, recipe.seed)
     evaluation = store.evaluation_windows()
     parts, rows = [], []
-    for fold, path in fold_models(run).items():
+    for fold, path in fold_weights(run).items():
         held_out = evaluation[folds[evaluation] == fold]
-        model = load_classifier(path)
+        model = load_classifier(recipe, path)
         parts.append(predict_stored(model, store, held_out, recipe.inputs, everything))
         rows.append(held_out)
     predictions = {variant: np.concatenate([p[variant] for p in parts]) for variant in parts[0]}

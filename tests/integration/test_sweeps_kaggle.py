@@ -106,7 +106,7 @@ def test_each_trial_is_pushed_waited_for_and_fetched(server, sweep, run, tmp_pat
         assert 'run = "/kaggle/working"' in source
         assert "max_hours = 8" in source
     folder = trial_folder(tmp_path / "sweeps" / "small", 0)
-    assert (folder / "fold0" / "model.keras").is_file()
+    assert (folder / "fold0" / "model.weights.h5").is_file()
     assert (folder / "training.html").is_file()
     assert "hello" in (folder / "log.txt").read_text()
     printed = capsys.readouterr()

@@ -77,7 +77,7 @@ def test_the_training_notebook(training_notebook):
     assert "prior" in training_notebook.printed
     assert str(run / "metrics.json") in training_notebook.printed
     assert (run.with_name("store") / "store.json").is_file(), "packed on the way"
-    assert (run / "fold1" / "model.keras").is_file()
+    assert (run / "fold1" / "model.weights.h5").is_file()
     assert figures(training_notebook.page) >= 6
 
 

@@ -129,11 +129,11 @@ def test_switched_on_afterwards_nothing_is_trained_again(
 ):
     folder = shutil.copytree(run, tmp_path / "run")
     before = pd.read_parquet(folder / "oof.parquet")
-    model = (folder / "fold0" / "model.keras").read_bytes()
+    model = (folder / "fold0" / "model.weights.h5").read_bytes()
     changed = override(tiny_recipe, {"tta.polarity": True, "tta.shifts": [2.0]})
     metrics = train(changed, store, folder)
     assert "complete already: fold 0, 1" in capsys.readouterr().out
-    assert (folder / "fold0" / "model.keras").read_bytes() == model
+    assert (folder / "fold0" / "model.weights.h5").read_bytes() == model
     after = pd.read_parquet(folder / "oof.parquet")
     assert after["label_id"].tolist() == before["label_id"].tolist()
     assert np.abs(after[COLUMNS] - before[COLUMNS]).to_numpy().max() > 1e-4

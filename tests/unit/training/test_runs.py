@@ -36,7 +36,7 @@ def test_a_run_holds_what_it_should(run, tiny_recipe):
         assert history["stage"].tolist() == [0, 1]
         assert (history["fold"] == fold).all()
         assert np.isfinite(history[["loss", "kl_all", "learning_rate"]]).all().all()
-        assert (run / f"fold{fold}" / "model.keras").is_file()
+        assert (run / f"fold{fold}" / "model.weights.h5").is_file()
         assert list((run / f"fold{fold}" / "tensorboard").glob("events.*"))
 
 
@@ -52,12 +52,14 @@ def test_out_of_fold_covers_every_scored_window_by_a_model_that_has_not_seen_it(
     assert (oof["patient_id"].map(held_out) == oof["fold"]).all()
 
 
-def test_the_saved_model_gives_the_out_of_fold_predictions(run, store):
+def test_the_saved_model_gives_the_out_of_fold_predictions(run, store, tiny_recipe):
     oof = pd.read_parquet(run / "oof.parquet")
     part = oof[oof["fold"] == 1].head(5)
     starts = store.windows.set_index("label_id").loc[part["label_id"], "eeg_start"]
     eeg = np.stack([store.eeg[start : start + 10_000] for start in starts])
-    probabilities = load_classifier(run / "fold1" / "model.keras").predict_on_batch({"eeg": eeg})
+    probabilities = load_classifier(
+        tiny_recipe, run / "fold1" / "model.weights.h5"
+    ).predict_on_batch({"eeg": eeg})
     np.testing.assert_allclose(probabilities, part[COLUMNS], atol=1e-5)
 
 
@@ -171,7 +173,7 @@ def test_the_best_epoch_is_kept_beside_the_last(store, tiny_recipe, tmp_path):
     assert metrics["scores"]["best"]["kl_reliable"] == pytest.approx(reliable, abs=1e-6)
     assert metrics["scores"]["model"] == metrics["scores"]["best"]
     assert metrics["scores"]["last"]["kl_all"] == pytest.approx(history["kl_all"].iloc[-1])
-    assert (tmp_path / "run" / "fold0" / "last.keras").is_file()
+    assert (tmp_path / "run" / "fold0" / "last.weights.h5").is_file()
 
 
 def test_a_run_is_refused_before_any_work(run, store, tiny_recipe, tmp_path):
@@ -304,7 +306,7 @@ def test_what_is_no_run_is_refused(tmp_path, run):
         open_run(tmp_path)
     for name in ("recipe.json", "metrics.json"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
-    with pytest.raises(InputError, match="model.keras: missing; copy the whole run"):
+    with pytest.raises(InputError, match="model.weights.h5: missing; copy the whole run"):
         open_run(tmp_path)
 
 

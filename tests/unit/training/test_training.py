@@ -105,7 +105,7 @@ def test_a_run_stopped_between_two_stages_goes_on_to_the_same_numbers(
 
 
 def test_a_complete_run_is_left_alone(longer, store, undisturbed, capsys):
-    model = undisturbed / "fold0" / "model.keras"
+    model = undisturbed / "fold0" / "model.weights.h5"
     before = model.stat().st_mtime_ns
     train(longer, store, undisturbed)
     assert "complete already: fold 0, 1" in capsys.readouterr().out
@@ -133,7 +133,7 @@ def test_a_time_budget_stops_cleanly_and_the_same_call_goes_on(
     train(longer, store, run, max_hours=1e-9)
     assert "stopped: fold 0, 1 is not complete" in capsys.readouterr().out
     assert epochs_in(run) == 1
-    assert (run / "fold0" / "model.keras").is_file()
+    assert (run / "fold0" / "model.weights.h5").is_file()
     assert (run / "metrics.json").is_file()
     train(longer, store, run)
     assert_equal_runs(run, undisturbed)
