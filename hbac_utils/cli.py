@@ -175,9 +175,9 @@ def score(
     truth: Annotated[Path | None, option("truth.parquet of a simulated competition")] = None,
 ) -> None:
     """Score a submission with the competition's metric."""
-    from hbac_utils.training.evaluation import score_files
+    from hbac_utils.training.evaluation import score
 
-    print(score_files(submission, solution, run, truth).to_string())
+    print(score(submission, solution, run, truth).to_string())
 
 
 @app.command(cls=Verb)

@@ -9,7 +9,7 @@ from namespaces import mounts_needed, within
 from operations import inference, pack, replayed_sweep, scripted_training, training
 from processes import Operation, Result, done, verb
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.faults
 
 
 def one_line(result: Result) -> bool:

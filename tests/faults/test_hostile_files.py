@@ -13,7 +13,7 @@ from hbac_utils.recipe import load_recipe
 from hbac_utils.sweeps.config import load_sweep
 from hbac_utils.utils.errors import InputError
 
-pytestmark = [pytest.mark.torture, pytest.mark.fault("tampered or hostile file")]
+pytestmark = [pytest.mark.faults, pytest.mark.fault("tampered or hostile file")]
 
 ALIASES = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 8)}]\n"

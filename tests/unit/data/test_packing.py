@@ -402,7 +402,7 @@ def test_files_that_do_not_fit_each_other_are_refused(store, tmp_path):
 
 
 @pytest.mark.fault("full disk, pack")
-@pytest.mark.parametrize("bytes_of_a_file", [100, pytest.param(100_000, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("bytes_of_a_file", [100, pytest.param(100_000, marks=pytest.mark.faults)])
 def test_a_disk_without_room_is_a_clear_error(competition, store, tmp_path, bytes_of_a_file):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_of_a_file, bytes_of_a_file))

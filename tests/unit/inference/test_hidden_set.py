@@ -268,7 +268,7 @@ def spectrogram_run(store, tmp_path_factory) -> Path:
 @pytest.mark.fault("bad test folder, predicted by the notebook")
 @pytest.mark.parametrize(
     ("recording", "trained"),
-    [("eeg", "run"), pytest.param("spectrogram", "spectrogram_run", marks=pytest.mark.torture)],
+    [("eeg", "run"), pytest.param("spectrogram", "spectrogram_run", marks=pytest.mark.faults)],
 )
 def test_the_notebook_bears_every_kind_and_odd_ids(
     recording, trained, competition, request, record_property, tmp_path, capfd
@@ -289,7 +289,7 @@ def test_the_notebook_bears_every_kind_and_odd_ids(
     assert warning in (out / "inference.html").read_text()
 
 
-@pytest.mark.torture
+@pytest.mark.faults
 @pytest.mark.fault("bad test folder, predicted by the notebook")
 @pytest.mark.parametrize(
     "spoil",
@@ -305,7 +305,7 @@ def test_the_notebook_bears_bad_tables(spoil, run, folder, tmp_path):
     assert written["eeg_id"].tolist() == [str(i) for i in expected.ids]
 
 
-@pytest.mark.torture
+@pytest.mark.faults
 @pytest.mark.fault("bad test folder, predicted by the notebook")
 def test_the_notebook_bears_five_thousand_rows(competition, run, tmp_path):
     folder = copied(competition, tmp_path / "hidden", 8)

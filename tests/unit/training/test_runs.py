@@ -16,7 +16,7 @@ from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.metric import SubmissionError, both_scores, kl_divergence
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import load_recipe, override
-from hbac_utils.training.evaluation import RunResult, find_truth, score_files
+from hbac_utils.training.evaluation import RunResult, find_truth, score
 from hbac_utils.training.runs import constant_priors, read_history, run_scores, score_table
 from hbac_utils.training.trainer import (
     learning_rate_plan,
@@ -314,7 +314,7 @@ def test_real_recordings_can_be_predicted(run, real_eeg, tmp_path):
     predicted = predict([open_run(run)], real_eeg, progress=False)
     path = write_submission(predicted, tmp_path)
     assert not predicted.fallbacks
-    scores = score_files(path, real_eeg.path / "solution_votes.csv", run)
+    scores = score(path, real_eeg.path / "solution_votes.csv", run)
     assert scores["uniform"] == pytest.approx(1.41, abs=0.01)
     assert np.isfinite(scores["submission"])
 
@@ -325,7 +325,7 @@ def test_real_recordings_can_be_predicted(run, real_eeg, tmp_path):
 def test_scores_stand_beside_the_constants_and_the_oracle(run, competition, tmp_path):
     path = write_submission(predict([open_run(run)], competition, progress=False), tmp_path)
     truth = competition.path.with_name("competition_truth")
-    scores = score_files(path, truth / "solution.csv", run, truth / "truth.parquet")
+    scores = score(path, truth / "solution.csv", run, truth / "truth.parquet")
     assert scores["excess"] == pytest.approx(scores["submission"] - scores["oracle"], abs=2e-4)
     assert scores["oracle"] < scores["prior"]
     solution = pd.read_csv(truth / "solution.csv")
@@ -334,7 +334,7 @@ def test_scores_stand_beside_the_constants_and_the_oracle(run, competition, tmp_
         axis=1, keepdims=True
     )
     exact.to_csv(tmp_path / "exact.csv", index=False)
-    assert score_files(tmp_path / "exact.csv", truth / "solution.csv")["submission"] == 0
+    assert score(tmp_path / "exact.csv", truth / "solution.csv")["submission"] == 0
 
 
 def test_a_runs_scores_are_tabulated(run):
