@@ -17,14 +17,14 @@ from pydantic import (
     model_validator,
 )
 
-from hbac_utils.utils.config_io import StrictModel, find_config, read_config, validate
+from hbac_utils.utils.config_io import Section, find_document, read_document, validate
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Data(StrictModel):
+class Data(Section):
     """What the store holds, and how windows are split into folds."""
 
     band: tuple[PositiveFloat, PositiveFloat] = (0.5, 40.0)  # Hz, zero-phase
@@ -39,7 +39,7 @@ class Data(StrictModel):
         return self
 
 
-class KaggleSpectrogram(StrictModel):
+class KaggleSpectrogram(Section):
     """The competition's own 10-minute spectrogram as an image, frequency × time."""
 
     kind: Literal["kaggle_spectrogram"]
@@ -48,7 +48,7 @@ class KaggleSpectrogram(StrictModel):
     channels: ClassVar[int] = 4  # chains, one above the other
 
 
-class EegSpectrogram(StrictModel):
+class EegSpectrogram(Section):
     """Spectrograms of the four chains computed from the raw EEG in the model."""
 
     kind: Literal["eeg_spectrogram"]
@@ -60,7 +60,7 @@ class EegSpectrogram(StrictModel):
     band: tuple[NonNegativeFloat, PositiveFloat] = (0.5, 20.0)  # Hz
 
 
-class Waveform(StrictModel):
+class Waveform(Section):
     """The bipolar EEG itself, one row per derivation."""
 
     kind: Literal["waveform"]
@@ -78,7 +78,7 @@ class Waveform(StrictModel):
 View = Annotated[KaggleSpectrogram | EegSpectrogram | Waveform, Field(discriminator="kind")]
 
 
-class Augment(StrictModel):
+class Augment(Section):
     """Random changes of the training input; a value of zero switches one off.
 
     Shift and MixUp happen in the dataset (they choose another window or mix labels), the
@@ -99,7 +99,7 @@ class Augment(StrictModel):
     cutout: Share = 0.0  # widest share of each side of a rectangle to be cut out
 
 
-class Pretrained(StrictModel):
+class Pretrained(Section):
     """What the backbones for images have in common."""
 
     weights: str = "none"  # imagenet (YOLOv8: COCO), none, or the folder of a KerasCV preset
@@ -125,7 +125,7 @@ class YoloV8(Pretrained):
     kind: Literal["yolov8"]
 
 
-class Compact(StrictModel):
+class Compact(Section):
     """A small left–right symmetric network over waveforms, for a CPU."""
 
     kind: Literal["compact"]
@@ -135,7 +135,7 @@ class Compact(StrictModel):
 Backbone = Annotated[EfficientNetV2 | ResNet50V2 | YoloV8 | Compact, Field(discriminator="kind")]
 
 
-class TestTime(StrictModel):
+class TestTime(Section):
     """Changes of a recording whose predictions are averaged; measure their gain first (`tta`)."""
 
     mirror: bool = False  # as it is, and with the hemispheres exchanged
@@ -155,7 +155,7 @@ class TestTime(StrictModel):
         return self
 
 
-class Relabel(StrictModel):
+class Relabel(Section):
     """Soft labels in a later stage for windows with few votes."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the predictions; the rest is votes
@@ -163,7 +163,7 @@ class Relabel(StrictModel):
     runs: tuple[str, ...] = ()  # whose models predict; none: the fold's own, as it is by then
 
 
-class Stage(StrictModel):
+class Stage(Section):
     """One stretch of training."""
 
     epochs: PositiveInt
@@ -184,7 +184,7 @@ class Stage(StrictModel):
         return 6e-6 * self.batch_size if self.learning_rate is None else self.learning_rate
 
 
-class Look(StrictModel):
+class Look(Section):
     """A view of a window and the backbone that reads it."""
 
     view: View
@@ -280,8 +280,8 @@ def load_recipe(path: str | Path) -> Recipe:
     InputError
         If there is no such file, it is not YAML, or a key or value is wrong (each is named).
     """
-    path = find_config(path, "recipes", "recipe")
-    return parse_recipe(read_config(path), str(path))
+    path = find_document(path, "recipes", "recipe")
+    return parse_recipe(read_document(path), str(path))
 
 
 def parse_recipe(content: object, source: str = "recipe") -> Recipe:

@@ -75,9 +75,7 @@ BUILDERS = {
 
 
 def build_backbone(
-    backbone: EfficientNetV2 | ResNet50V2 | YoloV8 | Compact,
-    input_shape: tuple,
-    pretrained: bool = True,
+    backbone: EfficientNetV2 | ResNet50V2 | YoloV8 | Compact, input_shape: tuple
 ) -> keras.Model:
     """Build the network that a recipe's ``backbone`` describes, with its pretrained weights.
 
@@ -86,8 +84,6 @@ def build_backbone(
     backbone : section of a recipe
     input_shape : tuple
         Without the batch: (height, width, 3) for the image backbones, (time, 18) for compact.
-    pretrained : bool
-        Start from ``backbone.weights``; False where trained weights are loaded next.
 
     Returns
     -------
@@ -100,17 +96,17 @@ def build_backbone(
         If the weights that the recipe asks for are nowhere, or are of another network.
     """
     build = BUILDERS[type(backbone)]
-    weights = find_weights(backbone) if pretrained and backbone.kind != "compact" else None
+    weights = None if backbone.kind == "compact" else find_weights(backbone)
     model = build(backbone, input_shape)
     if weights:
         of_preset = {"kernel_size": 3} if backbone.kind == "efficientnetv2" else {}
-        given = build(backbone.model_copy(update=of_preset), input_shape)
+        pretrained = build(backbone.model_copy(update=of_preset), input_shape)
         try:
-            given.load_weights(weights)
+            pretrained.load_weights(weights)
         except (ValueError, OSError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"{weights}: not weights of {backbone.kind} ({reason})") from None
-        take_weights(model, given)
+        take_weights(model, pretrained)
     return model
 
 

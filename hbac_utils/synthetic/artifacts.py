@@ -1,7 +1,7 @@
-"""What is in an EEG and does not come from the brain.
+"""Artifacts: eyes, muscle, electrodes, mains, movement, and the EKG.
 
-Every artifact is drawn per recording session: most are absent from most sessions, and how
-much is there varies over orders of magnitude, as in intensive care.
+Artifacts are drawn per session. Most are absent from most sessions, and amplitudes vary over orders
+of magnitude, as in intensive care.
 
 References
 ----------
@@ -10,74 +10,58 @@ Goncharova et al. (2003), Clin Neurophysiol 114:1580, doi:10.1016/S1388-2457(03)
 spectrum and topography of muscle activity.
 """
 
-from collections.abc import Callable
-
 import numpy as np
+from numpy.random import Generator
 from scipy.signal import oaconvolve
 
 from hbac_utils.data.layout import SAMPLING_RATE
 from hbac_utils.montage import ELECTRODES
-from hbac_utils.synthetic import forward_model as head
-from hbac_utils.synthetic import noise as sources
-from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, Canvas
+from hbac_utils.synthetic import noise
+from hbac_utils.synthetic.forward_model import direction, patch_field, sensor_positions
+from hbac_utils.synthetic.noise import log_uniform
+from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, SessionSignal
 
+N_ELECTRODES = len(ELECTRODES)
 OFFSET = 120.0  # µV, the largest offset of an amplifier
 LINE = 60.0  # Hz
-MUSCULAR = ("Fp1", "Fp2", "F7", "F8", "T3", "T4", "T5", "T6")
+BAD_CHANNEL = 0.06  # share of the recordings with a flat or missing channel
+BAD_ROWS = {np.nan: 0.08, 0.0: 0.05}  # share of the spectrograms with missing, with zero rows
+MUSCLE_ELECTRODES = ("Fp1", "Fp2", "F7", "F8", "T3", "T4", "T5", "T6")
 
-_EACH = np.eye(len(ELECTRODES))  # the fields of single electrodes
-_PLACES = np.stack([head.positions()[name] for name in ELECTRODES])
+_UNIT_FIELDS = np.eye(N_ELECTRODES)  # fields of single electrodes
+_POSITIONS = np.stack([sensor_positions()[name] for name in ELECTRODES])
 
 
-def contaminate(canvas: Canvas, rng: np.random.Generator) -> list[np.ndarray]:
-    """Add artifacts to a session.
-
-    Parameters
-    ----------
-    canvas : Canvas
-        Changed.
-    rng : Generator
-
-    Returns
-    -------
-    list of array of float32, shape (n_times,), microvolts
-        The EKG of the canvas' stretches, at 200 Hz.
-    """
-    ekg = _paint_heart(canvas, rng)
-    for artifact, chance in PRESENT.items():
-        if rng.random() < chance:
-            artifact(canvas, rng)
-    canvas.add_noise(rng, rng.uniform(0.3, 2.0) * _EACH, sources.flat())
+def add_artifacts(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
+    """Add a session's artifacts and amplifier noise; return the EKG (µV, 200 Hz) per interval."""
+    ekg = _add_heartbeat(signal, rng)
+    for add_artifact, prevalence in ARTIFACTS.items():
+        if rng.random() < prevalence:
+            add_artifact(signal, rng)
+    signal.add_noise(rng, rng.uniform(0.3, 2.0) * _UNIT_FIELDS, noise.white())
     return ekg
 
 
-def _paint_heart(canvas: Canvas, rng: np.random.Generator) -> list[np.ndarray]:
-    # adds what leaks into the EEG, returns the EKG of the stretches
-    beats = heart(rng, round(canvas.seconds * SAMPLING_RATE))
+def _add_heartbeat(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
+    beats = heartbeats(rng, round(signal.seconds * SAMPLING_RATE))
     if rng.random() < 0.6:
-        # the heart is far away: over the head its field is nearly a slope
-        slope = (_PLACES @ rng.normal(0, 1, 3) + rng.normal()) / 2
-        canvas.add(-MARGIN, _log_uniform(rng, 0.5, 15) * slope[None], beats[None])
-    present = rng.random() > 0.12  # or a lead is off, and there is noise alone
-    size = _log_uniform(rng, 20, 4000) if present else _log_uniform(rng, 5, 12_000)
-    noise = rng.uniform(0.01, 0.3) if present else 1
+        # the heart is far away: its field is nearly linear over the head
+        slope = (_POSITIONS @ rng.normal(0, 1, 3) + rng.normal()) / 2
+        signal.add(-MARGIN, log_uniform(rng, 0.5, 15) * slope[None], beats[None])
+    connected = rng.random() > 0.12  # otherwise noise alone
+    size = log_uniform(rng, 20, 4000) if connected else log_uniform(rng, 5, 12_000)
+    share = rng.uniform(0.01, 0.3) if connected else 1
     ekg = []
-    for start, seconds in canvas.stretches:
+    for start, seconds in signal.intervals:
         begin = (start + MARGIN) * SAMPLING_RATE
         own = beats[begin : begin + seconds * SAMPLING_RATE]
-        drift = sources.wander(rng, len(own), 2) + 0.3 * rng.standard_normal(len(own))
-        ekg.append((size * (present * own + noise * drift)).astype(np.float32))
+        drift = noise.fluctuation(rng, len(own), 2) + 0.3 * rng.standard_normal(len(own))
+        ekg.append((size * (connected * own + share * drift)).astype(np.float32))
     return ekg
 
 
-def heart(rng: np.random.Generator, n_times: int) -> np.ndarray:
-    """Simulate heart beats.
-
-    Returns
-    -------
-    array of float32, shape (n_times,), 200 Hz
-        R waves of about one.
-    """
+def heartbeats(rng: Generator, n_times: int) -> np.ndarray:
+    """Simulate an EKG with R waves of about one, shape (n_times,), at 200 Hz."""
     interval = 60 / rng.uniform(45, 140)
     variability = rng.uniform(0.01, 0.2 if rng.random() < 0.15 else 0.05)  # high: fibrillation
     n = int(n_times / SAMPLING_RATE / interval * 1.5) + 10
@@ -85,7 +69,7 @@ def heart(rng: np.random.Generator, n_times: int) -> np.ndarray:
     at = (onsets * SAMPLING_RATE).astype(np.int64)
     impulses = np.zeros(n_times, dtype=np.float32)
     impulses[at[at < n_times]] = rng.choice((-1, 1), p=(0.2, 0.8))
-    # place, width (seconds), size of P, Q, R, S and T
+    # place, width (seconds) and size of P, Q, R, S and T
     waves = [(-0.16, 0.025, 0.12), (-0.03, 0.01, -0.15), (0, 0.012, 1), (0.03, 0.012, -0.3)]
     waves.append((min(0.28, 0.4 * interval), 0.05, rng.uniform(0.05, 0.45)))
     x = np.arange(0, 1, 1 / SAMPLING_RATE) - 0.4
@@ -93,178 +77,164 @@ def heart(rng: np.random.Generator, n_times: int) -> np.ndarray:
     return oaconvolve(impulses, beat.astype(np.float32))[:n_times]
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+def _event_times(rng: Generator, signal: SessionSignal, per_minute: float) -> np.ndarray:
+    return rng.uniform(-MARGIN, signal.seconds, rng.poisson(per_minute * signal.seconds / 60))
 
 
-def _events(rng: np.random.Generator, canvas: Canvas, per_minute: float) -> np.ndarray:
-    # begins, seconds
-    return rng.uniform(-MARGIN, canvas.seconds, rng.poisson(per_minute * canvas.seconds / 60))
+def _some_electrodes(rng: Generator, most: int) -> np.ndarray:
+    return _UNIT_FIELDS[rng.choice(N_ELECTRODES, rng.integers(1, most + 1), replace=False)]
 
 
-def _some(rng: np.random.Generator, most: int) -> np.ndarray:
-    # one to ``most`` electrodes, as fields
-    return _EACH[rng.choice(len(_EACH), rng.integers(1, most + 1), replace=False)]
-
-
-def _eye(side: int) -> np.ndarray:
-    angle = np.rad2deg(np.arccos(np.clip(_PLACES @ head.direction(108, 24 * side), -1, 1)))
+def _eye_field(side: int) -> np.ndarray:
+    angle = np.rad2deg(np.arccos(np.clip(_POSITIONS @ direction(108, 24 * side), -1, 1)))
     return np.exp(1 - angle / 22)
 
 
-def blinks(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Add blinks: positive half-waves at Fp1 and Fp2, as the eyes roll up."""
-    field, size = _eye(-1) + _eye(1), rng.uniform(20, 150)
-    for begin in _events(rng, canvas, _log_uniform(rng, 1, 25)):
+def add_blinks(signal: SessionSignal, rng: Generator) -> None:
+    """Add blinks: positive half-waves at Fp1 and Fp2."""
+    field, size = _eye_field(-1) + _eye_field(1), rng.uniform(20, 150)
+    for begin in _event_times(rng, signal, log_uniform(rng, 1, 25)):
         n = int(SAMPLING_RATE * rng.uniform(0.2, 0.5))
-        course = np.sin(np.pi * np.arange(n) / n) ** 2
-        course = np.concatenate([course, -0.2 * course])
-        canvas.add(begin, size * rng.uniform(0.6, 1.2) * field[None], course[None])
+        wave = np.sin(np.pi * np.arange(n) / n) ** 2
+        wave = np.concatenate([wave, -0.2 * wave])
+        signal.add(begin, size * rng.uniform(0.6, 1.2) * field[None], wave[None])
 
 
-def eye_movements(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Add lateral eye movements: deflections of opposite sign at F7 and F8, fast or roving."""
-    field, size, roving = _eye(1) - _eye(-1), rng.uniform(20, 120), rng.random() < 0.4
-    for begin in _events(rng, canvas, _log_uniform(rng, 1, 20)):
+def add_eye_movements(signal: SessionSignal, rng: Generator) -> None:
+    """Add lateral eye movements, saccades or roving: opposite signs at F7 and F8."""
+    field, size = _eye_field(1) - _eye_field(-1), rng.uniform(20, 120)
+    roving = rng.random() < 0.4
+    for begin in _event_times(rng, signal, log_uniform(rng, 1, 20)):
         x = np.arange(0, rng.uniform(0.6, 3), 1 / SAMPLING_RATE)
         rise = rng.uniform(0.3, 0.8) if roving else 0.04
-        course = (1 - np.exp(-x / rise)) * np.exp(-x / 0.7) * np.clip((x[-1] - x) / 0.2, 0, 1)
-        canvas.add(begin, rng.choice((-1, 1)) * size * field[None], course[None])
+        wave = (1 - np.exp(-x / rise)) * np.exp(-x / 0.7) * np.clip((x[-1] - x) / 0.2, 0, 1)
+        signal.add(begin, rng.choice((-1, 1)) * size * field[None], wave[None])
 
 
-def muscle(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Add muscle activity, without a break or in bursts, temporal and frontal first."""
-    size, spectrum = _log_uniform(rng, 3, 80), _muscular_spectrum(rng)
+def add_muscle(signal: SessionSignal, rng: Generator) -> None:
+    """Add muscle activity, continuous or in bursts."""
+    size, spectrum = log_uniform(rng, 3, 80), _muscle_spectrum(rng)
     if rng.random() < 0.35:
-        tension = sources.wander(rng, len(canvas.times), _log_uniform(rng, 1, 60), SLOW_RATE)
-        canvas.add_noise(rng, _muscles(rng, size), spectrum, np.exp(0.6 * tension))
+        tension = noise.fluctuation(rng, len(signal.times), log_uniform(rng, 1, 60), SLOW_RATE)
+        signal.add_noise(rng, _muscle_fields(rng, size), spectrum, np.exp(0.6 * tension))
         return
-    for begin in _events(rng, canvas, _log_uniform(rng, 0.5, 8)):
-        n, fields = int(SAMPLING_RATE * _log_uniform(rng, 0.5, 15)), _muscles(rng, size)
-        courses = sources.noise(rng, spectrum, len(fields), n)
-        canvas.add(begin, fields, courses * np.exp(0.5 * sources.wander(rng, n, 0.5)))
+    for begin in _event_times(rng, signal, log_uniform(rng, 0.5, 8)):
+        n, fields = int(SAMPLING_RATE * log_uniform(rng, 0.5, 15)), _muscle_fields(rng, size)
+        waves = noise.gaussian(rng, spectrum, len(fields), n)
+        signal.add(begin, fields, waves * np.exp(0.5 * noise.fluctuation(rng, n, 0.5)))
 
 
-def strain(canvas: Canvas, rng: np.random.Generator, begin: float, end: float, size: float) -> None:
-    """Add the muscle activity of a seizure, waxing and waning between two times.
-
-    Parameters
-    ----------
-    canvas : Canvas
-    rng : Generator
-    begin, end : float, seconds
-    size : float, µV
-    """
+def add_seizure_muscle(
+    signal: SessionSignal, rng: Generator, begin: float, end: float, size: float
+) -> None:
+    """Add a seizure's muscle activity of ``size`` µV between two times (seconds)."""
     ramp = rng.uniform(1, 10)
-    held = sources.switch(canvas.times, begin + rng.uniform(0, 5), end, ramp)
-    bursts = sources.wander(rng, len(canvas.times), _log_uniform(rng, 0.3, 10), SLOW_RATE)
+    held = noise.gate(signal.times, begin + rng.uniform(0, 5), end, ramp)
+    bursts = noise.fluctuation(rng, len(signal.times), log_uniform(rng, 0.3, 10), SLOW_RATE)
     envelope = held * np.exp(rng.uniform(0.2, 1) * bursts)
-    canvas.add_noise(rng, _muscles(rng, size), _muscular_spectrum(rng), envelope)
+    signal.add_noise(rng, _muscle_fields(rng, size), _muscle_spectrum(rng), envelope)
 
 
-def _muscles(rng: np.random.Generator, size: float) -> np.ndarray:
-    # fields of some electrodes, most of them temporal and frontal
-    weight = np.array([3.0 if name in MUSCULAR else 1.0 for name in ELECTRODES])
+def _muscle_fields(rng: Generator, size: float) -> np.ndarray:
+    # some electrodes, most of them temporal and frontal
+    weight = np.array([3.0 if name in MUSCLE_ELECTRODES else 1.0 for name in ELECTRODES])
     count = rng.integers(1, 9)
-    which = rng.choice(len(_EACH), count, replace=False, p=weight / weight.sum())
-    return size * rng.uniform(0.2, 1.2, (count, 1)) * _EACH[which]
+    which = rng.choice(N_ELECTRODES, count, replace=False, p=weight / weight.sum())
+    return size * rng.uniform(0.2, 1.2, (count, 1)) * _UNIT_FIELDS[which]
 
 
-def _muscular_spectrum(rng: np.random.Generator) -> Callable:
-    return sources.bump(rng.uniform(35, 60), rng.uniform(15, 30))
+def _muscle_spectrum(rng: Generator) -> noise.Spectrum:
+    return noise.rhythm(rng.uniform(35, 60), rng.uniform(15, 30))
 
 
-def chewing(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Add chewing: volleys of temporal muscle at 1 to 2 Hz, a slow wave of the tongue."""
-    which = [ELECTRODES.index(name) for name in ("F7", "F8", "T3", "T4")]
-    slow = head.patch(head.direction(90, 0), 50)[None, : len(ELECTRODES)]
-    for begin in _events(rng, canvas, rng.uniform(0.2, 1.5)):
-        x = np.arange(0, rng.uniform(3, 20), 1 / SAMPLING_RATE)
-        pace = rng.uniform(0.8, 2) * (1 + 0.15 * sources.wander(rng, len(x), 1))
+def add_chewing(signal: SessionSignal, rng: Generator) -> None:
+    """Add chewing: bursts of temporal muscle at 1 to 2 Hz with slow waves of the tongue."""
+    temporal = _UNIT_FIELDS[[ELECTRODES.index(name) for name in ("F7", "F8", "T3", "T4")]]
+    tongue = patch_field(90, 0, 50)[None, :N_ELECTRODES]
+    for begin in _event_times(rng, signal, rng.uniform(0.2, 1.5)):
+        n = len(np.arange(0, rng.uniform(3, 20), 1 / SAMPLING_RATE))
+        pace = rng.uniform(0.8, 2) * (1 + 0.15 * noise.fluctuation(rng, n, 1))
         swing = np.sin(np.pi * np.cumsum(pace) / SAMPLING_RATE)
-        courses = sources.noise(rng, sources.bump(45, 20), len(which), len(x)) * swing**8
-        canvas.add(begin, rng.uniform(20, 120) * _EACH[which], courses)
-        canvas.add(begin, rng.uniform(5, 60) * slow, swing[None] ** 2)
+        waves = noise.gaussian(rng, noise.rhythm(45, 20), len(temporal), n) * swing**8
+        signal.add(begin, rng.uniform(20, 120) * temporal, waves)
+        signal.add(begin, rng.uniform(5, 60) * tongue, swing[None] ** 2)
 
 
-def pops(canvas: Canvas, rng: np.random.Generator) -> None:
+def add_electrode_pops(signal: SessionSignal, rng: Generator) -> None:
     """Add electrode pops: steps at one electrode that decay."""
-    fields = _some(rng, 2)
-    for begin in _events(rng, canvas, _log_uniform(rng, 0.5, 12)):
+    fields = _some_electrodes(rng, 2)
+    for begin in _event_times(rng, signal, log_uniform(rng, 0.5, 12)):
         x = np.arange(0, 4, 1 / SAMPLING_RATE)
-        course = rng.choice((-1, 1)) * np.exp(-x / rng.uniform(0.05, 0.8))
-        canvas.add(begin, _log_uniform(rng, 30, 600) * rng.permutation(fields)[:1], course[None])
+        wave = rng.choice((-1, 1)) * np.exp(-x / rng.uniform(0.05, 0.8))
+        signal.add(begin, log_uniform(rng, 30, 600) * rng.permutation(fields)[:1], wave[None])
 
 
-def loose_electrode(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Add the slow noise of one or two loose electrodes, now and then."""
-    n = len(canvas.times)
-    contact = np.clip(sources.wander(rng, n, _log_uniform(rng, 3, 60), SLOW_RATE) + 0.7, 0, 1)
-    spectrum = sources.aperiodic(rng.uniform(0.5, 3), 0.5)
-    canvas.add_noise(rng, _log_uniform(rng, 10, 2000) * _some(rng, 2), spectrum, contact)
+def add_loose_electrodes(signal: SessionSignal, rng: Generator) -> None:
+    """Add the slow, intermittent noise of one or two loose electrodes."""
+    contact = noise.fluctuation(rng, len(signal.times), log_uniform(rng, 3, 60), SLOW_RATE)
+    spectrum = noise.aperiodic(rng.uniform(0.5, 3), 0.5)
+    fields = log_uniform(rng, 10, 2000) * _some_electrodes(rng, 2)
+    signal.add_noise(rng, fields, spectrum, np.clip(contact + 0.7, 0, 1))
 
 
-def sweat(canvas: Canvas, rng: np.random.Generator) -> None:
+def add_sweat(signal: SessionSignal, rng: Generator) -> None:
     """Add drifts below 0.5 Hz at several electrodes."""
-    canvas.add_noise(rng, rng.uniform(10, 120) * _some(rng, 12), sources.bump(0.2, 0.1))
+    signal.add_noise(rng, rng.uniform(10, 120) * _some_electrodes(rng, 12), noise.rhythm(0.2, 0.1))
 
 
-def mains(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Add 60 Hz, unequal at the electrodes, and much of it where the contact is bad.
-
-    The spectrogram ends at 20 Hz, so that only the stretches need it.
-    """
-    sizes = np.exp(rng.normal(np.log(_log_uniform(rng, 0.2, 8)), 1.0, len(ELECTRODES)))
+def add_mains(signal: SessionSignal, rng: Generator) -> None:
+    """Add 60 Hz, large at electrodes with bad contact, to the 200-Hz intervals."""
+    sizes = np.exp(rng.normal(np.log(log_uniform(rng, 0.2, 8)), 1.0, N_ELECTRODES))
     if rng.random() < 0.25:
-        sizes[rng.choice(len(sizes), rng.integers(1, 6), replace=False)] *= rng.uniform(5, 60)
-    phases = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.5, len(ELECTRODES))
+        sizes[rng.choice(N_ELECTRODES, rng.integers(1, 6), replace=False)] *= rng.uniform(5, 60)
+    phases = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.5, N_ELECTRODES)
     fields = sizes * np.stack([np.cos(phases), np.sin(phases)])
     frequency = LINE + rng.uniform(-0.02, 0.02)
-    for start, seconds in canvas.stretches:
+    for start, seconds in signal.intervals:
         angle = 2 * np.pi * frequency * np.arange(seconds * SAMPLING_RATE) / SAMPLING_RATE
-        canvas.add(start, fields, np.stack([np.cos(angle), np.sin(angle)]))
+        signal.add(start, fields, np.stack([np.cos(angle), np.sin(angle)]))
 
 
-def movement(canvas: Canvas, rng: np.random.Generator) -> None:
+def add_movement(signal: SessionSignal, rng: Generator) -> None:
     """Add movements of head and cables: large slow swings at many electrodes."""
-    typical = _log_uniform(rng, 30, 400)
-    for begin in _events(rng, canvas, _log_uniform(rng, 0.1, 2)):
+    typical = log_uniform(rng, 30, 400)
+    for begin in _event_times(rng, signal, log_uniform(rng, 0.1, 2)):
         n = int(SAMPLING_RATE * rng.uniform(1, 8))
-        sizes = np.exp(rng.normal(np.log(typical), 0.7, (len(_EACH), 1)))
-        swings = sources.noise(rng, sources.aperiodic(2.5, 0.7), len(_EACH), n)
-        canvas.add(begin, sizes * _EACH, swings * np.sin(np.pi * np.arange(n) / n))
+        sizes = np.exp(rng.normal(np.log(typical), 0.7, (N_ELECTRODES, 1)))
+        swings = noise.gaussian(rng, noise.aperiodic(2.5, 0.7), N_ELECTRODES, n)
+        signal.add(begin, sizes * _UNIT_FIELDS, swings * np.sin(np.pi * np.arange(n) / n))
 
 
-def breathing(canvas: Canvas, rng: np.random.Generator) -> None:
+def add_breathing(signal: SessionSignal, rng: Generator) -> None:
     """Add the slow rhythm of a ventilator at a few electrodes."""
-    times = np.arange(0, canvas.seconds, 1 / SAMPLING_RATE)
+    times = np.arange(0, signal.seconds, 1 / SAMPLING_RATE)
     angle = 2 * np.pi * rng.uniform(10, 26) / 60 * times
-    course = np.sin(angle) + 0.5 * np.sin(2 * angle + rng.uniform(0, 6))
-    field = rng.uniform(5, 60) * _some(rng, 5).sum(axis=0)
-    canvas.add(-MARGIN, field[None], course[None])
+    wave = np.sin(angle) + 0.5 * np.sin(2 * angle + rng.uniform(0, 6))
+    field = rng.uniform(5, 60) * _some_electrodes(rng, 5).sum(axis=0)
+    signal.add(-MARGIN, field[None], wave[None])
 
 
-def offsets(rng: np.random.Generator) -> np.ndarray:
-    """Draw the amplifiers' DC offsets, shape (19, 1), microvolts."""
+ARTIFACTS = {
+    add_blinks: 0.35, add_eye_movements: 0.25, add_muscle: 0.45, add_chewing: 0.04,
+    add_electrode_pops: 0.12, add_loose_electrodes: 0.08, add_sweat: 0.12, add_mains: 0.75,
+    add_movement: 0.20, add_breathing: 0.08,
+}  # fmt: skip
+"""Share of the sessions with each artifact."""
+
+
+def add_channel_faults(eegs: list[np.ndarray], rng: Generator) -> None:
+    """Add the amplifiers' offsets to EEGs, shape (19, n_times); spoil a channel of some."""
     size = rng.uniform(1, OFFSET)
-    return (size * rng.uniform(-1, 1, (len(ELECTRODES), 1))).astype(np.float32)
+    offsets = (size * rng.uniform(-1, 1, (N_ELECTRODES, 1))).astype(np.float32)
+    for eeg in eegs:
+        eeg += offsets
+        if rng.random() < BAD_CHANNEL:
+            eeg[rng.integers(len(eeg))] = np.nan if rng.random() < 0.3 else 0.0
 
 
-def bad_channel(eeg: np.ndarray, rng: np.random.Generator) -> None:
-    """Make one electrode of a recording, shape (19, n_times), flat or missing (NaN)."""
-    eeg[rng.integers(len(eeg))] = np.nan if rng.random() < 0.3 else 0.0
-
-
-PRESENT = {
-    blinks: 0.35,
-    eye_movements: 0.25,
-    muscle: 0.45,
-    chewing: 0.04,
-    pops: 0.12,
-    loose_electrode: 0.08,
-    sweat: 0.12,
-    mains: 0.75,
-    movement: 0.20,
-    breathing: 0.08,
-}
-"""Shares of the sessions in which each artifact occurs."""
+def add_bad_rows(power: np.ndarray, rng: Generator) -> None:
+    """Make rows of some spectrograms, shape (n_rows, 400), missing or zero."""
+    for value, prevalence in BAD_ROWS.items():
+        if rng.random() < prevalence:
+            begin = rng.integers(len(power))
+            power[begin : begin + rng.integers(1, 60)] = value

@@ -1,9 +1,9 @@
-"""The background EEG of one patient in intensive care, drawn once and kept over hours.
+"""Background EEG of a patient in intensive care.
 
 References
 ----------
-Hirsch et al. (2021), doi:10.1097/WNP.0000000000000806: continuity, voltage, symmetry, the
-anterior–posterior gradient; voltages below 10 µV are suppressed, below 20 µV low.
+Hirsch et al. (2021), doi:10.1097/WNP.0000000000000806: continuity, voltage, symmetry,
+anterior–posterior gradient; below 10 µV is suppressed, below 20 µV low voltage.
 Donoghue et al. (2020), doi:10.1038/s41593-020-00744-x: aperiodic exponents.
 Colombo et al. (2019), NeuroImage 189:631, doi:10.1016/j.neuroimage.2019.01.024: steeper
 spectra (exponents to 3 and more) in sedation and coma.
@@ -13,45 +13,25 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from hbac_utils.data.layout import SAMPLING_RATE
-from hbac_utils.synthetic import forward_model as head
-from hbac_utils.synthetic import noise as sources
-from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, Canvas
+from hbac_utils.synthetic import noise
+from hbac_utils.synthetic.forward_model import apply_reference, mirror_fields, patch_field
+from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, SessionSignal
 
 PATCHES = 14  # independent aperiodic generators
+RAMP = 0.15  # seconds from a burst to a suppression and back
 
 
 @dataclass(frozen=True)
 class Background:
-    """What a patient's EEG is like without a pattern; amplitudes are RMS at the electrodes.
+    """Parameters of the background EEG; frequencies in Hz, a rhythm of amplitude 0 is absent."""
 
-    Parameters
-    ----------
-    amplitude : float, µV
-        Of the aperiodic activity.
-    exponent, knee : float
-        See `sources.aperiodic`; the knee in Hz.
-    delta, theta, alpha, beta : float
-        Amplitudes relative to ``amplitude``; zero where the rhythm is absent.
-    delta_frequency, theta_frequency, alpha_frequency, beta_frequency : float, Hz
-    asymmetry : float, −1 to 1
-        Share of slow activity that one hemisphere (negative: the left) has in excess.
-    suppression : float, 0 to 1
-        Share of the time that is attenuated; 0 is continuous, above 0.5 burst suppression.
-    floor : float
-        What is left of the amplitude while it is attenuated.
-    spindles : float, per minute
-    transients : float, per minute
-        Waves that stand alone: sporadic discharges, vertex waves, K complexes.
-    reactivity : float
-        Standard deviation of the slow change of the log amplitude.
-    """
-
-    amplitude: float
-    exponent: float
+    amplitude: float  # µV RMS of the aperiodic activity at the electrodes
+    exponent: float  # see `noise.aperiodic`
     knee: float
-    delta: float
+    delta: float  # RMS relative to ``amplitude``, as that of the other rhythms
     delta_frequency: float
     theta: float
     theta_frequency: float
@@ -59,28 +39,15 @@ class Background:
     alpha_frequency: float
     beta: float
     beta_frequency: float
-    asymmetry: float
-    suppression: float
-    floor: float
-    spindles: float
-    transients: float
-    reactivity: float
+    asymmetry: float  # −1 to 1: excess of slow activity on one side (negative: left)
+    suppression: float  # share of time that is attenuated; above 0.5 is burst suppression
+    floor: float  # relative amplitude while attenuated
+    spindles: float  # per minute
+    transients: float  # per minute: sporadic discharges, vertex waves, K complexes
+    reactivity: float  # standard deviation of slow changes of the log amplitude
 
 
-def session_background(patient: np.random.Generator, session: np.random.Generator) -> Background:
-    """Draw a patient's background as it is in one session.
-
-    Parameters
-    ----------
-    patient, session : Generator
-        Half of the parameters are the patient's own, half are of the day: sedation, sleep,
-        the course of the illness. The first generator is to be the same in all sessions.
-    """
-    own, of_day = asdict(draw_background(patient)), asdict(draw_background(session))
-    return Background(**{name: (own if session.random() < 0.5 else of_day)[name] for name in own})
-
-
-def draw_background(rng: np.random.Generator) -> Background:
+def draw_background(rng: Generator) -> Background:
     """Draw a background from wide ranges."""
 
     def sometimes(chance: float, low: float, high: float) -> float:
@@ -90,7 +57,7 @@ def draw_background(rng: np.random.Generator) -> Background:
     return Background(
         amplitude=float(np.exp(rng.normal(np.log(12), 0.6)).clip(2, 60)),
         exponent=float(rng.uniform(1.0, 3.4)),
-        knee=float(np.exp(rng.uniform(np.log(0.3), np.log(4)))),
+        knee=noise.log_uniform(rng, 0.3, 4),
         delta=sometimes(0.75, 0.3, 2.2),
         delta_frequency=float(rng.uniform(0.7, 2.8)),
         theta=sometimes(0.6, 0.2, 1.2),
@@ -108,119 +75,113 @@ def draw_background(rng: np.random.Generator) -> Background:
     )
 
 
-def paint_background(
-    background: Background, canvas: Canvas, reference: str, rng: np.random.Generator
-) -> None:
-    """Add the background of a session to its canvas.
+def draw_session_background(patient: Generator, session: Generator) -> Background:
+    """Draw a patient's background in one session.
 
-    Parameters
-    ----------
-    background : Background
-    canvas : Canvas
-    reference : str
-        See `head.referenced`.
-    rng : Generator
+    Half of the parameters are the patient's (``patient`` must be in the same state for all
+    sessions), half are the session's: sedation, sleep, course of the illness.
     """
+    own, of_day = asdict(draw_background(patient)), asdict(draw_background(session))
+    return Background(**{name: (own if session.random() < 0.5 else of_day)[name] for name in own})
+
+
+def add_background(
+    signal: SessionSignal, background: Background, reference: str, rng: Generator
+) -> None:
+    """Add a background to a session's signal; for ``reference`` see `apply_reference`."""
     b = background
-    width = rng.uniform((0.6, 0.4, 1.5), (2.0, 1.2, 4.0))  # Hz, of theta, alpha and beta
-    parts = [
-        (
-            1.0,
-            lambda pace: sources.aperiodic(b.exponent, pace * b.knee),
-            _scattered(rng, PATCHES, 0),
-        ),
-        (b.delta, _rhythm(b.delta_frequency, 0.6), _scattered(rng, 6, b.asymmetry)),
-        (b.theta, _rhythm(b.theta_frequency, width[0]), _scattered(rng, 4, b.asymmetry / 2)),
-        (b.alpha, _rhythm(b.alpha_frequency, width[1]), _posterior(rng)),
-        (b.beta, _rhythm(b.beta_frequency, width[2]), _scattered(rng, 4, -b.asymmetry / 2)),
+    theta, alpha, beta = rng.uniform((0.6, 0.4, 1.5), (2.0, 1.2, 4.0))  # Hz, widths
+    # relative amplitude, spectrum as a function of a relative frequency, fields
+    generators = [
+        (1.0, _aperiodic(b.exponent, b.knee), _scattered_fields(rng, PATCHES, 0)),
+        (b.delta, _rhythm(b.delta_frequency, 0.6), _scattered_fields(rng, 6, b.asymmetry)),
+        (b.theta, _rhythm(b.theta_frequency, theta), _scattered_fields(rng, 4, b.asymmetry / 2)),
+        (b.alpha, _rhythm(b.alpha_frequency, alpha), _posterior_fields(rng)),
+        (b.beta, _rhythm(b.beta_frequency, beta), _scattered_fields(rng, 4, -b.asymmetry / 2)),
     ]
-    n = len(canvas.times)
-    common = np.exp(b.reactivity * sources.wander(rng, n, rng.uniform(60, 240), SLOW_RATE))
+
+    def fluctuation(seconds: float) -> np.ndarray:
+        return noise.fluctuation(rng, len(signal.times), seconds, SLOW_RATE)
+
+    common = np.exp(b.reactivity * fluctuation(rng.uniform(60, 240)))
     if b.suppression:
-        common = common * _continuity(rng, b, canvas)
-    for relative, spectrum, fields in parts:
+        common = common * _continuity(signal, b, rng)
+    for relative, spectrum, fields in generators:
         if relative:
-            fields = head.referenced(fields, reference)
+            fields = apply_reference(fields, reference)
             size = b.amplitude * relative / np.sqrt((fields**2).sum(axis=0).mean())
             half = len(fields) // 2
-            for some in (fields[:half], fields[half:]):
-                waxing = sources.wander(rng, n, rng.uniform(1, 8), SLOW_RATE)
-                # generators of one rhythm differ a little in pace
-                canvas.add_noise(
-                    rng,
-                    size * some,
-                    spectrum(rng.uniform(0.88, 1.12)),
-                    common * np.exp(0.35 * waxing),
-                )
-    for _ in range(rng.poisson(b.spindles * canvas.seconds / 60)):
-        _paint_spindle(b, canvas, reference, rng)
+            for part in (fields[:half], fields[half:]):
+                envelope = common * np.exp(0.35 * fluctuation(rng.uniform(1, 8)))
+                # generators of one rhythm differ a little in frequency
+                signal.add_noise(rng, size * part, spectrum(rng.uniform(0.88, 1.12)), envelope)
+    for _ in range(rng.poisson(b.spindles * signal.seconds / 60)):
+        _add_spindle(signal, b, reference, rng)
     if b.transients:
-        _paint_transients(b, canvas, reference, rng)
+        _add_transients(signal, b, reference, rng)
 
 
-def _rhythm(frequency: float, width: float) -> Callable:
-    return lambda pace: sources.bump(pace * frequency, width)
+def _aperiodic(exponent: float, knee: float) -> Callable[[float], noise.Spectrum]:
+    return lambda pace: noise.aperiodic(exponent, pace * knee)
 
 
-def _scattered(rng: np.random.Generator, count: int, asymmetry: float) -> np.ndarray:
-    # half of the places on each side, the right ones stronger where asymmetry is positive
+def _rhythm(frequency: float, width: float) -> Callable[[float], noise.Spectrum]:
+    return lambda pace: noise.rhythm(pace * frequency, width)
+
+
+def _scattered_fields(rng: Generator, count: int, asymmetry: float) -> np.ndarray:
+    # half of the patches on each side, the right ones larger where asymmetry is positive
     sides = np.where(np.arange(count) % 2, 1, -1)
     inclinations, azimuths = rng.uniform(20, 100, count), rng.uniform(15, 165, count)
     fields = [
-        head.patch(head.direction(i, s * a), rng.uniform(12, 40), rng.normal(0, 0.8, 3))
-        for i, a, s in zip(inclinations, azimuths, sides, strict=True)
+        patch_field(inclination, azimuth, rng.uniform(12, 40), rng.normal(0, 0.8, 3))
+        for inclination, azimuth in zip(inclinations, sides * azimuths, strict=True)
     ]
-    # a share of each is coherent over both hemispheres, more in some patients
+    # part of each is coherent over both hemispheres, more in some patients
     share = rng.uniform(0, 0.6) * rng.uniform(0, 1, count)
-    fields = np.stack([f + s * head.mirrored(f) for f, s in zip(fields, share, strict=True)])
+    fields = np.stack([f + s * mirror_fields(f) for f, s in zip(fields, share, strict=True)])
     return fields * np.maximum(1 + asymmetry * sides, 0.05)[:, None]
 
 
-def _posterior(rng: np.random.Generator) -> np.ndarray:
+def _posterior_fields(rng: Generator) -> np.ndarray:
     inclination, azimuth, width = rng.uniform(80, 105), rng.uniform(148, 170), rng.uniform(12, 28)
-    places = [head.direction(inclination, side * azimuth) for side in (-1, 1)]
-    left, right = (head.patch(place, width) for place in places)
-    # the two hemispheres' alpha is coherent in part
+    left, right = (patch_field(inclination, side * azimuth, width) for side in (-1, 1))
+    # the alpha rhythms of the hemispheres are coherent in part
     return np.stack([left, right, 0.7 * (left + right)])
 
 
-def _paint_spindle(
-    background: Background, canvas: Canvas, reference: str, rng: np.random.Generator
-) -> None:
+def _add_spindle(signal: SessionSignal, b: Background, reference: str, rng: Generator) -> None:
     seconds, frequency = rng.uniform(0.5, 1.8), rng.uniform(11, 15)
     x = np.arange(0, seconds, 1 / SAMPLING_RATE)
-    course = np.sin(np.pi * x / seconds) ** 2 * np.sin(2 * np.pi * frequency * x)
-    field = head.referenced(head.patch(head.direction(rng.uniform(20, 50), 0), 25), reference)
-    size = background.amplitude * rng.uniform(0.7, 2.5)
-    canvas.add(rng.uniform(0, canvas.seconds), size * field[None], course[None])
+    waveform = np.sin(np.pi * x / seconds) ** 2 * np.sin(2 * np.pi * frequency * x)
+    field = apply_reference(patch_field(rng.uniform(20, 50), 0, 25), reference)
+    size = b.amplitude * rng.uniform(0.7, 2.5)
+    signal.add(rng.uniform(0, signal.seconds), size * field[None], waveform[None])
 
 
-def _paint_transients(
-    background: Background, canvas: Canvas, reference: str, rng: np.random.Generator
-) -> None:
-    # one or two kinds, each with a place and a form, that come at irregular times
+def _add_transients(signal: SessionSignal, b: Background, reference: str, rng: Generator) -> None:
+    # two kinds, each with its place and form, at irregular times
     x = np.arange(0, 1.2, 1 / SAMPLING_RATE) - 0.4
     for share in rng.dirichlet((1, 1)):
         side, midline = rng.choice((-1, 1)), rng.random() < 0.35
-        place = head.direction(rng.uniform(5, 100), 0 if midline else side * rng.uniform(15, 165))
-        field = head.patch(place, rng.uniform(12, 40), rng.normal(0, 0.5, 3))[None]
-        width, slow = np.exp(rng.uniform(np.log(0.015), np.log(0.12))), rng.uniform(0.06, 0.16)
-        form = np.exp(-0.5 * (x / width) ** 2)
-        form = form - rng.uniform(0, 1) * np.exp(-0.5 * ((x - 2 * width - slow) / slow) ** 2)
-        size = background.amplitude * rng.uniform(2, 8) * rng.choice((-1, 1), p=(0.7, 0.3))
-        for _ in range(rng.poisson(share * background.transients * canvas.seconds / 60)):
-            sizes = size * rng.lognormal(0, 0.35) * head.referenced(field, reference)
-            canvas.add(rng.uniform(0, canvas.seconds), sizes, form[None])
+        inclination, azimuth = rng.uniform(5, 100), 0 if midline else side * rng.uniform(15, 165)
+        field = patch_field(inclination, azimuth, rng.uniform(12, 40), rng.normal(0, 0.5, 3))
+        width, slow = noise.log_uniform(rng, 0.015, 0.12), rng.uniform(0.06, 0.16)
+        wave = rng.uniform(0, 1) * np.exp(-0.5 * ((x - 2 * width - slow) / slow) ** 2)
+        wave = np.exp(-0.5 * (x / width) ** 2) - wave
+        size = b.amplitude * rng.uniform(2, 8) * rng.choice((-1, 1), p=(0.7, 0.3))
+        for _ in range(rng.poisson(share * b.transients * signal.seconds / 60)):
+            sizes = size * rng.lognormal(0, 0.35) * apply_reference(field, reference)
+            signal.add(rng.uniform(0, signal.seconds), sizes[None], wave[None])
 
 
-def _continuity(rng: np.random.Generator, background: Background, canvas: Canvas) -> np.ndarray:
-    # bursts of 1 to 6 s between suppressions whose mean length gives the wanted share
+def _continuity(signal: SessionSignal, b: Background, rng: Generator) -> np.ndarray:
+    # bursts of 1 to 6 s, suppressions of the mean length that gives the stated share
     burst = rng.uniform(1, 6)
-    gap = burst * background.suppression / (1 - background.suppression)
-    n = int(canvas.seconds / (burst + gap)) * 2 + 8
+    gap = burst * b.suppression / (1 - b.suppression)
+    n = int(signal.seconds / (burst + gap)) * 2 + 8
     bursts, gaps = (mean * rng.gamma(4, 0.25, n) for mean in (burst, gap))
     edges = np.stack([bursts, gaps], axis=1).ravel().cumsum()
-    ramp = 0.15
-    knots = np.stack([edges - ramp, edges + ramp], axis=1).ravel()
-    levels = np.tile([1, background.floor, background.floor, 1], n)
-    return np.interp(canvas.times + MARGIN, np.maximum.accumulate(knots), levels)
+    knots = np.stack([edges - RAMP, edges + RAMP], axis=1).ravel()
+    levels = np.tile([1, b.floor, b.floor, 1], n)
+    return np.interp(signal.times + MARGIN, np.maximum.accumulate(knots), levels)

@@ -1,110 +1,67 @@
-"""How sources in the brain appear at the electrodes: a three-shell spherical head.
+"""Forward model: potentials of cortical sources at the electrodes, in a three-shell sphere.
 
-Axes are x to the right, y to the nose, z to the vertex; the scalp has radius one. The
-electrodes stand where the 10–20 system puts them on a sphere, and the reference electrodes
-are modelled too, because a recording holds differences from one of them.
+Axes: x to the right, y to the nose, z to the vertex; the scalp has radius one. Electrodes have
+their places of the 10–20 system. Reference electrodes are modelled too.
 
 References
 ----------
-Zhang (1995), Phys Med Biol 40:335, doi:10.1088/0031-9155/40/3/001: the series and ``f_n``.
+Zhang (1995), Phys Med Biol 40:335, doi:10.1088/0031-9155/40/3/001: series and factors f_n.
 Rush & Driscoll (1969), IEEE Trans Biomed Eng 16:15, doi:10.1109/TBME.1969.4502598: radii.
 Klem et al. (1999), Electroencephalogr Clin Neurophysiol Suppl 52:3: the 10–20 system.
-Tao et al. (2005), Epilepsia 46:669, doi:10.1111/j.1528-1167.2005.11404.x: a discharge needs
-6 to 20 cm² of cortex to be seen on the scalp, hence sources are patches, not points.
+Tao et al. (2005), Epilepsia 46:669, doi:10.1111/j.1528-1167.2005.11404.x: scalp spikes need 6 to
+20 cm² of active cortex, hence sources are patches and not points.
 """
 
 from functools import cache
 
 import numpy as np
 
-from hbac_utils.montage import ELECTRODES, mirror_permutation
+from hbac_utils.montage import ELECTRODES, mirror_electrode, mirror_permutation
 
-RADII = (0.87, 0.92, 1.0)  # brain, skull, scalp; of the scalp's radius
+RADII = (0.87, 0.92, 1.0)  # brain, skull, scalp; relative to the scalp
 CONDUCTIVITIES = (0.33, 0.33 / 40, 0.33)  # S/m; ratios of 15 to 80 are in use for the skull
 CORTEX = 0.80  # radius of the sources
-TERMS = 60  # of the series; (0.8)**60 is 2e-6
+TERMS = 60  # of the series; 0.8^60 is 2e-6
+GRID_POINTS = 600  # in half a sphere, about 7 degrees apart
 
-REFERENCES = ("A1", "A2", "CPz")
-"""What the recording may be referred to, beside the average: ears, or a midline electrode."""
-
-SENSORS = (*ELECTRODES, *REFERENCES)
-
-N_SOURCES = 600  # points of the cortical grid, about 7 degrees apart
+SENSORS = (*ELECTRODES, "A1", "A2", "CPz")  # the 19 electrodes, both ears, a midline reference
 
 
 def direction(inclination, azimuth) -> np.ndarray:
-    """Turn angles into unit vectors.
-
-    Parameters
-    ----------
-    inclination : float or array, degrees from the vertex
-    azimuth : float or array, degrees from the nose, positive to the right
-
-    Returns
-    -------
-    array of float64, shape (..., 3)
-
-    Examples
-    --------
-    >>> direction(90, 90).round(3) + 0.0
-    array([1., 0., 0.])
-    """
+    """Convert degrees from the vertex and from the nose (right: positive) to a unit vector."""
     theta, phi = np.deg2rad(inclination), np.deg2rad(azimuth)
-    x, y, z = np.sin(theta) * np.sin(phi), np.sin(theta) * np.cos(phi), np.cos(theta)
-    return np.stack(np.broadcast_arrays(x, y, z), axis=-1)
+    return np.array([np.sin(theta) * np.sin(phi), np.sin(theta) * np.cos(phi), np.cos(theta)])
 
 
 @cache
-def positions() -> dict[str, np.ndarray]:
-    """Place the sensors on the unit sphere.
-
-    Returns
-    -------
-    dict of str to array, shape (3,)
-    """
-    ring = {"Fp": 18, "F7": 54, "T3": 90, "T5": 126, "O": 162}  # the 10–20 circumference
-    places = {
-        "Fz": direction(45, 0), "Cz": direction(0, 0), "Pz": direction(45, 180),
-        "CPz": direction(22, 180),
-        "Fp1": direction(90, -ring["Fp"]), "F7": direction(90, -ring["F7"]),
-        "T3": direction(90, -ring["T3"]), "T5": direction(90, -ring["T5"]),
-        "O1": direction(90, -ring["O"]), "C3": direction(45, -90), "A1": direction(118, -95),
-    }  # fmt: skip
+def sensor_positions() -> dict[str, np.ndarray]:
+    """Compute the position of each sensor on the unit sphere."""
+    midline = {"Fz": direction(45, 0), "Cz": direction(0, 0)}
+    midline |= {"CPz": direction(22, 180), "Pz": direction(45, 180)}
+    ring = {"Fp1": 18, "F7": 54, "T3": 90, "T5": 126, "O1": 162}  # degrees along the circumference
+    left = {name: direction(90, -azimuth) for name, azimuth in ring.items()}
+    left |= {"C3": direction(45, -90), "A1": direction(118, -95)}
     # F3 and P3 are halfway between their neighbours, as measured on the head
-    for name, ends in {"F3": ("Fz", "F7"), "P3": ("Pz", "T5")}.items():
-        middle = places[ends[0]] + places[ends[1]]
-        places[name] = middle / np.linalg.norm(middle)
-    twins = {"Fp1": "Fp2", "F7": "F8", "T3": "T4", "T5": "T6", "O1": "O2"}
-    twins |= {"C3": "C4", "F3": "F4", "P3": "P4", "A1": "A2"}
-    for left, right in twins.items():
-        places[right] = places[left] * (-1, 1, 1)
-    return places
+    for name, a, b in (("F3", midline["Fz"], left["F7"]), ("P3", midline["Pz"], left["T5"])):
+        left[name] = (a + b) / np.linalg.norm(a + b)
+    right = {mirror_electrode(name): place * (-1, 1, 1) for name, place in left.items()}
+    return midline | left | right
 
 
-def shell_factors(
-    terms: int = TERMS, radii: tuple = RADII, conductivities: tuple = CONDUCTIVITIES
-) -> np.ndarray:
-    """Compute Zhang's ``f_n``, which holds all that the shells do to the potential.
-
-    Returns
-    -------
-    array of float64, shape (terms,)
-        For n = 1, 2, …; ones if all shells conduct alike.
-    """
+def shell_factors(terms: int = TERMS, conductivities: tuple = CONDUCTIVITIES) -> np.ndarray:
+    """Compute Zhang's f_n for n = 1, 2, …, by which the shells change each term of the series."""
     n = np.arange(1, terms + 1)[:, None, None]
     product = np.tile(np.eye(2), (terms, 1, 1))
-    for k in range(len(radii) - 1):
+    for k in range(len(RADII) - 1):
         s = conductivities[k] / conductivities[k + 1]
-        r = (radii[k] / radii[-1]) ** (2.0 * n + 1)
-        step = np.block(
-            [[n + (n + 1) * s, (n + 1) * (s - 1) / r], [n * (s - 1) * r, (n + 1) + n * s]]
-        )
-        product = product @ (step / (2 * n + 1))
+        r = (RADII[k] / RADII[-1]) ** (2.0 * n + 1)
+        step = [[n + (n + 1) * s, (n + 1) * (s - 1) / r], [n * (s - 1) * r, (n + 1) + n * s]]
+        product = product @ (np.block(step) / (2 * n + 1))
     n = n[:, 0, 0]
     return n / (n * product[:, 1, 1] + (n + 1) * product[:, 1, 0])
 
 
-def potential(
+def dipole_potential(
     sensors: np.ndarray, sources: np.ndarray, moments: np.ndarray, factors: np.ndarray
 ) -> np.ndarray:
     """Compute the potential of current dipoles on the scalp.
@@ -114,7 +71,7 @@ def potential(
     sensors : array, shape (n_sensors, 3)
         Unit vectors.
     sources, moments : arrays, shape (n_sources, 3)
-        Places inside the innermost shell, not at its centre, and dipole moments.
+        Positions inside the innermost shell, not at its centre, and dipole moments.
     factors : array, shape (terms,)
         See `shell_factors`.
 
@@ -127,10 +84,10 @@ def potential(
     outward = sources / radius[:, None]
     cosine = sensors @ outward.T
     radial = (moments * outward).sum(axis=1)
-    # P_n^1 carries a sine that turns the tangential moment into its part towards the sensor
+    # P_n^1 has a factor sine, which makes this the component towards the sensor
     tangential = sensors @ moments.T - cosine * radial
     before, legendre = np.ones_like(cosine), cosine
-    slope_before, slope = np.zeros_like(cosine), np.ones_like(cosine)  # P_n' by recursion
+    slope_before, slope = np.zeros_like(cosine), np.ones_like(cosine)  # derivative of P_n
     total = np.zeros_like(cosine)
     for n, factor in enumerate(factors, start=1):
         scale = factor * (2 * n + 1) / n * radius ** (n - 1)
@@ -142,61 +99,42 @@ def potential(
 
 
 @cache
-def grid() -> np.ndarray:
-    """Spread source places evenly over the cortex (a Fibonacci lattice).
-
-    Returns
-    -------
-    array of float64, shape (n_sources, 3)
-        Unit vectors, symmetric left to right, none lower than the temporal base.
-    """
-    i = np.arange(2 * N_SOURCES)
-    z = 1 - (i + 0.5) / N_SOURCES
+def cortex_grid() -> np.ndarray:
+    """Distribute sources over the cortex (Fibonacci lattice): unit vectors, shape (n, 3)."""
+    i = np.arange(2 * GRID_POINTS)
+    z = 1 - (i + 0.5) / GRID_POINTS
     phi = i * np.pi * (3 - np.sqrt(5))
     points = np.stack([np.sqrt(1 - z**2) * np.sin(phi), np.sqrt(1 - z**2) * np.cos(phi), z], -1)
-    right = points[(points[:, 0] > 0) & (points[:, 2] > -0.4)]
+    right = points[(points[:, 0] > 0) & (points[:, 2] > -0.4)]  # down to the temporal base
     return np.concatenate([right, right * (-1, 1, 1)])
 
 
 @cache
 def lead_field() -> np.ndarray:
-    """Compute what unit dipoles along x, y and z at every place of the grid do.
-
-    Returns
-    -------
-    array of float64, shape (n_sources, 3, n_sensors)
-    """
-    sensors = np.stack([positions()[name] for name in SENSORS])
-    sources, factors = CORTEX * grid(), shell_factors()
-    fields = [
-        potential(sensors, sources, np.tile(axis, (len(sources), 1)), factors).T
-        for axis in np.eye(3)
-    ]
-    return np.stack(fields, axis=1)
+    """Compute the potentials of unit dipoles along each axis, shape (n_sources, 3, n_sensors)."""
+    sensors = np.stack([sensor_positions()[name] for name in SENSORS])
+    sources, factors = CORTEX * cortex_grid(), shell_factors()
+    moments = [np.tile(axis, (len(sources), 1)) for axis in np.eye(3)]
+    return np.stack([dipole_potential(sensors, sources, m, factors).T for m in moments], axis=1)
 
 
-def patch(
-    centre: np.ndarray, width: float, tilt: tuple[float, float, float] = (0, 0, 0)
-) -> np.ndarray:
-    """Compute the field of a patch of cortex whose columns act together.
+def patch_field(inclination: float, azimuth: float, width: float, tilt=(0, 0, 0)) -> np.ndarray:
+    """Compute the field of a patch of synchronous cortex, at most one at the 19 electrodes.
 
     Parameters
     ----------
-    centre : array, shape (3,)
-        Direction of the patch, which ends at the midline: hemispheres are apart. One that
-        is centred on the midline has both.
+    inclination, azimuth : float, degrees
+        Centre, see `direction`. A patch ends at the midline unless its azimuth is zero.
     width : float, degrees
-        Standard deviation of its Gaussian weight; 10 to 20 is a focus, 40 a lobe and more.
-    tilt : tuple of 3 float
-        Tangential moment added to the outward unit moment; a patch in the wall of a sulcus
-        has one larger than one, and shows a dipolar field.
+        Standard deviation of its Gaussian weight: 10 to 20 is a focus, 40 a lobe.
+    tilt : sequence of 3 float
+        Tangential moment beside the outward unit moment; above one in the wall of a sulcus.
 
     Returns
     -------
     array of float64, shape (n_sensors,)
-        Scaled so that the largest absolute value at the 19 electrodes is one.
     """
-    places = grid()
+    places, centre = cortex_grid(), direction(inclination, azimuth)
     angle = np.rad2deg(np.arccos(np.clip(places @ centre, -1, 1)))
     weight = np.exp(-0.5 * (angle / width) ** 2)
     if centre[0]:
@@ -205,27 +143,16 @@ def patch(
     return field / np.abs(field[: len(ELECTRODES)]).max()
 
 
-def mirrored(fields: np.ndarray) -> np.ndarray:
+def mirror_fields(fields: np.ndarray) -> np.ndarray:
     """Exchange the hemispheres of fields, shape (..., n_sensors)."""
-    order = mirror_permutation(SENSORS[: SENSORS.index("CPz")])
-    return np.concatenate([fields[..., order], fields[..., len(order) :]], axis=-1)
+    return fields[..., mirror_permutation(SENSORS)]
 
 
-def referenced(fields: np.ndarray, reference: str) -> np.ndarray:
-    """Refer fields to one electrode, to both ears or to the average.
-
-    Parameters
-    ----------
-    fields : array, shape (..., n_sensors)
-    reference : {"CPz", "ears", "average"}
-
-    Returns
-    -------
-    array, shape (..., 19)
-    """
+def apply_reference(fields: np.ndarray, reference: str) -> np.ndarray:
+    """Refer fields, shape (..., n_sensors), to "CPz", "ears" or "average": shape (..., 19)."""
     scalp = fields[..., : len(ELECTRODES)]
     if reference == "average":
         return scalp - scalp.mean(axis=-1, keepdims=True)
     names = ("A1", "A2") if reference == "ears" else (reference,)
-    at = [SENSORS.index(name) for name in names]
-    return scalp - fields[..., at].mean(axis=-1, keepdims=True)
+    columns = [SENSORS.index(name) for name in names]
+    return scalp - fields[..., columns].mean(axis=-1, keepdims=True)

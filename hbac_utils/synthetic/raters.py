@@ -1,161 +1,168 @@
-"""What experts call a signal: four questions, and a panel that answers them differently.
+"""Raters: how ambiguous episodes are, and how a panel of experts votes on them.
 
-The terminology is a decision tree. Is there a pattern at all? If so, is it ictal? If not,
-do the discharges stand apart (periodic) or follow each other without a gap (rhythmic)? Is
-it on one side or on both? Each answer is a logistic function of something measurable in the
-signal, so the probability of a class is a smooth function of the signal, and every edge case
-of the real votes (Sz–LPD, LPD–LRDA, GRDA–Other, …) lies where one answer is even.
+The terminology is a decision tree of four questions: is there a pattern, is it a seizure, is it
+periodic or rhythmic, is it lateralized or generalized? Each expert's answer is a logistic function
+of the evidence, hence class probabilities are smooth and the two classes of an edge case (Seizure–
+LPD, LPD–LRDA, GRDA–Other, …) are equally probable where the evidence for one question is zero.
+
+Two populations are drawn: windows that few experts saw are mostly typical; windows that many
+(*reliable*: ten or more) experts saw were selected because they are hard, and most have one
+ambiguous question.
 
 References
 ----------
-Hirsch et al. (2021), J Clin Neurophysiol 38:1, doi:10.1097/WNP.0000000000000806: the terms;
-periodic discharges above 2.5 Hz, or evolution, make a seizure; rhythmic delta ends at 4 Hz.
-Jing et al. (2023), Neurology 100:e1737, doi:10.1212/WNL.0000000000201670: experts agree no
-more than moderately, and differ by their thresholds for calling, not only by chance.
+Hirsch et al. (2021), J Clin Neurophysiol 38:1, doi:10.1097/WNP.0000000000000806: the terms.
+Jing et al. (2023), Neurology 100:e1737, doi:10.1212/WNL.0000000000201670: experts agree moderately
+and differ by their thresholds; idealized patterns, proto-patterns and edge cases.
 """
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.random import Generator
 
-from hbac_utils.labels import N_CLASSES
+from hbac_utils.labels import CLASSES, N_CLASSES
 
 QUESTIONS = ("pattern", "ictal", "periodic", "lateral")
 
-PANEL = 32  # experts in the pool; 28 votes are the most that a window has
-SLOPE = 2.2  # of one expert's answer, per unit of evidence
-DISAGREEMENT = 0.55  # standard deviation of experts' thresholds, in units of evidence
+ANSWERS = {
+    "Seizure": (1, 1, 0, 0),
+    "LPD": (1, -1, 1, 1),
+    "GPD": (1, -1, 1, -1),
+    "LRDA": (1, -1, -1, 1),
+    "GRDA": (1, -1, -1, -1),
+    "Other": (-1, 0, 0, 0),
+}
+"""Answer to each question: 1 yes, −1 no, 0 not asked."""
 
-CONTRAST = (0.0, 3.0)  # dB at which half call a rhythmic pattern; dB per unit of evidence
-SPARSE = 6.0  # dB more that discharges need, which are seldom at their peak
-REGULARITY = (0.28, 0.08)  # jitter that a pattern is granted; further jitter per unit
-EVOLUTION = (0.35, 0.20)  # evolution that is granted; further evolution per unit
-PACE = 0.45  # octaves of frequency per unit of ictal evidence
-PACE_LIMITS = (4.0, 2.5)  # Hz; rhythmic delta, periodic discharges
-PERIODICITY = (0.50, 0.11)
-LATERALITY = (0.40, 0.11)
+PANEL = 32  # experts; the most votes on a window are 28
+SLOPE = 2.2  # of one expert's logistic function, per unit of evidence
+DISAGREEMENT = 0.55  # standard deviation of the experts' thresholds, in units of evidence
 
+# by class: how often each question is the ambiguous one, if one is
+AMBIGUOUS = {
+    "Seizure": (0.45, 0.55, 0.0, 0.0),
+    "LPD": (0.50, 0.06, 0.32, 0.12),
+    "GPD": (0.54, 0.10, 0.16, 0.20),
+    "LRDA": (0.52, 0.03, 0.30, 0.15),
+    "GRDA": (0.64, 0.02, 0.18, 0.16),
+    "Other": (1.0, 0.0, 0.0, 0.0),
+}
+# pattern that is nearly present in an episode of class Other
+NEARLY = {"LPD": 0.22, "GPD": 0.17, "LRDA": 0.25, "GRDA": 0.29, "Seizure": 0.07}
 
-def evidence(
-    contrast: np.ndarray,
-    irregularity: np.ndarray,
-    frequency: np.ndarray,
-    evolution: np.ndarray,
-    periodicity: np.ndarray,
-    laterality: np.ndarray,
-) -> np.ndarray:
-    """Weigh a signal for each of the `QUESTIONS`.
-
-    Parameters
-    ----------
-    contrast : array, dB
-        Peak-to-peak of the pattern over four standard deviations of the background, in the
-        derivation where the pattern is largest.
-    irregularity : array, fraction
-        Coefficient of variation of the pattern's period.
-    frequency : array, Hz
-    evolution : array, 0 to 1
-        How far frequency, amplitude and field change over the episode.
-    periodicity : array, 0 to 1
-        Share of the cycle between discharges, as it were: 0 a sinusoid, 1 a spike train.
-    laterality : array, 0 to 1
-        (near − far) / (near + far) of the two hemispheres' amplitudes.
-
-    Returns
-    -------
-    array of float64, shape (..., 4)
-        Zero where half of the panel say yes.
-    """
-    wander = np.maximum(0, irregularity - REGULARITY[0]) / REGULARITY[1]
-    pattern = (contrast - contrast_limit(periodicity)) / CONTRAST[1] - wander
-    course = np.maximum(0, evolution - EVOLUTION[0]) / EVOLUTION[1]
-    ictal = np.log2(frequency / pace_limit(periodicity)) / PACE + course
-    periodic = (periodicity - PERIODICITY[0]) / PERIODICITY[1]
-    lateral = (laterality - LATERALITY[0]) / LATERALITY[1]
-    return np.stack(np.broadcast_arrays(pattern, ictal, periodic, lateral), axis=-1)
+# for windows that few (False) and many (True) experts see
+SHARES = {
+    False: (0.277, 0.142, 0.084, 0.043, 0.105, 0.349),
+    True: (0.015, 0.236, 0.132, 0.040, 0.062, 0.515),
+}  # of the classes that episodes are drawn for
+TYPICAL = {False: 0.58, True: 0.28}  # share of episodes without an ambiguous question
+MARGIN = {False: (1.5, 1.2), True: (1.0, 1.0)}  # clear evidence: minimum and mean excess
+DOUBT = {False: (-0.3, 1.2), True: (-0.4, 0.9)}  # range of ambiguous evidence
+OTHER_DOUBT = (0.2, -0.9)  # the same for class Other
+ABSENT = {False: 0.75, True: 0.45}  # share of typical Other without any pattern
 
 
-def contrast_limit(periodicity: np.ndarray) -> np.ndarray:
-    """Give the contrast (dB) above which a regular pattern is seen."""
-    return CONTRAST[0] + SPARSE * periodicity
+@dataclass(frozen=True)
+class Kind:
+    """A kind of episode."""
 
-
-def pace_limit(periodicity: np.ndarray) -> np.ndarray:
-    """Give the frequency (Hz) above which a steady pattern counts as a seizure."""
-    rhythmic, periodic = PACE_LIMITS
-    return rhythmic * (periodic / rhythmic) ** periodicity
+    intended: str  # the class that most experts are to choose
+    pattern: str  # the pattern that is present or nearest
+    ambiguous: int | None  # index of the ambiguous question
 
 
 @cache
-def panel() -> np.ndarray:
-    """Give the experts' thresholds, the same in every competition.
-
-    Returns
-    -------
-    array of float64, shape (PANEL, 4)
-        Added to the evidence: positive for over-callers. The mean is zero.
-    """
-    offsets = DISAGREEMENT * np.random.default_rng(2021).standard_normal((PANEL, len(QUESTIONS)))
-    return offsets - offsets.mean(axis=0)
-
-
-def expert_probabilities(weighed: np.ndarray) -> np.ndarray:
-    """Compute how each expert would vote.
+def episode_kinds(reliable: bool, balanced: bool = False) -> tuple[tuple[Kind, ...], np.ndarray]:
+    """List the kinds of episodes, ordered by intended class, and their shares.
 
     Parameters
     ----------
-    weighed : array, shape (..., 4)
-        See `evidence`.
-
-    Returns
-    -------
-    array of float64, shape (..., PANEL, 6)
-        In the order of the classes; rows sum to one.
+    reliable : bool
+        For windows that many experts see.
+    balanced : bool
+        All classes are equally frequent, instead of as in the real competition.
     """
-    yes = 1 / (1 + np.exp(-SLOPE * (weighed[..., None, :] + panel())))
-    pattern, ictal, periodic, lateral = np.moveaxis(yes, -1, 0)
-    steady = pattern * (1 - ictal)
-    classes = (
-        pattern * ictal,
-        steady * periodic * lateral,
-        steady * periodic * (1 - lateral),
-        steady * (1 - periodic) * lateral,
-        steady * (1 - periodic) * (1 - lateral),
-        1 - pattern,
-    )
-    return np.stack(classes, axis=-1)
+    kinds, shares = [], []
+    typical = TYPICAL[reliable]
+    class_shares = (1 / N_CLASSES,) * N_CLASSES if balanced else SHARES[reliable]
+    for intended, share in zip(CLASSES, class_shares, strict=True):
+        for pattern, part in (NEARLY if intended == "Other" else {intended: 1.0}).items():
+            kinds.append(Kind(intended, pattern, None))
+            shares.append(share * part * typical)
+            for question, chance in enumerate(AMBIGUOUS[intended]):
+                kinds.append(Kind(intended, pattern, question))
+                shares.append(share * part * (1 - typical) * chance)
+    return tuple(kinds), np.array(shares) / np.sum(shares)
 
 
-def probabilities(weighed: np.ndarray) -> np.ndarray:
-    """Average the panel: the true probabilities, to which votes converge.
-
-    Parameters
-    ----------
-    weighed : array, shape (..., 4)
-
-    Returns
-    -------
-    array of float64, shape (..., 6)
-    """
-    return expert_probabilities(weighed).mean(axis=-2)
-
-
-def vote(rng: np.random.Generator, weighed: np.ndarray, total: int) -> np.ndarray:
-    """Let ``total`` experts of the panel, each drawn once, vote on one window.
+def draw_evidence(rng: Generator, kind: Kind, position: float, reliable: bool) -> np.ndarray:
+    """Draw the evidence of an episode, shape (4,).
 
     Parameters
     ----------
     rng : Generator
-    weighed : array, shape (4,)
-    total : int
-        At most ``PANEL``.
+    kind : Kind
+    position : float, 0 to 1
+        Place in the range of ambiguous evidence.
+    reliable : bool
+        For windows that many experts see.
+    """
+    minimum, excess = MARGIN[reliable]
+    answers = np.array(ANSWERS[kind.pattern])
+    evidence = answers * (minimum + rng.exponential(excess, len(answers)))
+    evidence = np.where(answers == 0, rng.normal(0, 2.5, len(answers)), evidence)
+    if kind.intended == "Other":
+        if kind.ambiguous is not None:
+            evidence[0] = np.interp(position, (0, 1), OTHER_DOUBT)
+        elif position < ABSENT[reliable]:
+            evidence[0] = -rng.uniform(3, 8)
+        else:
+            evidence[0] *= -1
+    elif kind.ambiguous is not None:
+        doubt = np.interp(position, (0, 1), DOUBT[reliable])
+        evidence[kind.ambiguous] = doubt * answers[kind.ambiguous]
+    return evidence
+
+
+@cache
+def thresholds() -> np.ndarray:
+    """Draw the experts' thresholds, shape (32, 4): fixed, with mean zero, added to the evidence."""
+    offsets = DISAGREEMENT * np.random.default_rng(2021).standard_normal((PANEL, len(QUESTIONS)))
+    return offsets - offsets.mean(axis=0)
+
+
+def expert_probabilities(evidence: np.ndarray) -> np.ndarray:
+    """Compute each expert's probabilities of the classes.
+
+    Parameters
+    ----------
+    evidence : array, shape (..., 4)
 
     Returns
     -------
-    array of int64, shape (6,)
-        Their sum is ``total``; their expectation is ``total`` × `probabilities`.
+    array of float64, shape (..., 32, 6)
     """
+    yes = 1 / (1 + np.exp(-SLOPE * (evidence[..., None, :] + thresholds())))
+    classes = []
+    for name in CLASSES:
+        product = 1.0
+        for question, answer in enumerate(ANSWERS[name]):
+            if answer:
+                product = product * (yes if answer > 0 else 1 - yes)[..., question]
+        classes.append(product)
+    return np.stack(classes, axis=-1)
+
+
+def class_probabilities(evidence: np.ndarray) -> np.ndarray:
+    """Compute the true probabilities, shape (..., 6): the mean over the panel."""
+    return expert_probabilities(evidence).mean(axis=-2)
+
+
+def draw_votes(rng: Generator, evidence: np.ndarray, total: int) -> np.ndarray:
+    """Draw the votes of ``total`` different experts on one window, shape (6,)."""
     experts = rng.permutation(PANEL)[:total]
-    cumulative = expert_probabilities(weighed)[experts].cumsum(axis=-1)
+    cumulative = expert_probabilities(evidence)[experts].cumsum(axis=-1)
     choice = (rng.random(total)[:, None] > cumulative[:, :-1]).sum(axis=-1)
     return np.bincount(choice, minlength=N_CLASSES)

@@ -1,174 +1,53 @@
-"""One session: a patient's background, what happens in it, and how it was recorded."""
+"""Render the signals of simulated sessions and write a competition folder with known truth.
+
+The competition's spectrogram grid (steps of 200/1024 Hz from 0.59 to 19.92 Hz, a row every 2 s) is
+that of a multitaper estimate on windows of 4 s, padded to 1,024 samples.
+
+References
+----------
+Thomson (1982), Proc IEEE 70:1055, doi:10.1109/PROC.1982.12433: multitaper estimates.
+"""
 
 import os
 import shutil
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.random import Generator
+from scipy.signal.windows import dpss
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from hbac_utils.data.competition import Competition
-from hbac_utils.data.layout import (
-    SEGMENT_SECONDS,
-    SPECTROGRAM_COLUMNS,
-    SPECTROGRAM_STEP,
-    WINDOW_SECONDS,
-)
+from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_COLUMNS, SPECTROGRAM_STEP
 from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS
-from hbac_utils.montage import CHANNELS, DOUBLE_BANANA, derivation_matrix
-from hbac_utils.synthetic import artifacts, patterns, spectra
-from hbac_utils.synthetic import forward_model as head
-from hbac_utils.synthetic import noise as sources
-from hbac_utils.synthetic import waveforms as courses
-from hbac_utils.synthetic.background import paint_background
-from hbac_utils.synthetic.plan import Plan, Scene, Stretch, make_plan
-from hbac_utils.synthetic.sessions import PATIENT_IDS, Recording
-from hbac_utils.synthetic.signal import Canvas
+from hbac_utils.montage import CHAINS, CHANNELS, DOUBLE_BANANA, derivation_matrix
+from hbac_utils.synthetic import artifacts, noise
+from hbac_utils.synthetic.background import add_background
+from hbac_utils.synthetic.forward_model import apply_reference
+from hbac_utils.synthetic.patterns import pattern_fields
+from hbac_utils.synthetic.sessions import PATIENT_IDS, PlacedEpisode, Plan, Session, make_plan
+from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, SessionSignal
+from hbac_utils.synthetic.waveforms import episode_waveforms
 from hbac_utils.utils.errors import InputError
 
-LARGEST = 800.0  # µV peak to peak: where a pattern is larger, all of the session is made smaller
-LABEL = (WINDOW_SECONDS - SEGMENT_SECONDS) // 2  # seconds from a window's begin to its label
-REFERENCES = {"CPz": 0.6, "ears": 0.25, "average": 0.15}
-AFTERMATH = 60  # seconds: how long the background is attenuated and slow after a seizure
-BAD_CHANNEL = 0.06  # of the recordings
-GAPS = ((np.nan, 0.08), (0.0, 0.05))  # rows that are missing, or dead: in so many spectrograms
+EEGS_PER_PATIENT = 17_089 / 1_950  # of the real competition
+MIN_TEST_EEGS = 8
+
+REFERENCES = {"CPz": 0.6, "ears": 0.25, "average": 0.15}  # shares of the sessions
+MIN_CONTRAST = -15.0  # dB; weaker patterns are not rendered
+MAX_AMPLITUDE = 800.0  # µV peak to peak; a session with a larger pattern is scaled down
+
+TAPER_SAMPLES = 4 * SLOW_RATE
+TAPERS = dpss(TAPER_SAMPLES, NW=2, Kmax=3)
 
 _BIPOLAR = derivation_matrix(DOUBLE_BANANA)
-
-
-@dataclass(frozen=True)
-class _Placed:
-    # an episode in the session's time, seconds
-    episode: patterns.Episode
-    begin: float
-    end: float
-    labelled: tuple[float, float]
-    quiet_until: float  # the end of what it leaves behind
-
-
-def render_scene(scene: Scene, rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
-    """Simulate a spectrogram and the EEGs that belong to it.
-
-    Parameters
-    ----------
-    scene : Scene
-    rng : Generator
-
-    Returns
-    -------
-    eegs : list of array of float32, shape (n_times, 20), microvolts
-        In the order of the session's recordings.
-    spectrogram : array of float32, shape (n_rows, 400), µV²/Hz
-    """
-    session = scene.session
-    canvas = Canvas(session.seconds, [(r.start, r.seconds) for r in session.recordings])
-    reference = str(rng.choice(list(REFERENCES), p=list(REFERENCES.values())))
-    paint_background(scene.background, canvas, reference, rng)
-    _paint_episodes(_placed(scene), canvas, reference, rng)
-    ekgs = artifacts.contaminate(canvas, rng)
-    slow, fast = canvas.finish()
-    power = spectra.spectrogram(slow)
-    _lose_rows(power, rng)
-    offsets, eegs = artifacts.offsets(rng), []
-    for eeg, ekg in zip(fast, ekgs, strict=True):
-        eeg += offsets
-        if rng.random() < BAD_CHANNEL:
-            artifacts.bad_channel(eeg, rng)
-        eegs.append(np.vstack([eeg, ekg]).T)
-    return eegs, power
-
-
-def _placed(scene: Scene) -> list[_Placed]:
-    placed, recordings = [], scene.session.recordings
-    begins = [r.start for r in recordings]
-    ends = [r.start + r.seconds for r in recordings]
-    # between two recordings, the one's episode ends and the other's begins halfway
-    halfway = [(end + begin) / 2 for end, begin in zip(ends[:-1], begins[1:], strict=True)]
-    borders = [0, *halfway, scene.session.seconds]
-    for i, (recording, stretches) in enumerate(zip(recordings, scene.stretches, strict=True)):
-        placed += _placed_in(recording, stretches, borders[i], borders[i + 1])
-    return placed
-
-
-def _placed_in(
-    recording: Recording, stretches: tuple[Stretch, ...], earliest: float, latest: float
-) -> list[_Placed]:
-    placed, since = [], LABEL
-    for i, stretch in enumerate(stretches):
-        first, last = i == 0, i + 1 == len(stretches)
-        until = recording.seconds - LABEL if last else stretch.until
-        labelled = (recording.start + since, recording.start + until)
-        begin = max(labelled[0] - stretch.episode.lead, earliest) if first else labelled[0]
-        end = min(labelled[1] + stretch.episode.tail, latest) if last else labelled[1]
-        quiet_until = min(end + AFTERMATH, latest) if last else end
-        placed.append(_Placed(stretch.episode, begin, end, labelled, quiet_until))
-        since = until
-    return placed
-
-
-def _paint_episodes(
-    placed: list[_Placed], canvas: Canvas, reference: str, rng: np.random.Generator
-) -> None:
-    placed = [one for one in placed if one.episode.contrast > patterns.SILENT]
-    all_fields = [head.referenced(patterns.fields(one.episode), reference) for one in placed]
-    # sizes are relative to the background alone, hence they come before the first pattern
-    sizes = [_size(canvas, one, fields) for one, fields in zip(placed, all_fields, strict=True)]
-    shrink = min([1.0, *(LARGEST / swing for _, swing in sizes)])
-    canvas.scale(np.full(len(canvas.times), shrink))
-    scaled = [shrink * size * f for (size, _), f in zip(sizes, all_fields, strict=True)]
-    for one, fields in zip(placed, scaled, strict=True):
-        if one.episode.aftermath:
-            _paint_aftermath(one, fields, canvas, rng)
-    for one, fields in zip(placed, scaled, strict=True):
-        labelled = tuple(t - one.begin for t in one.labelled)
-        waves = courses.render_episode(one.episode, rng, one.end - one.begin, labelled)
-        canvas.add(one.begin, fields, waves)
-        if one.episode.tension:
-            artifacts.strain(canvas, rng, one.begin, one.end, one.episode.tension)
-
-
-def _paint_aftermath(
-    placed: _Placed, fields: np.ndarray, canvas: Canvas, rng: np.random.Generator
-) -> None:
-    # the background is attenuated, and slow waves take the place of the seizure
-    size = placed.episode.aftermath
-    after = sources.switch(canvas.times, placed.end + 1, placed.quiet_until - 1, 2)
-    canvas.scale(1 - size * after)
-    slow = sources.bump(rng.uniform(0.8, 2), 0.5)
-    canvas.add_noise(rng, size * rng.uniform(0, 0.25) * fields[:2], slow, after)
-
-
-def _size(canvas: Canvas, placed: _Placed, fields: np.ndarray) -> tuple[float, float]:
-    # (µV at the electrodes, µV peak to peak in the largest derivation) for the wanted contrast
-    bipolar = np.abs(fields.sum(axis=0) @ _BIPOLAR)
-    best = int(np.argmax(bipolar))
-    rms = canvas.spread(_BIPOLAR[:, best], *placed.labelled)
-    swing = 4 * rms * 10 ** (placed.episode.contrast / 20)
-    return swing / bipolar[best], swing
-
-
-def _lose_rows(power: np.ndarray, rng: np.random.Generator) -> None:
-    for value, chance in GAPS:
-        if rng.random() < chance:
-            begin = rng.integers(len(power))
-            power[begin : begin + rng.integers(1, 60)] = value
-
-
-EEGS_PER_PATIENT = 17_089 / 1_950
-TEST_SHARE = 10  # one test EEG for so many of training
-FEWEST_TESTS = 8
-
-FOLDERS = ("train_eegs", "train_spectrograms", "test_eegs", "test_spectrograms")
-
-
-def truth_folder(path: Path) -> Path:
-    """Name the folder of the truth, which stands beside the competition's, never inside."""
-    return path.with_name(f"{path.name}_truth")
+_CHAINS = derivation_matrix([name for chain in CHAINS.values() for name in chain]).T
 
 
 def synthesize(
@@ -183,57 +62,62 @@ def synthesize(
     jobs: int = -1,
     progress: bool = True,
 ) -> Competition:
-    """Write a competition folder with known truth.
+    """Write a simulated competition folder with known truth.
 
-    Beside ``out``, ``<name>_truth`` gets ``truth.parquet`` (a row per window of both splits:
-    ids, true probabilities under the names of the vote columns, drawn parameters) and
-    ``solution.csv`` (the votes of the test windows).
+    The folder ``<out>_truth`` gets ``truth.parquet`` (per window of both splits: ids, true
+    probabilities in the vote columns, parameters of the simulation) and ``solution.csv`` (votes of
+    the test windows).
 
     Parameters
     ----------
     out : Path
-        A folder that does not exist yet or is empty.
+        A new or empty folder.
     eegs : int
-        EEG files of the training part.
+        Training EEGs.
     patients : int, optional
-        Patients of the training part; as many as in the real competition for so many EEGs.
+        Training patients (default: as in the real competition, one per 8.8 EEGs).
     test_eegs : int, optional
-        A tenth of ``eegs``, and eight at least.
+        Default: a tenth of ``eegs``, at least eight.
     seed : int
-        The same seed gives the same bytes, whatever ``jobs``.
+        The same seed gives the same files, whatever ``jobs``.
     evidence : float
-        How far the patterns stand out: at 1 as in reality, at 5 so plainly that a few hundred
-        EEGs suffice to learn them.
+        Factor of the evidence for each pattern: 1 is realistic; at 5 the patterns are so clear that
+        a few hundred EEGs suffice to learn them.
     balanced : bool
-        Whether the six classes are equally frequent, or as in the real competition.
+        All classes are equally frequent, instead of as in the real competition.
     jobs : int
-        Processes; −1 takes all cores.
+        Processes; −1 uses all cores.
     progress : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    Competition
+        Show a progress bar.
 
     Raises
     ------
     InputError
-        If ``out`` is not empty, or a count makes no sense.
+        If ``out`` is not empty or a number is out of range.
     """
     out = Path(out).resolve()
     patients = max(1, round(eegs / EEGS_PER_PATIENT)) if patients is None else patients
-    test_eegs = max(FEWEST_TESTS, eegs // TEST_SHARE) if test_eegs is None else test_eegs
-    _check(out, eegs, patients, test_eegs, seed, jobs)
-    if evidence <= 0:
-        raise InputError(f"evidence is {evidence}; it is above zero")
+    test_eegs = max(MIN_TEST_EEGS, eegs // 10) if test_eegs is None else test_eegs
+    for name, value in (("eegs", eegs), ("patients", patients), ("test_eegs", test_eegs)):
+        if value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1")
+    for wrong, message in (
+        (patients > eegs, f"patients is {patients} but eegs {eegs}; every patient has an EEG"),
+        (patients + test_eegs > PATIENT_IDS, f"more than {PATIENT_IDS} patients"),
+        (seed < 0, f"seed is {seed}; it must not be negative"),
+        (evidence <= 0, f"evidence is {evidence}; it must be positive"),
+        (jobs == 0, "jobs is 0; give a number of processes, or -1 for all cores"),
+    ):
+        if wrong:
+            raise InputError(message)
+    for path in (out, truth_folder(out)):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"{path}: exists and is not empty; give a new folder or remove it")
     plan = make_plan(eegs, patients, test_eegs, seed, evidence, balanced)
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        for name in FOLDERS:
-            (draft / "competition" / name).mkdir(parents=True)
-        (draft / "truth").mkdir()
-        _write_tables(plan, draft)
-        _render(plan, draft / "competition", seed, jobs, progress)
+        _write_tables(plan, draft / "competition", draft / "truth")
+        _write_recordings(plan, draft / "competition", seed, jobs, progress)
         if out.is_dir():
             out.rmdir()
         (draft / "truth").rename(truth_folder(out))
@@ -243,51 +127,44 @@ def synthesize(
     return Competition(out)
 
 
-def _check(out: Path, eegs: int, patients: int, test_eegs: int, seed: int, jobs: int) -> None:
-    for name, value in (("eegs", eegs), ("patients", patients), ("test_eegs", test_eegs)):
-        if value < 1:
-            raise InputError(f"{name} is {value}; it takes one at least")
-    if patients > eegs:
-        raise InputError(f"patients is {patients} and eegs only {eegs}; every patient has an EEG")
-    if patients + test_eegs > PATIENT_IDS:
-        raise InputError(f"{patients} patients and {test_eegs} test EEGs; ids end at {PATIENT_IDS}")
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it may not be negative")
-    if jobs == 0:
-        raise InputError("jobs is 0; name a number of processes, or -1 for all cores")
-    for path in (out, truth_folder(out)):
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"{path}: exists and is not empty; name a new folder or remove it")
+def truth_folder(path: Path) -> Path:
+    """Return the folder of the truth, beside the competition folder ``path``."""
+    return path.with_name(f"{path.name}_truth")
 
 
-def _write_tables(plan: Plan, draft: Path) -> None:
-    folder = draft / "competition"
+def _write_tables(plan: Plan, folder: Path, truth: Path) -> None:
+    for path in (folder, truth):
+        path.mkdir(parents=True)
     plan.train.to_csv(folder / "train.csv", index=False)
     plan.test.to_csv(folder / "test.csv", index=False)
     sample = plan.test[["eeg_id"]].assign(**dict.fromkeys(VOTE_COLUMNS, 1 / N_CLASSES))
     sample.to_csv(folder / "sample_submission.csv", index=False)
-    plan.solution.to_csv(draft / "truth" / "solution.csv", index=False)
-    plan.truth.to_parquet(draft / "truth" / "truth.parquet", index=False)
+    plan.solution.to_csv(truth / "solution.csv", index=False)
+    plan.truth.to_parquet(truth / "truth.parquet", index=False)
 
 
-def _render(plan: Plan, folder: Path, seed: int, jobs: int, progress: bool) -> None:
-    tasks = (joblib.delayed(_write_scene)(scene, folder, seed) for scene in plan.scenes)
+def _write_recordings(plan: Plan, folder: Path, seed: int, jobs: int, progress: bool) -> None:
+    for split in ("train", "test"):
+        for kind in ("eegs", "spectrograms"):
+            (folder / f"{split}_{kind}").mkdir()
+    tasks = (joblib.delayed(_write_session)(session, folder, seed) for session in plan.sessions)
     done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-    total = sum(len(scene.session.recordings) for scene in plan.scenes)
+    total = sum(len(session.recordings) for session in plan.sessions)
     with tqdm(total=total, unit="EEG", disable=not progress) as bar:
         for count in done:
             bar.update(count)
 
 
-def _write_scene(scene: Scene, folder: Path, seed: int) -> int:
-    session = scene.session
-    # threads would change the order of sums, and with it the bytes
+def _write_session(session: Session, folder: Path, seed: int) -> int:
+    # several threads would change the order of sums, and so the bytes
     with threadpool_limits(1):
-        eegs, power = render_scene(scene, np.random.default_rng([seed, 2, session.spectrogram_id]))
+        eegs, power = render_session(
+            session, np.random.default_rng([seed, 2, session.spectrogram_id])
+        )
     for recording, eeg in zip(session.recordings, eegs, strict=True):
         path = folder / f"{session.split}_eegs" / f"{recording.eeg_id}.parquet"
-        _write_columns(path, dict(zip(CHANNELS, eeg.T, strict=True)))
-    # the types are those of the real files
+        _write_columns(path, dict(zip(CHANNELS, eeg, strict=True)))
+    # the real files have these types
     time = 1 + SPECTROGRAM_STEP * np.arange(len(power))
     time = time.astype(np.int64 if session.split == "train" else np.int16)
     path = folder / f"{session.split}_spectrograms" / f"{session.spectrogram_id}.parquet"
@@ -298,3 +175,108 @@ def _write_scene(scene: Scene, folder: Path, seed: int) -> int:
 def _write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
     table = pa.table({name: np.ascontiguousarray(column) for name, column in columns.items()})
     pq.write_table(table, path, use_dictionary=False, write_statistics=False)
+
+
+def render_session(session: Session, rng: Generator) -> tuple[list[np.ndarray], np.ndarray]:
+    """Simulate the EEGs and the spectrogram of a session.
+
+    Returns
+    -------
+    eegs : list of array of float32, shape (20, n_times), microvolts
+        One per recording.
+    spectrogram : array of float32, shape (n_rows, 400), µV²/Hz
+    """
+    signal = SessionSignal(session.seconds, [(r.start, r.seconds) for r in session.recordings])
+    reference = str(rng.choice(list(REFERENCES), p=list(REFERENCES.values())))
+    add_background(signal, session.background, reference, rng)
+    add_episodes(signal, session.episodes, reference, rng)
+    ekgs = artifacts.add_artifacts(signal, rng)
+    slow, fast = signal.to_arrays()
+    power = spectrogram(slow)
+    artifacts.add_bad_rows(power, rng)
+    artifacts.add_channel_faults(fast, rng)
+    return [np.vstack([eeg, ekg]) for eeg, ekg in zip(fast, ekgs, strict=True)], power
+
+
+def add_episodes(
+    signal: SessionSignal,
+    episodes: tuple[PlacedEpisode, ...],
+    reference: str,
+    rng: Generator,
+) -> None:
+    """Add a session's episodes to its background, with the stated contrasts."""
+    episodes = [placed for placed in episodes if placed.episode.contrast > MIN_CONTRAST]
+    fields = [apply_reference(pattern_fields(placed.episode), reference) for placed in episodes]
+    # all sizes are computed before the first pattern is added
+    sizes = [_pattern_size(signal, p, f) for p, f in zip(episodes, fields, strict=True)]
+    shrink = min([1.0, *(MAX_AMPLITUDE / amplitude for _, amplitude in sizes)])
+    signal.scale(np.full(len(signal.times), shrink))
+    fields = [shrink * size * f for (size, _), f in zip(sizes, fields, strict=True)]
+    for placed, scaled in zip(episodes, fields, strict=True):
+        if placed.episode.aftermath:
+            _add_aftermath(signal, placed, scaled, rng)
+    for placed, scaled in zip(episodes, fields, strict=True):
+        labelled = tuple(t - placed.begin for t in placed.labelled)
+        waves = episode_waveforms(placed.episode, rng, placed.end - placed.begin, labelled)
+        signal.add(placed.begin, scaled, waves)
+        if placed.episode.tension:
+            artifacts.add_seizure_muscle(
+                signal, rng, placed.begin, placed.end, placed.episode.tension
+            )
+
+
+def _pattern_size(
+    signal: SessionSignal, placed: PlacedEpisode, fields: np.ndarray
+) -> tuple[float, float]:
+    # (factor of the fields, µV peak to peak in the largest derivation)
+    bipolar = np.abs(fields.sum(axis=0) @ _BIPOLAR)
+    largest = int(np.argmax(bipolar))
+    std = signal.std(_BIPOLAR[:, largest], *placed.labelled)
+    amplitude = 4 * std * 10 ** (placed.episode.contrast / 20)
+    return amplitude / bipolar[largest], amplitude
+
+
+def _add_aftermath(
+    signal: SessionSignal, placed: PlacedEpisode, fields: np.ndarray, rng: Generator
+) -> None:
+    # the background is attenuated, and slow waves replace the seizure
+    size = placed.episode.aftermath
+    after = noise.gate(signal.times, placed.end + 1, placed.quiet_until - 1, 2)
+    signal.scale(1 - size * after)
+    slow = noise.rhythm(rng.uniform(0.8, 2), 0.5)
+    signal.add_noise(rng, size * rng.uniform(0, 0.25) * fields[:2], slow, after)
+
+
+@cache
+def _taper_basis() -> np.ndarray:
+    # cosines and sines at exactly the grid's frequencies, times each taper
+    angle = 2 * np.pi * FREQUENCIES * np.arange(TAPER_SAMPLES)[:, None] / SLOW_RATE
+    waves = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
+    return np.concatenate([taper[:, None] * waves for taper in TAPERS], axis=1).astype(np.float32)
+
+
+def spectrogram(slow: np.ndarray) -> np.ndarray:
+    """Estimate the multitaper spectrogram of the four chains.
+
+    Parameters
+    ----------
+    slow : array of float32, shape (19, n), microvolts, 50 Hz
+        With the signal's margin at both ends.
+
+    Returns
+    -------
+    array of float32, shape (n_rows, 400), µV²/Hz
+        Columns in the order of ``SPECTROGRAM_COLUMNS``.
+    """
+    first, step = (MARGIN - 1) * SLOW_RATE, SPECTROGRAM_STEP * SLOW_RATE
+    bipolar = _CHAINS @ slow[:, first : slow.shape[1] - first]
+    windows = sliding_window_view(bipolar, TAPER_SAMPLES, axis=1)[:, ::step]
+    n_rows, n_bands = windows.shape[1], len(FREQUENCIES)
+    power = np.zeros((len(CHAINS), n_rows, n_bands), dtype=np.float32)
+    for i, signal in enumerate(windows):
+        squares = (signal @ _taper_basis()) ** 2
+        chain = i * len(CHAINS) // len(bipolar)
+        power[chain] += squares.reshape(n_rows, -1, n_bands).sum(axis=1)
+    n_averaged = len(TAPERS) * len(bipolar) // len(CHAINS)
+    power *= 2 / (SLOW_RATE * n_averaged)
+    return power.transpose(1, 0, 2).reshape(n_rows, -1)

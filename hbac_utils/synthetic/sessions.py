@@ -1,65 +1,79 @@
-"""Who was recorded when, and which windows were labelled: the structure of the tables.
+"""Structure and tables of a simulated competition: patients, sessions, windows, votes.
 
-The distributions are the real tables', given by their quantiles. What lies above the 99th
-percentile is cut (53 windows and 320 s of an EEG, 2,600 s of a spectrogram): one recording
-in a hundred would otherwise take a third of the time to simulate.
+Everything in the tables is drawn here, without any signal. Distributions are those of the real
+tables, given by quantiles. They are cut above the 99th percentile (53 windows and 320 s of an EEG,
+2,600 s of a spectrogram): one recording in a hundred would take a third of the time to simulate.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 
 import numpy as np
+import pandas as pd
+from numpy.random import Generator
 
-from hbac_utils.data.layout import SPECTROGRAM_SECONDS, WINDOW_SECONDS
+from hbac_utils.data.layout import (
+    SEGMENT_SECONDS,
+    SPECTROGRAM_SECONDS,
+    TEST_COLUMNS,
+    TRAIN_COLUMNS,
+    WINDOW_SECONDS,
+)
+from hbac_utils.labels import CLASSES, N_CLASSES, VOTE_COLUMNS, consensus
+from hbac_utils.synthetic import raters
+from hbac_utils.synthetic.background import Background, draw_session_background
+from hbac_utils.synthetic.patterns import Episode, draw_episode
 
-LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)
+LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)  # of the quantiles below
 EEGS_PER_PATIENT = (1, 1, 2, 3, 5, 19, 37, 94, 269)
 WINDOWS_PER_EEG = (1, 1, 1, 3, 7, 13, 20, 52, 53)
-# a little above the real 1, 2, 4, 8, 107, because a patient's EEGs end before some are full
+# a little above the real 1, 2, 4, 8, 107, because the last spectrogram of a patient is not full
 EEGS_PER_SPECTROGRAM = (1, 1, 1, 1, 1, 2.4, 5, 11, 40)
 STEPS = {2: 0.36, 4: 0.27, 6: 0.14, 8: 0.07, 10: 0.05, 12: 0.03, 14: 0.02, 18: 0.02, 24: 0.04}
-"""Seconds from one window to the next, and how often."""
+"""Seconds from one window to the next, and their shares."""
+
+# how many of the real (EEG, vote vector) groups have so many votes
+FEW_VOTES = {1: 3433, 2: 2070, 3: 6238, 4: 743, 5: 1141, 6: 141, 7: 1}
+MANY_VOTES = {
+    10: 116, 11: 382, 12: 724, 13: 1354, 14: 638, 15: 1438, 16: 679, 17: 303, 18: 306,
+    19: 73, 20: 205, 21: 49, 22: 24, 23: 10, 24: 3, 25: 5, 26: 2, 27: 1, 28: 1,
+}  # fmt: skip
+TEST_VOTES = (3, 20)  # range in the test set
+RELIABLE = {"train": 0.33, "test": 0.9}  # share of the EEGs that many experts see
 
 LONGEST_GAP = 400  # seconds between two EEGs of a spectrogram
 LONGEST_EEG = 320  # seconds
 LONGEST_SPECTROGRAM = 2600  # seconds
 LEAD_IN = (SPECTROGRAM_SECONDS - WINDOW_SECONDS) // 2
-"""Seconds from the begin of a spectrogram's window to the begin of the EEG's: one centre."""
+"""Seconds from the begin of a window's spectrogram to the begin of its EEG: same centre."""
+TO_SEGMENT = (WINDOW_SECONDS - SEGMENT_SECONDS) // 2  # seconds from a window's begin
 
-CHANGING = 0.165  # of the EEGs with two windows or more: their votes change
-CHANGES = {2: 0.55, 3: 0.3, 4: 0.15}  # stretches of a changing EEG
-MIXED = 0.42  # of the changing EEGs have stretches of both populations
-RELIABLE = {"train": 0.33, "test": 0.9}  # share of the EEGs that many experts saw
+CHANGING = 0.165  # share of the EEGs with several windows whose votes change
+CHANGES = {2: 0.55, 3: 0.3, 4: 0.15}  # episodes of a changing EEG
+MIXED = 0.42  # share of the changing EEGs with episodes of both populations of raters
+CONTINUITY = 0.7  # share of the following episodes that have the same source
+LIKENESS = 6.0  # in classes: spread of the order in which patients get their patterns
+AFTERMATH = 60  # seconds in which the background is attenuated after an episode
 
-PATIENT_IDS, SPECTROGRAM_IDS, EEG_IDS = 66_000, 2**31, 2**32  # ids are below
+PATIENT_IDS, SPECTROGRAM_IDS, EEG_IDS = 66_000, 2**31, 2**32  # upper limits
+
+TRUE_COLUMNS = tuple(f"true_{name}" for name in VOTE_COLUMNS)  # in tables with votes
 
 
 @dataclass(frozen=True)
 class Recording:
-    """An EEG file.
-
-    Parameters
-    ----------
-    eeg_id : int
-    begin : int, seconds
-        From the begin of its first spectrogram window to that of the spectrogram file.
-    offsets : tuple of int, seconds
-        Of its windows.
-    counts : tuple of int
-        Windows in each stretch; all windows of a stretch have the same votes.
-    reliable : tuple of bool
-        Whether many experts saw the stretch.
-    """
+    """An EEG file."""
 
     eeg_id: int
-    begin: int
-    offsets: tuple[int, ...]
-    counts: tuple[int, ...]
-    reliable: tuple[bool, ...]
+    begin: int  # seconds from the spectrogram file's begin to the first window's spectrogram
+    offsets: tuple[int, ...]  # seconds, of the windows
+    counts: tuple[int, ...]  # windows of each episode; they share their votes
+    reliable: tuple[bool, ...]  # per episode, whether many experts see it
 
     @property
     def start(self) -> int:
-        """Seconds from the spectrogram file's begin to this one's."""
+        """Seconds from the spectrogram file's begin to the EEG file's."""
         return self.begin + LEAD_IN
 
     @property
@@ -67,15 +81,35 @@ class Recording:
         """Length of the file."""
         return WINDOW_SECONDS + self.offsets[-1]
 
+    @property
+    def borders(self) -> list[float]:
+        """Seconds at which labelled episodes begin and end, halfway between window centres."""
+        last = np.cumsum(self.counts)[:-1]
+        halfway = [(self.offsets[i - 1] + self.offsets[i] + WINDOW_SECONDS) / 2 for i in last]
+        return [TO_SEGMENT, *halfway, self.seconds - TO_SEGMENT]
+
+
+@dataclass(frozen=True)
+class PlacedEpisode:
+    """An episode in the session's time (seconds)."""
+
+    episode: Episode
+    begin: float
+    end: float
+    labelled: tuple[float, float]
+    quiet_until: float  # end of the attenuation after the episode
+
 
 @dataclass(frozen=True)
 class Session:
-    """A spectrogram file and the EEG files that are cut from the same signal."""
+    """A spectrogram file, the EEG files that are cut from the same signal, and its content."""
 
     split: str
     patient_id: int
     spectrogram_id: int
     recordings: tuple[Recording, ...]
+    background: Background | None = None
+    episodes: tuple[PlacedEpisode, ...] = ()
 
     @property
     def seconds(self) -> int:
@@ -84,40 +118,81 @@ class Session:
         return SPECTROGRAM_SECONDS + last.begin + last.offsets[-1]
 
 
-def make_sessions(
-    rng: np.random.Generator, eegs: int, patients: int, test_eegs: int
-) -> list[Session]:
-    """Draw the structure of a competition.
+@dataclass(frozen=True)
+class Plan:
+    """All tables of a competition and the sessions to render."""
 
-    Parameters
-    ----------
-    rng : Generator
-    eegs, patients : int
-        Of the training part.
-    test_eegs : int
-        Each from another patient and of one window.
+    train: pd.DataFrame  # as train.csv
+    test: pd.DataFrame  # as test.csv
+    solution: pd.DataFrame  # eeg_id and votes of the test windows
+    truth: pd.DataFrame  # per window: ids, true probabilities, parameters of the simulation
+    sessions: tuple[Session, ...]
 
-    Returns
-    -------
-    list of Session
-        Training first, patient by patient.
-    """
-    patient_ids = _ids(rng, PATIENT_IDS, patients + test_eegs)
-    eeg_ids = iter(_ids(rng, EEG_IDS, eegs + test_eegs))
-    spectrogram_ids = iter(_ids(rng, SPECTROGRAM_IDS, eegs + test_eegs))
+
+def make_plan(
+    eegs: int,
+    patients: int,
+    test_eegs: int,
+    seed: int,
+    evidence: float = 1.0,
+    balanced: bool = False,
+) -> Plan:
+    """Draw all tables of a competition; for the parameters see `render.synthesize`."""
+    rng = np.random.default_rng([seed, 0])
+    sessions = _draw_sessions(rng, eegs, patients, test_eegs)
+    targets = {
+        split: evidence * _draw_targets(rng, sessions, split, balanced)
+        for split in ("train", "test")
+    }
+    targets = {split: iter(rows) for split, rows in targets.items()}
+    planned, rows = [], []
+    for session in sessions:
+        patient = np.random.default_rng([seed, 1, session.patient_id])
+        session = replace(session, background=draw_session_background(patient, rng))
+        session, labels = _fill_session(rng, session, targets[session.split])
+        planned.append(session)
+        rows += labels
+    return _tabulate(rng, pd.DataFrame(rows), tuple(planned))
+
+
+def _draw_sessions(rng: Generator, eegs: int, patients: int, test_eegs: int) -> list[Session]:
+    # training first, patient by patient; every test EEG is of another patient
+    patient_ids, eeg_ids, spectrogram_ids = (
+        iter(rng.choice(below, count, replace=False).tolist())
+        for below, count in (
+            (PATIENT_IDS, patients + test_eegs),
+            (EEG_IDS, eegs + test_eegs),
+            (SPECTROGRAM_IDS, eegs + test_eegs),
+        )
+    )
     windows = iter(_stratified(rng, WINDOWS_PER_EEG, eegs))
     sessions = []
-    for patient_id, size in zip(patient_ids[:patients], _sizes(rng, patients, eegs), strict=True):
-        for part in _parts(rng, size):
-            counts = [next(windows) for _ in range(part)]
-            sessions += _sessions(rng, "train", patient_id, counts, eeg_ids, spectrogram_ids)
-    for patient_id in patient_ids[patients:]:
-        sessions += _sessions(rng, "test", patient_id, [1], eeg_ids, spectrogram_ids)
+
+    def add(split: str, patient_id: int, windows_per_eeg: list[int]) -> None:
+        # one session, or more where it would become too long
+        groups, begin = [[]], 0
+        for count in windows_per_eeg:
+            recording = _draw_recording(rng, next(eeg_ids), begin, count, RELIABLE[split])
+            end = begin + recording.offsets[-1]
+            if groups[-1] and end + SPECTROGRAM_SECONDS > LONGEST_SPECTROGRAM:
+                groups.append([])
+                recording, end = replace(recording, begin=0), recording.offsets[-1]
+            groups[-1].append(recording)
+            # an even number of seconds, because a spectrogram has a row every two seconds
+            gap = 2 * int(np.exp(rng.uniform(0, np.log(LONGEST_GAP / 2))))
+            begin = end + WINDOW_SECONDS + gap
+        for group in groups:
+            sessions.append(Session(split, patient_id, next(spectrogram_ids), tuple(group)))
+
+    for remaining in _eegs_per_patient(rng, patients, eegs):
+        patient_id = next(patient_ids)
+        while remaining > 0:
+            count = min(int(_quantile(EEGS_PER_SPECTROGRAM, rng.random())), remaining)
+            add("train", patient_id, [next(windows) for _ in range(count)])
+            remaining -= count
+    for patient_id in patient_ids:
+        add("test", patient_id, [1])
     return sessions
-
-
-def _ids(rng: np.random.Generator, below: int, count: int) -> list[int]:
-    return [int(i) for i in rng.choice(below, count, replace=False)]
 
 
 def _quantile(values: tuple, levels) -> np.ndarray:
@@ -125,13 +200,13 @@ def _quantile(values: tuple, levels) -> np.ndarray:
     return np.exp(np.interp(levels, LEVELS, np.log(values))).round().astype(np.int64)
 
 
-def _stratified(rng: np.random.Generator, values: tuple, count: int) -> np.ndarray:
-    # so that a small competition has the right quantiles too
+def _stratified(rng: Generator, values: tuple, count: int) -> np.ndarray:
+    # a small competition has the right quantiles too
     return rng.permutation(_quantile(values, (np.arange(count) + rng.random(count)) / count))
 
 
-def _sizes(rng: np.random.Generator, patients: int, eegs: int) -> np.ndarray:
-    # EEGs of each patient; the large ones give or take until the sum is right
+def _eegs_per_patient(rng: Generator, patients: int, eegs: int) -> np.ndarray:
+    # large patients gain or lose EEGs until the sum is right
     sizes = _stratified(rng, EEGS_PER_PATIENT, patients)
     while excess := int(sizes.sum()) - eegs:
         weight = sizes - 1.0 if excess > 0 else sizes.astype(np.float64)
@@ -140,38 +215,8 @@ def _sizes(rng: np.random.Generator, patients: int, eegs: int) -> np.ndarray:
     return sizes
 
 
-def _parts(rng: np.random.Generator, size: int) -> Iterator[int]:
-    # EEGs of a patient's spectrograms
-    while size > 0:
-        part = min(int(_quantile(EEGS_PER_SPECTROGRAM, rng.random())), size)
-        yield part
-        size -= part
-
-
-def _sessions(
-    rng: np.random.Generator,
-    split: str,
-    patient_id: int,
-    windows: list[int],
-    eeg_ids: Iterator[int],
-    spectrogram_ids: Iterator[int],
-) -> list[Session]:
-    # one session, or more where it would become too long
-    groups, begin = [[]], 0
-    for count in windows:
-        recording = _recording(rng, next(eeg_ids), begin, count, RELIABLE[split])
-        end = begin + recording.offsets[-1]
-        if groups[-1] and end + SPECTROGRAM_SECONDS > LONGEST_SPECTROGRAM:
-            groups.append([])
-            recording, end = replace(recording, begin=0), recording.offsets[-1]
-        groups[-1].append(recording)
-        # even, because a spectrogram has a row every two seconds
-        begin = end + WINDOW_SECONDS + 2 * int(np.exp(rng.uniform(0, np.log(LONGEST_GAP / 2))))
-    return [Session(split, patient_id, next(spectrogram_ids), tuple(group)) for group in groups]
-
-
-def _recording(
-    rng: np.random.Generator, eeg_id: int, begin: int, windows: int, reliable: float
+def _draw_recording(
+    rng: Generator, eeg_id: int, begin: int, windows: int, reliable: float
 ) -> Recording:
     steps = rng.choice(list(STEPS), windows - 1, p=list(STEPS.values()))
     offsets = np.concatenate([[0], steps.cumsum()])
@@ -184,10 +229,109 @@ def _recording(
     population = np.full(len(counts), rng.random() < reliable)
     if len(counts) > 1 and rng.random() < MIXED:
         population[rng.integers(len(counts))] ^= True
-    return Recording(
-        eeg_id,
-        begin,
-        tuple(int(offset) for offset in offsets),
-        tuple(int(count) for count in counts),
-        tuple(bool(many) for many in population),
+    return Recording(eeg_id, begin, *(tuple(x.tolist()) for x in (offsets, counts, population)))
+
+
+def _draw_targets(
+    rng: Generator, sessions: list[Session], split: str, balanced: bool
+) -> np.ndarray:
+    # evidence for one episode after the other, shape (n, 4); kinds have their exact shares
+    recordings = [r for session in sessions if session.split == split for r in session.recordings]
+    reliable = np.array([many for recording in recordings for many in recording.reliable])
+    targets = np.empty((len(reliable), len(raters.QUESTIONS)))
+    for population in (False, True):
+        kinds, shares = raters.episode_kinds(population, balanced)
+        where = np.flatnonzero(reliable == population)
+        if not len(where):
+            continue
+        levels = (np.arange(len(where)) + rng.random()) / len(where)
+        ends = np.cumsum(shares)
+        drawn = np.minimum(np.searchsorted(ends, levels), len(shares) - 1)
+        positions = 1 - (ends[drawn] - levels) / shares[drawn]
+        evidence = [
+            raters.draw_evidence(rng, kinds[kind], position, population)
+            for kind, position in zip(drawn, positions, strict=True)
+        ]
+        # neighbours, and so a patient's recordings, are alike more often than by chance
+        order = rng.permutation(N_CLASSES)
+        rank = np.array([order[CLASSES.index(kinds[kind].intended)] for kind in drawn])
+        targets[where] = np.array(evidence)[np.argsort(rank + rng.normal(0, LIKENESS, len(where)))]
+    return targets
+
+
+def _fill_session(
+    rng: Generator, session: Session, targets: Iterator[np.ndarray]
+) -> tuple[Session, list[dict]]:
+    # the session with its episodes, and a row of the tables per window
+    shared = {"split": session.split, "patient_id": session.patient_id}
+    shared["spectrogram_id"] = session.spectrogram_id
+    background = {f"background_{name}": x for name, x in asdict(session.background).items()}
+    recordings = session.recordings
+    # an episode lasts at most until halfway to the next recording
+    gaps = pairwise(recordings)
+    limits = [0, *((a.start + a.seconds + b.start) / 2 for a, b in gaps), session.seconds]
+    placed, rows = [], []
+    for i, recording in enumerate(recordings):
+        episodes, labels = [], []
+        for count, reliable in zip(recording.counts, recording.reliable, strict=True):
+            episode = draw_episode(rng, next(targets))
+            if episodes and rng.random() < CONTINUITY:
+                episode = _same_source(episodes[-1], episode)
+            episodes.append(episode)
+            labels += count * [_draw_label(rng, episode, reliable, session.split)]
+        placed += _place(recording, episodes, limits[i], limits[i + 1])
+        for k, (offset, label) in enumerate(zip(recording.offsets, labels, strict=True)):
+            window = {
+                "eeg_id": recording.eeg_id,
+                "eeg_sub_id": k,
+                "eeg_label_offset_seconds": float(offset),
+                "spectrogram_sub_id": len(rows),
+                "spectrogram_label_offset_seconds": float(recording.begin + offset),
+            }
+            rows.append(shared | window | label | background)
+    return replace(session, episodes=tuple(placed)), rows
+
+
+def _same_source(before: Episode, episode: Episode) -> Episode:
+    kept = ("side", "inclination", "azimuth", "width", "tilt", "sharpness", "lobes", "polarity")
+    return replace(episode, **{name: getattr(before, name) for name in kept})
+
+
+def _place(
+    recording: Recording, episodes: list[Episode], earliest: float, latest: float
+) -> Iterator[PlacedEpisode]:
+    borders = [recording.start + border for border in recording.borders]
+    for i, episode in enumerate(episodes):
+        begin, end = labelled = borders[i], borders[i + 1]
+        quiet_until = end
+        if i == 0:
+            begin = max(begin - episode.lead, earliest)
+        if i + 1 == len(episodes):
+            end = min(end + episode.tail, latest)
+            quiet_until = min(end + AFTERMATH, latest)
+        yield PlacedEpisode(episode, begin, end, labelled, quiet_until)
+
+
+def _draw_label(rng: Generator, episode: Episode, reliable: bool, split: str) -> dict:
+    histogram = MANY_VOTES if reliable else FEW_VOTES
+    total = rng.choice(
+        list(histogram), p=np.array(list(histogram.values())) / sum(histogram.values())
     )
+    if split == "test":
+        total = np.clip(total, *TEST_VOTES)
+    votes = raters.draw_votes(rng, episode.evidence, int(total))
+    truth = raters.class_probabilities(episode.evidence)
+    named = zip((*VOTE_COLUMNS, *TRUE_COLUMNS), (*votes, *truth), strict=True)
+    return dict(named) | asdict(episode)
+
+
+def _tabulate(rng: Generator, rows: pd.DataFrame, sessions: tuple[Session, ...]) -> Plan:
+    rows["label_id"] = rng.choice(EEG_IDS, len(rows), replace=False)
+    rows["expert_consensus"] = consensus(rows[list(VOTE_COLUMNS)].to_numpy())
+    is_train = rows["split"] == "train"
+    train, test = rows[is_train].reset_index(drop=True), rows[~is_train].reset_index(drop=True)
+    truth = rows.drop(columns=["expert_consensus", *VOTE_COLUMNS])
+    truth = truth.rename(columns=dict(zip(TRUE_COLUMNS, VOTE_COLUMNS, strict=True)))
+    truth["label_id"] = truth["label_id"].astype("Int64").where(is_train)
+    solution = test[["eeg_id", *VOTE_COLUMNS]]
+    return Plan(train[list(TRAIN_COLUMNS)], test[list(TEST_COLUMNS)], solution, truth, sessions)

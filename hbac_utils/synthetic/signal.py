@@ -1,182 +1,131 @@
-"""One session's signal at two rates, to which everything is added.
+"""The signal of one recording session at two rates, to which sources are added.
 
-A spectrogram lasts ten minutes and ends at 20 Hz, an EEG lasts one minute and ends at
-100 Hz. All of the session is therefore kept at 50 Hz, and only the stretches that become
-EEG files at 200 Hz. Whatever is added goes to both, so the two are looks at one signal.
+A spectrogram covers ten minutes or more up to 20 Hz, an EEG file about one minute up to 100 Hz.
+The whole session is therefore simulated at 50 Hz, and only the intervals that become EEG files at
+200 Hz. Each source is added to both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import Generator
 from scipy.signal import firwin, upfirdn
 
 from hbac_utils.data.layout import SAMPLING_RATE
 from hbac_utils.montage import ELECTRODES
-from hbac_utils.synthetic import noise as sources
+from hbac_utils.synthetic import noise
 
 FACTOR = 4
 SLOW_RATE = SAMPLING_RATE // FACTOR  # Hz
-BAND = 22.0  # Hz; what is below is in both, what is above in the stretches alone
-MARGIN = 2  # seconds more than the spectrogram covers, at both ends, for filters to settle
+CROSSOVER = 22.0  # Hz; noise below is drawn at 50 Hz, noise above at 200 Hz
+MARGIN = 2  # seconds before and after the session, for filters to settle
 
 _FILTER = firwin(97, 25, width=6, fs=SAMPLING_RATE).astype(np.float32)
 _HALF = len(_FILTER) // 2
 
 
-class Canvas:
-    """The signal of the 19 electrodes, microvolts, empty at first.
+class SessionSignal:
+    """The 19 electrodes' signal in microvolts, zero at first.
 
     Parameters
     ----------
     seconds : int
-        Of the session; time zero is its begin.
-    stretches : sequence of pairs of int
-        Begin and length (seconds) of the parts that are kept at 200 Hz.
+        Length of the session, which begins at time zero.
+    intervals : sequence of pairs of int
+        Begin and length (seconds) of the parts that are simulated at 200 Hz.
 
     Attributes
     ----------
-    stretches : tuple of pairs of int
     times : array of float64, shape (n,), seconds
-        Of the 50-Hz samples, from −`MARGIN` on; envelopes have this grid.
+        Times of the 50-Hz samples, from −`MARGIN` on; envelopes are sampled at these times.
+    seconds : float
+        Length with both margins.
     """
 
-    def __init__(self, seconds: int, stretches: Sequence[tuple[int, int]]):
-        shape = len(ELECTRODES), (seconds + 2 * MARGIN) * SLOW_RATE
-        self.stretches = tuple(stretches)
-        # noise is drawn at 50 Hz and waits there for `finish`; the rest comes at 200 Hz
-        self._noise = np.zeros(shape, dtype=np.float32)
-        self._rest = np.zeros(shape, dtype=np.float32)
-        self._fast = [
-            np.zeros((len(ELECTRODES), length * SAMPLING_RATE), dtype=np.float32)
-            for _, length in stretches
-        ]
-        self.times = np.arange(shape[1]) / SLOW_RATE - MARGIN
+    def __init__(self, seconds: int, intervals: Sequence[tuple[int, int]]):
+        self.intervals = tuple(intervals)
+        self.times = np.arange((seconds + 2 * MARGIN) * SLOW_RATE) / SLOW_RATE - MARGIN
+        self.seconds = len(self.times) / SLOW_RATE
 
-    @property
-    def seconds(self) -> float:
-        """Length with both margins."""
-        return len(self.times) / SLOW_RATE
+        def zeros(n_times: int) -> np.ndarray:
+            return np.zeros((len(ELECTRODES), n_times), dtype=np.float32)
 
-    def add(self, begin: float, fields: np.ndarray, courses: np.ndarray) -> None:
-        """Add sources that have a 200-Hz time course.
+        # slow noise exists at 50 Hz only until `to_arrays` interpolates it
+        self._slow_noise, self._slow = zeros(len(self.times)), zeros(len(self.times))
+        self._fast = [zeros(length * SAMPLING_RATE) for _, length in intervals]
 
-        Parameters
-        ----------
-        begin : float, seconds
-            Rounded to the 50-Hz grid; what lies outside of the session is dropped.
-        fields : array, shape (n_sources, 19)
-        courses : array, shape (n_sources, n_times)
+    def add(self, begin: float, fields: np.ndarray, waveforms: np.ndarray) -> None:
+        """Add sources, n fields (n, 19) with 200-Hz waveforms (n, n_times), at ``begin`` seconds.
+
+        The begin is rounded to the 50-Hz grid; samples outside the session are dropped.
         """
         first = round((begin + MARGIN) * SLOW_RATE)
-        courses = courses[:, max(0, -first * FACTOR) :].astype(np.float32)
+        waveforms = waveforms[:, max(0, -first * FACTOR) :].astype(np.float32)
         first = max(first, 0)
-        courses = courses[:, : max(0, (len(self.times) - first) * FACTOR)]
-        if not courses.shape[1]:
+        waveforms = waveforms[:, : max(0, (len(self.times) - first) * FACTOR)]
+        if not waveforms.shape[1]:
             return
         mixing = np.asarray(fields, dtype=np.float32).T
-        slow = decimate(courses)
-        self._rest[:, first : first + slow.shape[1]] += mixing @ slow
-        for (start, _), fast in zip(self.stretches, self._fast, strict=True):
+        slow = decimate(waveforms)
+        self._slow[:, first : first + slow.shape[1]] += mixing @ slow
+        for (start, _), fast in zip(self.intervals, self._fast, strict=True):
             shift = first * FACTOR - (start + MARGIN) * SAMPLING_RATE
-            a, b = max(shift, 0), min(shift + courses.shape[1], fast.shape[1])
+            a, b = max(shift, 0), min(shift + waveforms.shape[1], fast.shape[1])
             if a < b:
-                fast[:, a:b] += mixing @ courses[:, a - shift : b - shift]
+                fast[:, a:b] += mixing @ waveforms[:, a - shift : b - shift]
 
     def add_noise(
-        self,
-        rng: np.random.Generator,
-        fields: np.ndarray,
-        amplitude: Callable,
-        envelope: np.ndarray | float = 1.0,
+        self, rng: Generator, fields: np.ndarray, spectrum: noise.Spectrum, envelope=1.0
     ) -> None:
-        """Add independent sources of Gaussian noise.
-
-        Parameters
-        ----------
-        rng : Generator
-        fields : array, shape (n_sources, 19)
-        amplitude : callable
-            Spectrum, see `sources.noise`.
-        envelope : array, shape (n,), or float
-            Factor at `times`.
-        """
+        """Add a Gaussian noise source per field (n, 19), times an envelope at `times`."""
         mixing = np.asarray(fields, dtype=np.float32).T
         envelope = np.broadcast_to(envelope, self.times.shape).astype(np.float32)
 
         def band(low: float, high: float, n_times: int, rate: int) -> np.ndarray:
             def within(f):
-                return amplitude(f) * ((f >= low) & (f < high))
+                return spectrum(f) * ((f >= low) & (f < high))
 
-            return sources.noise(rng, within, mixing.shape[1], n_times, rate)
+            return noise.gaussian(rng, within, mixing.shape[1], n_times, rate)
 
-        self._noise += mixing @ (band(0, BAND, len(envelope), SLOW_RATE) * envelope)
-        for (start, _), fast in zip(self.stretches, self._fast, strict=True):
-            high = band(BAND, SAMPLING_RATE, fast.shape[1], SAMPLING_RATE)
-            fast += mixing @ (high * self._at_fast(envelope, start, fast.shape[1]))
+        self._slow_noise += mixing @ (band(0, CROSSOVER, len(envelope), SLOW_RATE) * envelope)
+        for (start, _), fast in zip(self.intervals, self._fast, strict=True):
+            high = band(CROSSOVER, SAMPLING_RATE, fast.shape[1], SAMPLING_RATE)
+            fast += mixing @ (high * self._upsampled(envelope, start, fast.shape[1]))
 
     def scale(self, envelope: np.ndarray) -> None:
-        """Multiply what is there so far by a 50-Hz envelope, shape (n,)."""
-        self._noise *= envelope.astype(np.float32)
-        self._rest *= envelope.astype(np.float32)
-        for (start, _), fast in zip(self.stretches, self._fast, strict=True):
-            fast *= self._at_fast(envelope, start, fast.shape[1])
+        """Multiply the signal so far by an envelope at `times`, shape (n,)."""
+        self._slow_noise *= envelope.astype(np.float32)
+        self._slow *= envelope.astype(np.float32)
+        for (start, _), fast in zip(self.intervals, self._fast, strict=True):
+            fast *= self._upsampled(envelope, start, fast.shape[1])
 
-    def spread(self, weights: np.ndarray, begin: float, end: float) -> float:
-        """Compute the standard deviation of a derivation between two times, below 20 Hz.
-
-        Parameters
-        ----------
-        weights : array, shape (19,)
-        begin, end : float, seconds
-        """
+    def std(self, weights: np.ndarray, begin: float, end: float) -> float:
+        """Compute the standard deviation of a derivation, shape (19,), between two times."""
         part = slice(*(round((t + MARGIN) * SLOW_RATE) for t in (begin, end)))
-        return float((weights @ (self._noise[:, part] + self._rest[:, part])).std())
+        return float((weights @ (self._slow_noise[:, part] + self._slow[:, part])).std())
 
-    def finish(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Give the signal.
-
-        Returns
-        -------
-        slow : array of float32, shape (19, n), 50 Hz
-            All of the session and `MARGIN` at both ends.
-        fast : list of array of float32, shape (19, n_times), 200 Hz
-            The stretches.
-        """
+    def to_arrays(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return the session at 50 Hz, shape (19, n), and the intervals at 200 Hz."""
         fast = [
-            signal + _interpolate(self._noise, start, signal.shape[1])
-            for (start, _), signal in zip(self.stretches, self._fast, strict=True)
+            signal + _interpolate(self._slow_noise, start, signal.shape[1])
+            for (start, _), signal in zip(self.intervals, self._fast, strict=True)
         ]
-        return self._noise + self._rest, fast
+        return self._slow_noise + self._slow, fast
 
-    def _at_fast(self, envelope: np.ndarray, start: int, n_times: int) -> np.ndarray:
+    def _upsampled(self, envelope: np.ndarray, start: int, n_times: int) -> np.ndarray:
         place = (start + MARGIN) * SLOW_RATE + np.arange(n_times) / FACTOR
         return np.interp(place, np.arange(len(envelope)), envelope).astype(np.float32)
 
 
-def decimate(courses: np.ndarray) -> np.ndarray:
-    """Low-pass at 25 Hz and keep every fourth sample.
-
-    Parameters
-    ----------
-    courses : array of float32, shape (n, n_times), 200 Hz
-        Zero before and after.
-
-    Returns
-    -------
-    array of float32, shape (n, ceil(n_times / 4)), 50 Hz
-    """
-    n = -(-courses.shape[1] // FACTOR)
-    padded = np.pad(courses, ((0, 0), (0, _HALF)))
-    return _fir(padded, down=FACTOR)[:, _HALF // FACTOR :][:, :n]
+def decimate(signals: np.ndarray) -> np.ndarray:
+    """Low-pass float32 signals, shape (n, n_times), at 25 Hz and keep every fourth sample."""
+    n = -(-signals.shape[1] // FACTOR)
+    padded = np.pad(signals, ((0, 0), (0, _HALF)))
+    return upfirdn(_FILTER, padded, down=FACTOR, axis=-1)[:, _HALF // FACTOR :][:, :n]
 
 
 def _interpolate(slow: np.ndarray, start: int, n_times: int) -> np.ndarray:
-    # from 50 Hz to 200 Hz; both ends of a stretch lie inside of the session
-    first = (start + MARGIN) * SLOW_RATE
-    reach = _HALF // FACTOR
+    # from 50 Hz to 200 Hz
+    first, reach = (start + MARGIN) * SLOW_RATE, _HALF // FACTOR
     piece = slow[:, first - reach : first + n_times // FACTOR + reach]
-    return FACTOR * _fir(piece, up=FACTOR)[:, 2 * _HALF :][:, :n_times]
-
-
-def _fir(signals: np.ndarray, up: int = 1, down: int = 1) -> np.ndarray:
-    return upfirdn(_FILTER, signals, up=up, down=down, axis=-1)
+    return FACTOR * upfirdn(_FILTER, piece, up=FACTOR, axis=-1)[:, 2 * _HALF :][:, :n_times]

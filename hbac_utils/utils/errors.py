@@ -1,38 +1,39 @@
-"""Exceptions for wrong input, full disks and interruption, each with a one-line message."""
+"""The errors that the kit raises for what a user, or the disk, or the operating system, does."""
 
 
 class InputError(ValueError):
-    """Invalid input: a file, a column, a value or a parameter.
+    """Something the user gave is wrong: a file, a column, a value, a parameter.
 
-    The message is one line: what is wrong, where, and the remedy. The command line prints it
-    without a traceback and exits with ``exit_code``; a notebook shows only the line, too.
+    The message is one line and says what is wrong, where, and what to do about it.
+    The verbs print it without a traceback and end with exit code 2; a notebook shows just the
+    line, too.
     """
 
     exit_code = 2
 
     def __init__(self, message: str = ""):
-        # a quoted name or message of another library may contain line ends
+        # what is quoted in it, another library's words or a name, may have line ends of its own
         super().__init__(" ".join(part.strip() for part in str(message).splitlines()))
 
     def _render_traceback_(self) -> list[str]:
-        # IPython shows this in place of the traceback
+        # IPython asks an exception for this, and shows it in place of the traceback
         return [f"{type(self).__name__}: {self}"]
 
 
 class DiskError(InputError):
-    """The disk is full, read-only or failing; the files already written are intact."""
+    """A disk is full, read-only or broken; what is on it already is still good."""
 
 
 class KernelDied(InputError):
-    """The process that executed a notebook was killed, by hand or for lack of memory."""
+    """The process that ran a notebook is gone: killed by hand, or for want of memory."""
 
     exit_code = 1
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; handled as Ctrl-C with another exit code."""
+    """SIGTERM has come: what Ctrl-C does, but for the exit code."""
 
 
 def one_line(error: BaseException) -> str:
-    """Shorten an error's text to one line of at most 300 characters."""
+    """Put an error's text on one line of bounded length, for the message of an `InputError`."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -13,7 +13,7 @@ from operations import (
 )
 from processes import Result, Running
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.torture
 
 
 def kill(what: str):

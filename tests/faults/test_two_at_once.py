@@ -7,7 +7,7 @@ from fault_table import seeded
 from operations import inference, pack, replayed_sweep, scripted_training
 from processes import Operation, running
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.torture
 
 
 def both(operation: Operation, scratch, key: int) -> None:
