@@ -29,9 +29,9 @@ from hbac_utils.data.store import Store
 from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.inference.submission import write_submission
 from hbac_utils.labels import RELIABLE_VOTES
-from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import Recipe, load_recipe, override
-from hbac_utils.training.evaluation import RunResult, find_truth, score_files
+from hbac_utils.sweeps.trials import count_parameters
+from hbac_utils.training.evaluation import RunResult, find_truth, score
 from hbac_utils.training.state import Workbench
 from hbac_utils.training.trainer import train
 from hbac_utils.utils.backend import keras
@@ -134,7 +134,7 @@ def compete(name: str, store: Store, out: Path, minutes: float) -> dict:
         "last_reliable": metrics["scores"]["last"]["kl_reliable"],
         "windows_per_second": history["windows_per_second"].median(),
         "epochs": len(history),
-        "parameters": load_classifier(run / "fold0" / "model.keras").count_params(),
+        "parameters": count_parameters(run / "fold0" / "model.weights.h5"),
         **json.loads(notes.read_text()),
     }
 
@@ -144,8 +144,8 @@ def score_elsewhere(run: Path, data: Path, out: Path) -> float:
     trained, competition = open_run(run), open_competition(data)
     if "spectrogram" in trained.recipe.inputs and not competition.has_spectrograms("test"):
         return np.nan
-    submission = write_submission(predict(trained, competition, progress=False), out)
-    return float(score_files(submission, data / "solution_votes.csv")["submission"])
+    submission = write_submission(predict([trained], competition, progress=False), out)
+    return float(score(submission, data / "solution_votes.csv")["submission"])
 
 
 def main() -> None:
@@ -166,9 +166,9 @@ def main() -> None:
     truth = find_truth(open_competition(options.data))
     scores = RunResult(options.out / names[0], store, truth).scores
     bars = {name: scores[name] for name in ("oracle", "prior", "uniform")}
-    for score in ("kl_all", "kl_reliable"):
-        floor, prior = bars["oracle"][score], bars["prior"][score]
-        table[f"excess_{score[3:]}"] = (table[score] - floor) / (prior - floor)
+    for key in ("kl_all", "kl_reliable"):
+        floor, prior = bars["oracle"][key], bars["prior"][key]
+        table[f"excess_{key[3:]}"] = (table[key] - floor) / (prior - floor)
     if options.real:
         elsewhere = options.out / "real"
         runs = [options.out / name for name in names]

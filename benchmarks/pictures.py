@@ -12,7 +12,7 @@ from PIL import Image
 from hbac_utils import plots
 from hbac_utils.data.competition import open_competition
 from hbac_utils.data.store import open_store
-from hbac_utils.eda.examples import example_windows, of_class, read_windows
+from hbac_utils.eda.examples import class_examples, read_windows
 from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.plots.style import StyledFigure
@@ -32,15 +32,15 @@ def main() -> None:
     options = parser.parse_args()
 
     competition = open_competition(options.demo / "competition")
-    chosen = of_class(example_windows(competition, seed=options.seed), options.name)
-    (page,) = plots.window_pages(read_windows(competition, chosen))
+    chosen = class_examples(competition.train, seed=options.seed)
+    (page,) = plots.window_pages(read_windows(competition, chosen, options.name))
     save(page, options.out / "eda.png")
 
     result = RunResult(options.demo, open_store(options.demo / "store"))
     curves = plots.training_curves(result.history, result.scores["prior"])
     save(curves, options.out / "training.png")
 
-    prediction = predict(open_run(options.demo), competition, progress=False)
+    prediction = predict([open_run(options.demo)], competition, progress=False)
     probabilities = prediction.submission[list(VOTE_COLUMNS)].to_numpy()
     ids = prediction.submission["eeg_id"]
     folds = plots.fold_predictions(prediction.by_fold, probabilities, ids)

@@ -3,7 +3,7 @@
     python benchmarks/rerun.py --data FOLDER --run FOLDER [--eegs 2700] [--out outputs/rerun]
 
 The test recordings of a competition folder are linked under as many new ids as wanted and predicted
-by `predict_all`, as the inference notebook does. Printed are minutes, EEGs a second, and how memory
+by `predict`, as the inference notebook does. Printed are minutes, EEGs a second, and how memory
 grows while the same is done once more, for what grows without an end does so then too, and the
 pools of allocators do not: slope per 1,000 EEGs with its standard error. Files that are linked lie
 in the page cache after they were read once: a disk would be slower.
@@ -22,7 +22,7 @@ import pandas as pd
 from footprint import footprint, growth
 
 from hbac_utils.data.competition import Competition, open_competition
-from hbac_utils.inference.ensemble import open_runs, predict_all
+from hbac_utils.inference.predict import open_runs, predict
 
 MUST = 15.0  # minutes
 
@@ -38,9 +38,9 @@ def main(arguments: list[str] | None = None) -> None:
     competition = _enlarge(open_competition(options.data), options.eegs, options.out / "hidden")
     runs = open_runs(options.run)
     begun = time.perf_counter()
-    prediction = predict_all(runs, competition)
+    prediction = predict(runs, competition)
     minutes = (time.perf_counter() - begun) / 60
-    _, megabytes = footprint(lambda: predict_all(runs, competition))
+    _, megabytes = footprint(lambda: predict(runs, competition))
     slope, error = growth(megabytes, options.eegs / 1000)
     models = sum(len(run.models) for run in runs)
     verdict = "ok" if minutes <= MUST else "short"

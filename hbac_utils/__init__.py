@@ -1,3 +1,62 @@
-"""Harmful-brain-activity classification from EEG: data, models and runs."""
+"""Harmful brain activity classification from EEG: data, models, training and inference.
 
-__version__ = "0.1.0"
+The functions below are the public interface. They are imported on first use, so that
+``import hbac_utils`` itself loads nothing.
+
+Examples
+--------
+>>> import hbac_utils as hbac
+>>> competition = hbac.synthesize("data", eegs=100, evidence=5)
+>>> recipe = hbac.load_recipe("compact")
+>>> store = hbac.pack(competition, "store", recipe.data)
+>>> hbac.train(recipe, store, "run")
+>>> prediction = hbac.predict(["run"], competition)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.2.0"
+
+_HOMES = {
+    "blend": "hbac_utils.ensembling.blend",
+    "load_recipe": "hbac_utils.recipe",
+    "open_competition": "hbac_utils.data.competition",
+    "pack": "hbac_utils.data.packing",
+    "predict": "hbac_utils.inference.predict",
+    "score": "hbac_utils.training.evaluation",
+    "synthesize": "hbac_utils.synthetic.render",
+    "train": "hbac_utils.training.trainer",
+}
+
+__all__ = [
+    "__version__",
+    "blend",
+    "load_recipe",
+    "open_competition",
+    "pack",
+    "predict",
+    "score",
+    "synthesize",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from hbac_utils.data.competition import open_competition
+    from hbac_utils.data.packing import pack
+    from hbac_utils.ensembling.blend import blend
+    from hbac_utils.inference.predict import predict
+    from hbac_utils.recipe import load_recipe
+    from hbac_utils.synthetic.render import synthesize
+    from hbac_utils.training.evaluation import score
+    from hbac_utils.training.trainer import train
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

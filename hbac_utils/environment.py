@@ -1,36 +1,29 @@
-"""What a notebook runs on, what lies attached to it, which run it uses: facts to look at first."""
+"""The environment of a notebook: versions, hardware, attached inputs."""
 
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import psutil
 
 from hbac_utils.data.layout import KAGGLE_INPUT
-from hbac_utils.labels import RELIABLE_VOTES
-from hbac_utils.training.runs import read_metrics
-
-if TYPE_CHECKING:  # it brings TensorFlow along
-    from hbac_utils.inference.predict import Run
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "pandas", "pyarrow", "scipy")
 
 DEPTHS = {"competitions": 1, "datasets": 2, "notebooks": 2, "models": 5}
-"""How many folders below these of ``/kaggle/input`` something attached begins."""
+"""Depth of an input's folder below these folders of ``/kaggle/input``."""
+
+
+def is_rerun() -> bool:
+    """Tell whether this is Kaggle's re-run on the hidden test set, which must not fail."""
+    return bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
 
 
 def environment() -> pd.DataFrame:
-    """Tabulate versions, processors, memory and where the notebook runs.
-
-    Returns
-    -------
-    DataFrame of str
-        One column, ``value``.
-    """
+    """Tabulate where the notebook runs, processors, memory and versions."""
     from hbac_utils.utils.backend import tf
 
     gpus = [
@@ -38,28 +31,18 @@ def environment() -> pd.DataFrame:
         for gpu in tf.config.list_physical_devices("GPU")
     ]
     memory = psutil.virtual_memory()
+    kernel = os.environ.get("KAGGLE_KERNEL_RUN_TYPE")
     facts = {
-        "runs on": _place(),
+        "runs on": "not Kaggle" if kernel is None else f"Kaggle, {kernel.lower()}",
         "GPUs": ", ".join(gpus) or "none",
         "processors": str(os.cpu_count()),
         "memory": f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GB free",
         "Python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
     }
+    if is_rerun():
+        facts["runs on"] += ", the hidden re-run"
     return pd.Series(facts, name="value").to_frame()
-
-
-def _place() -> str:
-    run_type = os.environ.get("KAGGLE_KERNEL_RUN_TYPE")
-    if run_type is None:
-        return "not Kaggle"
-    rerun = ", the hidden re-run" if is_rerun() else ""
-    return f"Kaggle, {run_type.lower()}{rerun}"
-
-
-def is_rerun() -> bool:
-    """Tell whether Kaggle runs the notebook on the hidden test set, where nobody can mend it."""
-    return bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
 
 
 def _version(package: str) -> str:
@@ -70,22 +53,14 @@ def _version(package: str) -> str:
 
 
 def attached(folder: Path = KAGGLE_INPUT) -> pd.DataFrame:
-    """List what is attached to a Kaggle notebook, read-only, and what it looks like.
-
-    Returns
-    -------
-    DataFrame of str
-        ``folder`` and ``what``.
-    """
-    rows = [(str(path), _kind(path)) for path in sorted(_mounts(folder))]
+    """List the inputs of a Kaggle notebook: columns ``folder`` and ``what``."""
+    rows = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        depth = DEPTHS.get(path.name, 0)
+        mounts = path.glob("/".join("*" * depth)) if depth else [path]
+        rows += [(str(mount), _kind(mount)) for mount in sorted(mounts) if mount.is_dir()]
     rows = rows or [(str(folder), "nothing" if folder.is_dir() else "no such folder")]
     return pd.DataFrame(rows, columns=["folder", "what"])
-
-
-def _mounts(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        pattern = "/".join("*" * DEPTHS.get(path.name, 0))
-        yield from (found for found in path.glob(pattern) if found.is_dir()) if pattern else [path]
 
 
 def _kind(path: Path) -> str:
@@ -95,36 +70,13 @@ def _kind(path: Path) -> str:
         return "run"
     if next(path.glob("**/*.h5"), None) or next(path.glob("**/config.json"), None):
         return "pretrained weights"
-    if (path / "hbac_utils").is_dir():
-        return "this library"
-    return "other"
+    return "this library" if (path / "hbac_utils").is_dir() else "other"
 
 
-def describe_runs(runs: "Sequence[Run]") -> pd.DataFrame:
-    """Tabulate which runs predict, and how they scored out of fold.
-
-    Returns
-    -------
-    DataFrame of str
-        A column per run.
-    """
-    facts = {f"run {number}": _describe(run) for number, run in enumerate(runs, start=1)}
-    return pd.DataFrame(facts).fillna("")
-
-
-def _describe(run: "Run") -> pd.Series:
-    metrics = read_metrics(run.path)
-    scores = metrics["scores"]
-    facts = {
-        "folder": str(run.path),
-        "recipe": run.recipe.name,
-        "fold models": ", ".join(run.models),
-        "reads": ", ".join(run.recipe.inputs),
-        "scored out of fold": f"{metrics['windows']:,} windows",
-    }
-    for key, name in (("kl_reliable", f"≥ {RELIABLE_VOTES} votes"), ("kl_all", "all votes")):
-        if scores["model"][key] is not None:
-            facts[f"out of fold, {name}"] = (
-                f"KL {scores['model'][key]:.3f} (prior {scores['prior'][key]:.3f})"
-            )
-    return pd.Series(facts)
+def walk_attached(folder: Path = KAGGLE_INPUT) -> Iterator[tuple[Path, set[str]]]:
+    """Walk the inputs of a Kaggle notebook, except the recordings: folders with their files."""
+    for path, folders, files in os.walk(folder, followlinks=True):
+        yield Path(path), set(files)
+        if {"train.csv", "test.csv"} & set(files):
+            folders.clear()
+        folders.sort()

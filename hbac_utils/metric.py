@@ -1,47 +1,47 @@
-"""The competition's score: Kullback–Leibler divergence of the votes from the prediction.
+"""The competition's score: Kullback–Leibler divergence of predictions from vote fractions.
 
-What the competition does, it does to the letter here (clipping without renormalising,
-the same tests for a valid submission), but rows are aligned by id instead of by place,
-and nothing is changed in the caller's tables.
+Clipping without renormalising and the tests of a valid submission are the competition's. Rows are
+aligned by id instead of by position.
 """
 
 import numpy as np
 import pandas as pd
+from scipy.special import rel_entr
 
 from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
 from hbac_utils.utils.errors import InputError
 
 CLIP = 1e-15
-"""Predictions are clipped to [CLIP, 1 − CLIP]; a hard zero on a sure class costs 34.54."""
+"""Predictions are clipped to [CLIP, 1 − CLIP]: a zero where all experts voted costs 34.54 nats."""
+
+FLOOR = 1e-6
+"""Probabilities below count as this in a logarithm: no model may rule a class out for all."""
+
+RESAMPLES = 2000  # of a bootstrap
 
 
 class SubmissionError(InputError):
-    """A submission that the competition would refuse, and why."""
+    """A submission that the competition would refuse."""
 
 
 def kl_by_class(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Compute the terms p·ln(p/q) with the prediction clipped and not renormalised.
+    """Compute p·ln(p/q) per row and class; q is clipped and not renormalised.
 
     Parameters
     ----------
     truth, prediction : arrays, shape (n, 6)
-        Probabilities; where the truth is zero the term is zero.
+        Probabilities p and q; where p is zero the term is zero.
 
     Returns
     -------
     array of float64, shape (n, 6), nats
     """
     p = np.asarray(truth, dtype=np.float64)
-    q = np.clip(np.asarray(prediction, dtype=np.float64), CLIP, 1 - CLIP)
-    terms = np.zeros(np.broadcast_shapes(p.shape, q.shape))
-    where = np.broadcast_to(p != 0, terms.shape)
-    np.divide(p, q, out=terms, where=where)
-    np.log(terms, out=terms, where=where)
-    return terms * p
+    return rel_entr(p, np.clip(np.asarray(prediction, dtype=np.float64), CLIP, 1 - CLIP))
 
 
 def kl_divergence(truth: np.ndarray, prediction: np.ndarray, average: str = "micro") -> float:
-    """Score predictions against vote fractions.
+    """Score predictions against vote fractions, in nats; lower is better.
 
     Parameters
     ----------
@@ -50,10 +50,6 @@ def kl_divergence(truth: np.ndarray, prediction: np.ndarray, average: str = "mic
     average : {"micro", "macro"}
         ``micro`` (the competition's default) is the mean over rows of the row sums;
         ``macro`` the mean over classes of the column means.
-
-    Returns
-    -------
-    float, nats; lower is better
 
     Raises
     ------
@@ -68,74 +64,116 @@ def kl_divergence(truth: np.ndarray, prediction: np.ndarray, average: str = "mic
     raise ValueError(f"average is 'micro' or 'macro', not {average!r}")
 
 
-def check_probabilities(table: pd.DataFrame, name: str, id_column: str = "eeg_id") -> None:
+def both_scores(votes: np.ndarray, prediction: np.ndarray) -> dict[str, float | None]:
+    """Compute the two reported scores: on all windows, and on those with ≥ 10 votes.
+
+    Parameters
+    ----------
+    votes : array, shape (n, 6)
+        One window per (EEG, vote vector): see `hbac_utils.data.store.Store.evaluation_windows`.
+    prediction : array, shape (n, 6) or (6,)
+
+    Returns
+    -------
+    dict
+        ``kl_all``, and ``kl_reliable`` (None if no window has 10 votes), nats.
+    """
+    rows = kl_by_class(vote_fractions(votes), prediction).sum(axis=1)
+    reliable = np.asarray(votes).sum(axis=1) >= RELIABLE_VOTES
+    return {
+        "kl_all": float(rows.mean()),
+        "kl_reliable": float(rows[reliable].mean()) if reliable.any() else None,
+    }
+
+
+def floored_log(probabilities: np.ndarray) -> np.ndarray:
+    """Take the logarithm of probabilities, none below `FLOOR`."""
+    return np.log(np.maximum(probabilities, FLOOR))
+
+
+def resampled_means(losses: pd.DataFrame, patients: pd.Series) -> np.ndarray:
+    """Bootstrap mean losses over patients, as windows of one patient are correlated.
+
+    Parameters
+    ----------
+    losses : DataFrame
+        A row per window, a column per prediction.
+    patients : Series
+        Each row's patient.
+
+    Returns
+    -------
+    array of float64, shape (RESAMPLES, columns)
+        All columns use the same resampled patients, so differences can be taken row by row.
+    """
+    sums = losses.groupby(patients.to_numpy()).sum().to_numpy()
+    counts = patients.value_counts().sort_index().to_numpy()
+    n = len(counts)
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
+    return (drawn @ sums) / (drawn @ counts)[:, None]
+
+
+def check_probabilities(table: pd.DataFrame, name: str) -> None:
     """Refuse a table for the reasons for which the competition refuses it.
 
     Parameters
     ----------
     table : DataFrame
-        The id column and the six class columns, and nothing else.
+        ``eeg_id`` and the six class columns, and nothing else.
     name : str
-        What to call the table in a message, usually its path.
+        Name of the table in messages, usually its path.
 
     Raises
     ------
     SubmissionError
-        Naming the first thing wrong: columns, ids, types, range or row sums.
+        Naming the first error: columns, ids, types, range or row sums.
     """
-    expected = [id_column, *VOTE_COLUMNS]
+    expected = ["eeg_id", *VOTE_COLUMNS]
     missing = [column for column in expected if column not in table]
     if missing:
         raise SubmissionError(f"{name}: missing column {', '.join(missing)}; write {expected}")
     extra = [str(column) for column in table if column not in expected]
     if extra:
         raise SubmissionError(f"{name}: unknown column {', '.join(extra)}; remove it")
-    doubled = table[id_column][table[id_column].duplicated()]
-    if len(doubled):
+    ids = table["eeg_id"]
+    if ids.duplicated().any():
         raise SubmissionError(
-            f"{name}: {id_column} {doubled.iloc[0]} occurs more than once; keep one row per id"
+            f"{name}: eeg_id {ids[ids.duplicated()].iloc[0]} occurs more than once; keep one row "
+            "per id"
         )
     for column in VOTE_COLUMNS:
         if not pd.api.types.is_numeric_dtype(table[column]):
             raise SubmissionError(f"{name}: column {column} is not numeric")
     values = table[list(VOTE_COLUMNS)].to_numpy(dtype=np.float64)
-    _check_rows(values, table[id_column].to_numpy(), name, id_column)
-
-
-def _check_rows(values: np.ndarray, ids: np.ndarray, name: str, id_column: str) -> None:
-    # `not (…)` so that NaN, which compares false with everything, is refused as well
-    outside = ~((values >= 0) & (values <= 1))
+    outside = ~((values >= 0) & (values <= 1))  # true for NaN as well
     if outside.any():
         row, column = np.argwhere(outside)[0]
         raise SubmissionError(
-            f"{name}: {VOTE_COLUMNS[column]} is {values[row, column]:g} where {id_column} is "
-            f"{ids[row]}; probabilities lie between 0 and 1"
+            f"{name}: {VOTE_COLUMNS[column]} is {values[row, column]:g} where eeg_id is "
+            f"{ids.iloc[row]}; probabilities lie between 0 and 1"
         )
     sums = values.sum(axis=1)
     if not np.allclose(sums, 1):
         worst = np.argmax(np.abs(sums - 1))
         raise SubmissionError(
-            f"{name}: probabilities sum to {sums[worst]:.7g} where {id_column} is {ids[worst]}; "
-            "divide each row by its sum"
+            f"{name}: probabilities sum to {sums[worst]:.7g} where eeg_id is "
+            f"{ids.iloc[worst]}; divide each row by its sum"
         )
 
 
 def aligned(
     solution: pd.DataFrame,
     submission: pd.DataFrame,
-    id_column: str = "eeg_id",
     names: tuple[str, str] = ("solution", "submission"),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Validate both tables and bring the submission into the solution's order of ids.
 
     Parameters
     ----------
-    solution : DataFrame
-        Id column and six columns of votes or vote fractions; votes are normalised.
-    submission : DataFrame
-        Id column and six columns of probabilities, in any order of rows.
+    solution, submission : DataFrame
+        ``eeg_id`` and six columns: votes or vote fractions, and probabilities.
     names : pair of str
-        What to call the two in messages.
+        Names of the two in messages.
 
     Returns
     -------
@@ -148,54 +186,30 @@ def aligned(
     InputError
         If the solution lacks a column, an id occurs twice in it, or a row has no vote.
     """
-    check_probabilities(submission, names[1], id_column)
-    missing = [c for c in (id_column, *VOTE_COLUMNS) if c not in solution]
+    check_probabilities(submission, names[1])
+    missing = [c for c in ("eeg_id", *VOTE_COLUMNS) if c not in solution]
     if missing:
         raise InputError(f"{names[0]}: missing column {', '.join(missing)}")
-    if solution[id_column].duplicated().any():
-        raise InputError(f"{names[0]}: {id_column} occurs more than once; keep one row per id")
-    wanted, given = pd.Index(solution[id_column]), pd.Index(submission[id_column])
-    for ids, verb in ((wanted.difference(given), "lacks"), (given.difference(wanted), "has")):
+    if solution["eeg_id"].duplicated().any():
+        raise InputError(f"{names[0]}: eeg_id occurs more than once; keep one row per id")
+    wanted, given = pd.Index(solution["eeg_id"]), pd.Index(submission["eeg_id"])
+    for ids, verb, other in (
+        (wanted.difference(given), "lacks", "has"),
+        (given.difference(wanted), "has", "lacks"),
+    ):
         if len(ids):
             raise SubmissionError(
-                f"{names[1]}: {verb} {len(ids)} {id_column} that the solution "
-                f"{'has' if verb == 'lacks' else 'lacks'}, for example {ids[0]}"
+                f"{names[1]}: {verb} {len(ids)} eeg_id that the solution {other}, for "
+                f"example {ids[0]}"
             )
     try:
         truth = vote_fractions(solution[list(VOTE_COLUMNS)].to_numpy())
     except ValueError as error:
         raise InputError(f"{names[0]}: {error}") from None
-    prediction = submission.set_index(id_column).loc[wanted, list(VOTE_COLUMNS)]
+    prediction = submission.set_index("eeg_id").loc[wanted, list(VOTE_COLUMNS)]
     return truth, prediction.to_numpy(dtype=np.float64)
 
 
 def score(solution: pd.DataFrame, submission: pd.DataFrame, average: str = "micro") -> float:
-    """Score a submission as the competition does, aligned by ``eeg_id``.
-
-    See `aligned` for the tables and the errors, `kl_divergence` for ``average``.
-    """
+    """Score a submission as the competition does; see `aligned` and `kl_divergence`."""
     return kl_divergence(*aligned(solution, submission), average)
-
-
-def both_scores(votes: np.ndarray, prediction: np.ndarray) -> dict[str, float | None]:
-    """Compute the two scores that are always reported.
-
-    Parameters
-    ----------
-    votes : array, shape (n, 6)
-        One window per (EEG, vote vector), so that a long recording does not outweigh a
-        hundred short ones: see `hbac_utils.data.store.Store.evaluation_windows`.
-    prediction : array, shape (n, 6) or (6,)
-
-    Returns
-    -------
-    dict
-        ``kl_all``, and ``kl_reliable`` on windows with ≥ 10 votes (None if there are none).
-    """
-    truth = vote_fractions(votes)
-    rows = kl_by_class(truth, prediction).sum(axis=1)
-    reliable = np.asarray(votes).sum(axis=1) >= RELIABLE_VOTES
-    return {
-        "kl_all": float(rows.mean()),
-        "kl_reliable": float(rows[reliable].mean()) if reliable.any() else None,
-    }

@@ -1,4 +1,4 @@
-"""Running the kit's notebooks: parameters checked, executed by papermill, exported to HTML."""
+"""Execute the notebooks with papermill and export them to HTML."""
 
 import asyncio
 import difflib
@@ -17,71 +17,61 @@ from papermill.exceptions import PapermillExecutionError
 
 from hbac_utils.utils.errors import DiskError, InputError, KernelDied
 from hbac_utils.utils.files import replacing
+from hbac_utils.utils.resources import PACKAGE, resource_root
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
-TEMPLATE = Path(__file__).resolve().parent / "page"
-"""Of the HTML pages: a template for nbconvert and its style sheet."""
+FOLDER = resource_root() / "notebooks"
+TEMPLATE = PACKAGE / "templates"
+"""nbconvert template of the HTML pages, with their style sheet."""
 
-CHECKPOINTS = ".ipynb_checkpoints"
-"""Where Jupyter keeps copies of the notebooks that are open in it."""
-
-START_TIMEOUT = 10 * 365 * 24 * 3600
-"""Seconds. A kernel that dies while it starts is noticed at once; one that lives is waited for, on
-a machine that is busy, and when the clock, by which Jupyter measures this, is put forward."""
-
-DIED_STARTING = "Kernel died"
-"""How Jupyter's error for it begins; it has no class of its own."""
+START_TIMEOUT = 600
+"""Seconds a kernel may take to start on a busy machine."""
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-"""The kind of an output that only a kernel can show."""
 
 
 def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
-    """Execute a notebook with parameters and export it.
-
-    Papermill only warns about a parameter that the notebook does not have, and then runs with
-    the default; here it is refused.
+    """Execute a notebook with parameters and export it to HTML.
 
     Parameters
     ----------
     name : str
-        Of a notebook of the kit, without its ending: ``eda``, ``training``, ``inference``.
+        ``eda``, ``training`` or ``inference``.
     parameters : dict
         Values for the cell tagged ``parameters``.
     out : str or Path
-        Folder for ``{name}.ipynb`` and ``{name}.html``, written even if a cell fails.
+        Folder for ``{name}.ipynb`` and ``{name}.html``, which are also written if a cell fails.
 
     Returns
     -------
     Path
-        Of the HTML page.
+        The HTML page.
 
     Raises
     ------
     InputError
-        If the notebook or a parameter does not exist, or a cell ended with an `InputError`.
+        If the notebook or a parameter does not exist, or a cell raised an `InputError`.
     KernelDied
         If the notebook's process was killed.
     papermill.PapermillExecutionError
-        If a cell failed otherwise.
+        If a cell raised another exception.
     """
     source = FOLDER / f"{name}.ipynb"
     check_parameters(source, parameters)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     executed = out / source.name
-    ensure_event_loop().set_exception_handler(_bereaved)
-    errors = _Lines(sys.stderr)
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it says what it then raises
+    ensure_event_loop().set_exception_handler(_ignore_dead_kernel)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are raised as well
+    errors = _LineEnder(sys.stderr)
     try:
         papermill.execute_notebook(
-            _literal(source),
-            _literal(executed),
+            source,
+            executed,
             parameters=parameters,
             kernel_name="python3",
             progress_bar=False,
             start_timeout=START_TIMEOUT,
-            # it would warn of its loopback connection, and sometimes of the signal that ends it
+            # no warnings about the loopback connection or the signal that ends the kernel
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             stdout_file=sys.stdout,
             stderr_file=errors,
@@ -94,53 +84,49 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             raise InputError(error.evalue) from None
         raise
     except RuntimeError as error:
-        if not isinstance(error, DeadKernelError) and not str(error).startswith(DIED_STARTING):
+        # a kernel that dies while it starts has no exception class of its own
+        if not isinstance(error, DeadKernelError) and not str(error).startswith("Kernel died"):
             raise
         raise KernelDied(
-            f"{name}: the notebook's process was killed, perhaps for want of memory; the same "
-            "command goes on where it was"
+            f"{name}: the notebook's process was killed, possibly for lack of memory; run the "
+            "same command again to resume"
         ) from None
     finally:
-        errors.end()
+        errors.end_line()
     return export_html(executed)
 
 
-class _Lines:
-    """A stream that is passed on; a line that it has left open, as by a bar, can be ended."""
+class _LineEnder:
+    """Stream wrapper that can end a line left open, for example by a progress bar."""
 
     def __init__(self, stream: TextIO):
-        self._stream, self._open = stream, False
+        self._stream, self._last = stream, "\n"
 
     def write(self, text: str) -> None:
         self._stream.write(text)
-        self._open = not text.endswith("\n") if text else self._open
+        self._last = text[-1:] or self._last
 
     def flush(self) -> None:
         self._stream.flush()
 
-    def end(self) -> None:
-        if self._open:
+    def end_line(self) -> None:
+        if self._last != "\n":
             self.write("\n")
 
 
-def _bereaved(loop: asyncio.AbstractEventLoop, context: dict) -> None:
-    """Say nothing of a cell that waits for its kernel after Ctrl-C or SIGTERM has ended both."""
+def _ignore_dead_kernel(loop: asyncio.AbstractEventLoop, context: dict) -> None:
+    """Ignore a cell that still waits for a kernel ended by Ctrl-C or SIGTERM."""
     if not isinstance(context.get("exception"), DeadKernelError):
         loop.default_exception_handler(context)
 
 
-def _literal(path: Path) -> str:
-    """Keep papermill from filling in what stands in braces in a path."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
 def check_parameters(notebook: Path, parameters: dict) -> None:
-    """Refuse parameters that a notebook does not have.
+    """Reject parameters that a notebook does not have; papermill only warns about them.
 
     Raises
     ------
     InputError
-        Naming the unknown parameter and the nearest one that exists.
+        Names the unknown parameter and the most similar one.
     """
     if not notebook.is_file():
         raise InputError(f"{notebook}: no such notebook")
@@ -153,10 +139,15 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
 
 
 def export_html(notebook: Path) -> Path:
-    """Write a notebook as one self-contained HTML page beside it, and return its path.
+    """Export a notebook as one self-contained HTML page beside it.
 
-    The page is for reading, on a desk or a phone, with no network: progress bars and other
-    things on standard error are left out, and so are widgets.
+    The page works without a network and on a phone. It omits standard error (progress bars)
+    and widgets.
+
+    Returns
+    -------
+    Path
+        The HTML page.
 
     Raises
     ------
@@ -167,34 +158,30 @@ def export_html(notebook: Path) -> Path:
     content = read_notebook(notebook)
     for cell in content.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if _is_to_be_read(output)]
+            cell.outputs = [
+                output for output in cell.outputs
+                if output.get("name") != "stderr" and WIDGET not in output.get("data", {})
+            ]  # fmt: skip
     exporter = HTMLExporter(
         template_name=TEMPLATE.name,
         extra_template_basedirs=[str(TEMPLATE.parent)],
         embed_images=True,
         exclude_anchor_links=True,
     )
-    body, _ = exporter.from_notebook_node(
-        content,
-        resources={"metadata": {"name": title_of(content) or notebook.stem}},
-    )
+    title = notebook_title(content) or notebook.stem
+    body, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": title}})
     with replacing(page) as file:
         file.write(body.encode())
     return page
 
 
 def export_executed(path: Path) -> list[Path]:
-    """Write the page of every executed notebook in a folder and below it.
-
-    Parameters
-    ----------
-    path : Path
-        A folder, or one notebook.
+    """Export one executed notebook, or all executed notebooks below a folder.
 
     Returns
     -------
     list of Path
-        Of the pages, sorted.
+        The HTML pages, sorted.
 
     Raises
     ------
@@ -202,41 +189,30 @@ def export_executed(path: Path) -> list[Path]:
         If there is no executed notebook.
     """
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder; name one that holds executed notebooks")
+        raise InputError(f"{path}: no such file or folder; name a folder with executed notebooks")
     found = [path] if path.is_file() else sorted(path.rglob("*.ipynb"))
-    found = [notebook for notebook in found if CHECKPOINTS not in notebook.parts]
-    executed = [notebook for notebook in found if is_executed(read_notebook(notebook))]
+    found = [notebook for notebook in found if ".ipynb_checkpoints" not in notebook.parts]
+    executed = [notebook for notebook in found if _is_executed(read_notebook(notebook))]
     if not executed:
-        raise InputError(f"{path}: no executed notebook in it; run eda, train or infer first")
+        raise InputError(f"{path}: no executed notebook; run eda, train or infer first")
     return [export_html(notebook) for notebook in executed]
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """Read a notebook.
-
-    Raises
-    ------
-    InputError
-        If the file is not one.
-    """
+    """Read a notebook; raise `InputError` if the file is not one."""
     try:
         return nbformat.read(path, as_version=4)
     except (NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError):
         raise InputError(f"{path}: not a Jupyter notebook; remove or rename it") from None
 
 
-def is_executed(notebook: nbformat.NotebookNode) -> bool:
-    """Say whether any cell of a notebook was run."""
-    return any(cell.get("execution_count") for cell in notebook.cells)
-
-
-def title_of(notebook: nbformat.NotebookNode) -> str:
-    """Find a notebook's title, its first heading of the first rank; empty if it has none."""
+def notebook_title(notebook: nbformat.NotebookNode) -> str:
+    """Return the first heading of rank 1 without its mark, or an empty string."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):
             return cell.source.partition("\n")[0].removeprefix("# ")
     return ""
 
 
-def _is_to_be_read(output: nbformat.NotebookNode) -> bool:
-    return output.get("name") != "stderr" and WIDGET not in output.get("data", {})
+def _is_executed(notebook: nbformat.NotebookNode) -> bool:
+    return any(cell.get("execution_count") for cell in notebook.cells)

@@ -17,14 +17,14 @@ from pydantic import (
     model_validator,
 )
 
-from hbac_utils.utils.config_io import Section, find_document, read_document, validate
+from hbac_utils.utils.config_io import StrictModel, find_config, read_config, validate
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Data(Section):
+class Data(StrictModel):
     """What the store holds, and how windows are split into folds."""
 
     band: tuple[PositiveFloat, PositiveFloat] = (0.5, 40.0)  # Hz, zero-phase
@@ -39,7 +39,7 @@ class Data(Section):
         return self
 
 
-class KaggleSpectrogram(Section):
+class KaggleSpectrogram(StrictModel):
     """The competition's own 10-minute spectrogram as an image, frequency × time."""
 
     kind: Literal["kaggle_spectrogram"]
@@ -48,7 +48,7 @@ class KaggleSpectrogram(Section):
     channels: ClassVar[int] = 4  # chains, one above the other
 
 
-class EegSpectrogram(Section):
+class EegSpectrogram(StrictModel):
     """Spectrograms of the four chains computed from the raw EEG in the model."""
 
     kind: Literal["eeg_spectrogram"]
@@ -60,7 +60,7 @@ class EegSpectrogram(Section):
     band: tuple[NonNegativeFloat, PositiveFloat] = (0.5, 20.0)  # Hz
 
 
-class Waveform(Section):
+class Waveform(StrictModel):
     """The bipolar EEG itself, one row per derivation."""
 
     kind: Literal["waveform"]
@@ -78,7 +78,7 @@ class Waveform(Section):
 View = Annotated[KaggleSpectrogram | EegSpectrogram | Waveform, Field(discriminator="kind")]
 
 
-class Augment(Section):
+class Augment(StrictModel):
     """Random changes of the training input; a value of zero switches one off.
 
     Shift and MixUp happen in the dataset (they choose another window or mix labels), the
@@ -99,7 +99,7 @@ class Augment(Section):
     cutout: Share = 0.0  # widest share of each side of a rectangle to be cut out
 
 
-class Pretrained(Section):
+class Pretrained(StrictModel):
     """What the backbones for images have in common."""
 
     weights: str = "none"  # imagenet (YOLOv8: COCO), none, or the folder of a KerasCV preset
@@ -125,7 +125,7 @@ class YoloV8(Pretrained):
     kind: Literal["yolov8"]
 
 
-class Compact(Section):
+class Compact(StrictModel):
     """A small left–right symmetric network over waveforms, for a CPU."""
 
     kind: Literal["compact"]
@@ -135,7 +135,7 @@ class Compact(Section):
 Backbone = Annotated[EfficientNetV2 | ResNet50V2 | YoloV8 | Compact, Field(discriminator="kind")]
 
 
-class TestTime(Section):
+class TestTime(StrictModel):
     """Changes of a recording whose predictions are averaged; measure their gain first (`tta`)."""
 
     mirror: bool = False  # as it is, and with the hemispheres exchanged
@@ -155,7 +155,7 @@ class TestTime(Section):
         return self
 
 
-class Relabel(Section):
+class Relabel(StrictModel):
     """Soft labels in a later stage for windows with few votes."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the predictions; the rest is votes
@@ -163,7 +163,7 @@ class Relabel(Section):
     runs: tuple[str, ...] = ()  # whose models predict; none: the fold's own, as it is by then
 
 
-class Stage(Section):
+class Stage(StrictModel):
     """One stretch of training."""
 
     epochs: PositiveInt
@@ -184,7 +184,7 @@ class Stage(Section):
         return 6e-6 * self.batch_size if self.learning_rate is None else self.learning_rate
 
 
-class Look(Section):
+class Look(StrictModel):
     """A view of a window and the backbone that reads it."""
 
     view: View
@@ -280,8 +280,8 @@ def load_recipe(path: str | Path) -> Recipe:
     InputError
         If there is no such file, it is not YAML, or a key or value is wrong (each is named).
     """
-    path = find_document(path, "recipes", "recipe")
-    return parse_recipe(read_document(path), str(path))
+    path = find_config(path, "recipes", "recipe")
+    return parse_recipe(read_config(path), str(path))
 
 
 def parse_recipe(content: object, source: str = "recipe") -> Recipe:

@@ -82,7 +82,7 @@ class Executed:
 
 
 def executed(verb: list, page: Path) -> Executed:
-    from hbac_utils.__main__ import main
+    from hbac_utils.cli import main
 
     printed = io.StringIO()
     with redirect_stdout(printed):

@@ -39,7 +39,7 @@ from hbac_utils.data.store import Store, digest, look_at, open_store, source_nam
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.recipe import Data, Recipe
 from hbac_utils.utils.errors import DiskError, InputError
-from hbac_utils.utils.files import NO_ROOM, lock, writing
+from hbac_utils.utils.files import NO_SPACE, lock, writing
 
 SEED = 0
 """Of the order of patients, so that a larger limit adds patients to those of a smaller one."""
@@ -162,7 +162,7 @@ def pack(
     ------
     InputError
         If ``out`` holds something else, a table or recording is wrong (the file is named), there
-        is no room on the disk, or the cluster cannot be used.
+        is no space on the disk, or the cluster cannot be used.
     """
     out = Path(out).absolute()
     job = Job(competition, out, data, Subset(limit, min_votes))
@@ -250,7 +250,7 @@ class Job:
         try:
             yield
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno not in NO_SPACE:
                 raise
             needed = sum(map(self._bytes, self.recordings)) / 1e9
             free = shutil.disk_usage(self.out.parent).free / 1e9

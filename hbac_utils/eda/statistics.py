@@ -153,7 +153,7 @@ def mean_spectrograms(competition: Competition, per_class: int = 20, seed: int =
     """
     means = np.full((N_CLASSES, SPECTROGRAM_ROWS, len(CHAINS) * len(FREQUENCIES)), np.nan)
     if competition.has_spectrograms("train"):
-        rows = sample_windows(competition, per_class, seed)
+        rows = sample_windows(competition.train, per_class, seed)
         spectrograms = np.array(_map_rows(read_window_spectrogram, competition, rows))
         for i, name in enumerate(CLASSES):
             means[i] = _mean_of_known(spectrograms[rows["expert_consensus"] == name])
@@ -179,7 +179,7 @@ def band_powers(competition: Competition, per_class: int = 20, seed: int = 0) ->
         mean over the derivations of the double banana in dB above 1 µV²; and ``asymmetry``, dB
         of the power from 0.5 to 30 Hz on the right above that on the left.
     """
-    rows = sample_windows(competition, per_class, seed)
+    rows = sample_windows(competition.train, per_class, seed)
     powers = pd.DataFrame(_map_rows(_row_band_power, competition, rows))
     return rows[["expert_consensus"]].set_axis(["consensus"], axis=1).join(powers)
 

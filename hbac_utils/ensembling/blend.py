@@ -1,19 +1,19 @@
 """A blend: every method cross-fitted by patients, compared, and the one to use saved."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from hbac_utils.data.layout import KAGGLE_INPUT
 from hbac_utils.data.splits import patient_folds
-from hbac_utils.ensembling.bootstrap import resampled_means
 from hbac_utils.ensembling.calibration import stack, temperature, vector_scaling
 from hbac_utils.ensembling.members import Members
 from hbac_utils.ensembling.optimize import (
@@ -25,11 +25,16 @@ from hbac_utils.ensembling.optimize import (
     selected_weights,
 )
 from hbac_utils.ensembling.pooling import Pool, geometric_mean, mean
+from hbac_utils.environment import walk_attached
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES
-from hbac_utils.metric import kl_by_class
-from hbac_utils.utils.config_io import Section, parse_json, read_document, validate
+from hbac_utils.metric import kl_by_class, resampled_means
+from hbac_utils.training.runs import run_digest
+from hbac_utils.utils.config_io import StrictModel, parse_json, read_config, validate
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
+
+if TYPE_CHECKING:  # it imports TensorFlow
+    from hbac_utils.inference.predict import Run
 
 FOLDS = 5
 AT_ONCE = 2  # fits; each needs about twice its members' memory
@@ -238,7 +243,7 @@ def _side_by_side(work: Callable, items: Iterable) -> list:
         return list(threads.map(work, items))
 
 
-class BlendMember(Section):
+class BlendMember(StrictModel):
     """A member in ``blend.json``."""
 
     name: str
@@ -246,7 +251,7 @@ class BlendMember(Section):
     weights: tuple[float, float, float, float, float, float]  # by class
 
 
-class BlendFile(Section):
+class BlendFile(StrictModel):
     """What ``blend.json`` holds."""
 
     method: str
@@ -263,6 +268,46 @@ class BlendFile(Section):
         weights = np.array([member.weights for member in self.members]).T
         return Pool(self.kind, weights, np.array(self.scale), np.array(self.bias))
 
+    def __str__(self) -> str:
+        return f"{self.method}, cross-fitted {self.kl:.4f}"
+
+    def order(self, runs: "Sequence[Run]") -> "list[Run]":
+        """Find the members among runs, in the order of the file.
+
+        Raises
+        ------
+        InputError
+            If a member is no run of the kit, or its run is not there.
+        """
+        by_digest = {run_digest(run.path): run for run in runs}
+        for member in self.members:
+            if member.run not in by_digest:
+                reason = "is not among the runs" if member.run else "is no run of this kit"
+                raise InputError(
+                    f"blend: its member {member.name} {reason}; attach it, or blend without it"
+                )
+        return [by_digest[member.run] for member in self.members]
+
+    def combine(self, values: np.ndarray) -> np.ndarray:
+        """Combine probabilities of shape (members, n, 6) into (n, 6)."""
+        return self.pool.predict(values.transpose(2, 1, 0))
+
+
+def open_blend(blend: str | Path = "", folder: Path = KAGGLE_INPUT) -> BlendFile | None:
+    """Read a blend by its file or content, or the attached one; None if there is none.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or several are attached.
+    """
+    if str(blend):
+        return load_blend(blend)
+    found = [path / FILE for path, files in walk_attached(folder) if FILE in files]
+    if len(found) > 1:
+        raise InputError(f"{len(found)} blends are attached, {found[0]} and {found[1]}: name one")
+    return load_blend(found[0]) if found else None
+
 
 def load_blend(given: str | Path) -> BlendFile:
     """Read ``blend.json``, or its content, as a notebook's parameter may hold it.
@@ -277,7 +322,7 @@ def load_blend(given: str | Path) -> BlendFile:
     path = Path(given)
     if not path.is_file():
         raise InputError(f"{path}: no such blend; make blend RUNS=… writes one")
-    return validate(BlendFile, read_document(path), path)
+    return validate(BlendFile, read_config(path), path)
 
 
 @dataclass

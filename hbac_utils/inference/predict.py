@@ -1,33 +1,35 @@
-"""From runs and a folder of test recordings to probabilities for every row.
+"""Predict a test folder with one or several runs.
 
-What cannot be read gets the training prior and is listed, with the reason.
+A recording that cannot be read or predicted gets the training prior and is listed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from hbac_utils.data.competition import Competition
+from hbac_utils.data.layout import KAGGLE_INPUT
 from hbac_utils.data.test_loader import SIZE, Batch, read_ahead, read_batches
-from hbac_utils.environment import is_rerun
-from hbac_utils.inference.tta import predict_batch
-from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS
+from hbac_utils.environment import is_rerun, walk_attached
+from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.models.classifier import load_classifier
+from hbac_utils.models.test_time import predict_batch
 from hbac_utils.recipe import Recipe, TestTime
-from hbac_utils.training.runs import fold_models, read_metrics, read_recipe
+from hbac_utils.training.runs import fold_weights, read_metrics, read_recipe
 from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError, one_line
 
 COLUMNS = list(VOTE_COLUMNS)
 
-TOLERABLE = 0.01
+MAX_FALLBACKS = 0.01
 """Share of recordings with the prior above which there is a warning. Each costs about half a nat
-(the prior's score is 0.85, a good model's 0.3), so one in a hundred costs 0.005 of the score: as
-much as separates one good submission from the next."""
+(the prior scores 0.85, a good model 0.3), so 1 % costs 0.005 of the score: as much as separates
+neighbours on the leaderboard."""
 
 
 @dataclass(frozen=True)
@@ -37,34 +39,43 @@ class Run:
     path: Path
     recipe: Recipe
     prior: np.ndarray
-    models: dict  # of str to keras.Model
+    models: dict[str, keras.Model]
+
+
+class Blend(Protocol):
+    """A way to combine runs, such as `hbac_utils.ensembling.blend.BlendFile`; ``str`` names it."""
+
+    def order(self, runs: Sequence[Run]) -> list[Run]:
+        """Select the members among runs, in the order of the weights."""
+
+    def combine(self, values: np.ndarray) -> np.ndarray:
+        """Combine probabilities of shape (members, n, 6) into (n, 6)."""
 
 
 @dataclass
 class Prediction:
-    """What a run says of a test folder.
+    """Predictions of a test folder.
 
     Attributes
     ----------
     submission : DataFrame
         ``eeg_id`` and six probabilities, a row for each ``eeg_id`` of ``test.csv``.
     by_fold : dict of str to array, shape (n, 6)
-        Each fold model's probabilities, rows as in ``submission``.
+        Probabilities of each fold model (the prior where it has none), rows as in ``submission``.
     fallbacks : dict of id to str
-        The EEGs that got the prior, and why.
-    mended : dict of id to str
-        The EEGs that were predicted though something was wrong with them, and what.
+        The EEGs that got the prior, with the reason.
+    repaired : dict of id to str
+        The EEGs that were predicted from malformed files, with what was wrong.
+    runs : list of dict
+        Of each run: recipe, number of models, out-of-fold scores, EEGs it could not predict.
     blend : str
         How several runs were blended; empty if all models count the same.
-    runs : list of dict
-        For the report, of each run that predicted: recipe, number of models, out-of-fold scores,
-        and how many EEGs it could not predict.
     """
 
     submission: pd.DataFrame
     by_fold: dict[str, np.ndarray]
     fallbacks: dict[int | str, str] = field(default_factory=dict)
-    mended: dict[int | str, str] = field(default_factory=dict)
+    repaired: dict[int | str, str] = field(default_factory=dict)
     runs: list[dict] = field(default_factory=list)
     blend: str = ""
 
@@ -76,35 +87,51 @@ class Prediction:
 
     @property
     def warning(self) -> str:
-        """What to shout about: more recordings than `TOLERABLE` got the prior; empty if not."""
+        """A warning if more than `MAX_FALLBACKS` of the recordings got the prior; else empty."""
         total, lost = len(self.submission), len(self.fallbacks)
-        if lost <= TOLERABLE * total:
+        if lost <= MAX_FALLBACKS * total:
             return ""
-        reason = next(iter(self.fallbacks.values()))
         return (
             f"WARNING: {lost:,} of {total:,} recordings ({lost / total:.1%}) got the training "
-            f"prior, not a prediction; more than {TOLERABLE:.0%} is no accident. "
-            f"The first reason: {reason}"
+            f"prior, not a prediction (more than {MAX_FALLBACKS:.0%}). "
+            f"The first reason: {next(iter(self.fallbacks.values()))}"
         )
 
     def verdict(self) -> str:
-        """Say in one line how it went: the warning, or what there is in its stead."""
-        total, lost, mended = len(self.submission), len(self.fallbacks), len(self.mended)
+        """Summarise the prediction in one line: the warning, or the counts."""
+        total = len(self.submission)
         return self.warning or (
-            f"{total - lost:,} of {total:,} recordings were predicted, {mended:,} of them mended"
+            f"{total - len(self.fallbacks):,} of {total:,} recordings were predicted, "
+            f"{len(self.repaired):,} of them repaired"
         )
 
     def fallback_table(self) -> pd.DataFrame:
-        """List the EEGs that got the prior, with the reason; empty if all went well."""
-        return _listed(self.fallbacks, "reason")
+        """List the EEGs that got the prior, with the reason."""
+        return _table(self.fallbacks, "reason")
 
-    def mended_table(self) -> pd.DataFrame:
-        """List the EEGs that were predicted from what could be had of them."""
-        return _listed(self.mended, "what was wrong")
+    def repaired_table(self) -> pd.DataFrame:
+        """List the EEGs that were predicted from malformed files, with what was wrong."""
+        return _table(self.repaired, "what was wrong")
 
 
-def _listed(by_id: dict[int | str, str], column: str) -> pd.DataFrame:
+def _table(by_id: dict[int | str, str], column: str) -> pd.DataFrame:
     return pd.DataFrame({"eeg_id": list(by_id), column: list(by_id.values())})
+
+
+def find_runs(folder: Path = KAGGLE_INPUT) -> list[Path]:
+    """Find the runs among a Kaggle notebook's inputs, at any depth.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    found = [p for p, files in walk_attached(folder) if {"recipe.json", "metrics.json"} <= files]
+    if not found:
+        raise InputError(
+            f"no run under {folder}: attach the training notebook's output, or name a run"
+        )
+    return found
 
 
 def open_run(path: str | Path) -> Run:
@@ -113,168 +140,218 @@ def open_run(path: str | Path) -> Run:
     Raises
     ------
     InputError
-        If the folder is no finished run, or recipe or a model are not those that were scored.
+        If the folder is no finished run, or a file was changed after it was scored.
     """
     path = Path(path)
-    recipe, prior = read_recipe(path), np.array(read_metrics(path)["prior"])  # verified first
-    models = {f"fold{fold}": load_classifier(file) for fold, file in fold_models(path).items()}
+    recipe, prior = read_recipe(path), np.array(read_metrics(path)["prior"])
+    models = {
+        f"fold{fold}": load_classifier(recipe, file) for fold, file in fold_weights(path).items()
+    }
     return Run(path, recipe, prior, models)
 
 
-def predict(run: Run, competition: Competition, *, progress: bool = True) -> Prediction:
-    """Predict every EEG of ``test.csv`` with one run, as `predict_each`."""
-    return predict_each([run], competition, progress=progress)[0]
+def open_runs(run: str | Path | Sequence[str] = "") -> list[Run]:
+    """Open one run, several, or all attached ones if none is named; see `open_run`."""
+    named = [run] if isinstance(run, str | Path) else list(run)
+    return [open_run(path) for path in ([p for p in named if str(p)] or find_runs())]
 
 
-def predict_each(
-    runs: Sequence[Run], competition: Competition, *, progress: bool = True
-) -> list[Prediction]:
-    """Predict every EEG of ``test.csv`` with each run; its fold models count the same.
+def describe_runs(runs: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate runs and their out-of-fold scores, a column per run."""
+    table = {}
+    for number, run in enumerate(runs, start=1):
+        metrics = read_metrics(run.path)
+        scores = metrics["scores"]
+        facts = {
+            "folder": str(run.path),
+            "recipe": run.recipe.name,
+            "fold models": ", ".join(run.models),
+            "reads": ", ".join(run.recipe.inputs),
+            "scored out of fold": f"{metrics['windows']:,} windows",
+        }
+        for key, name in (("kl_reliable", f"≥ {RELIABLE_VOTES} votes"), ("kl_all", "all votes")):
+            if scores["model"][key] is not None:
+                kl, prior = scores["model"][key], scores["prior"][key]
+                facts[f"out of fold, {name}"] = f"KL {kl:.3f} (prior {prior:.3f})"
+        table[f"run {number}"] = pd.Series(facts)
+    return pd.DataFrame(table).fillna("")
 
-    A recording is read once for all runs that treat signals alike, in a thread beside the models.
+
+def mean_prior(runs: Sequence[Run]) -> np.ndarray:
+    """Average the training priors of runs, weighted by their numbers of models; shape (6,)."""
+    return np.average([run.prior for run in runs], axis=0, weights=[len(r.models) for r in runs])
+
+
+def weighted_mean(values: np.ndarray, weights: Sequence[float] | None = None) -> np.ndarray:
+    """Average predictions of several models or runs, leaving out missing ones.
+
+    Parameters
+    ----------
+    values : array, shape (k, n, 6)
+        NaN where a prediction is missing.
+    weights : sequence of k floats, optional
+        Equal by default.
+
+    Returns
+    -------
+    array of float64, shape (n, 6)
+        NaN where all are missing.
+    """
+    known = ~np.isnan(values).any(axis=-1)
+    shares = known * (np.ones(len(values)) if weights is None else np.array(weights))[:, None]
+    with np.errstate(invalid="ignore"):
+        shares = shares / shares.sum(axis=0)
+    return (shares[..., None] * np.where(known[..., None], values, 0)).sum(axis=0)
+
+
+def predict(
+    runs: Sequence[Run],
+    competition: Competition,
+    blend: Blend | None = None,
+    *,
+    progress: bool = True,
+) -> Prediction:
+    """Predict every EEG of ``test.csv`` with all models of all runs.
 
     Parameters
     ----------
     runs : sequence of Run
     competition : Competition
         With ``test.csv`` and the test recordings.
+    blend : Blend, optional
+        By default all models count the same. An EEG that one of the blend's runs cannot predict
+        gets the mean of the others.
     progress : bool
 
     Raises
     ------
     InputError
-        If no run's view can be had, as the folder has no spectrograms at all, or there is no
-        ``eeg_id``. In Kaggle's hidden re-run the former is no error: nobody could mend it, and a
-        notebook that fails scores nothing. Nor is a single unreadable file: see `Prediction`.
+        If all runs read spectrograms and the folder has none (in Kaggle's hidden re-run all EEGs
+        then get the prior: a notebook that fails scores nothing); if a run of the blend is missing.
     """
+    runs = list(runs) if blend is None else blend.order(runs)
     if not is_rerun():
-        _check_views(runs, competition)
+        _check_spectrograms(runs, competition)
     test = competition.test.drop_duplicates("eeg_id").reset_index(drop=True)
-    answers = [_Answers(run, test) for run in runs]
-    alike: dict[tuple, list[_Answers]] = {}
-    for answer in answers:
-        data = answer.run.recipe.data
-        alike.setdefault((data.band, data.clip), []).append(answer)
-    total = len(test) * len(alike)
-    with tqdm(total=total, desc="predict", unit="EEG", disable=not progress) as bar:
-        for asked in alike.values():
-            recipes = [answer.run.recipe for answer in asked]
+    predictors = [_RunPredictor(run, len(test)) for run in runs]
+    alike: dict[tuple, list[_RunPredictor]] = {}  # runs with the same preprocessing
+    for predictor in predictors:
+        data = predictor.run.recipe.data
+        alike.setdefault((data.band, data.clip), []).append(predictor)
+    with tqdm(
+        total=len(test) * len(alike), desc="predict", unit="EEG", disable=not progress
+    ) as bar:
+        for group in alike.values():
+            recipes = [predictor.run.recipe for predictor in group]
             inputs = tuple(dict.fromkeys(i for recipe in recipes for i in recipe.inputs))
             for batch in read_ahead(read_batches(competition, test, recipes[0].data, inputs)):
-                for answer in asked:
-                    answer.take(batch)
+                for predictor in group:
+                    predictor.add(batch)
                 bar.update(len(batch.rows))
-    return [answer.prediction() for answer in answers]
+    return _combined(predictors, test["eeg_id"], blend)
 
 
-def _check_views(runs: Sequence[Run], competition: Competition) -> None:
-    there = competition.has_spectrograms("test") and "spectrogram_id" in competition.test
-    if there or not all("spectrogram" in run.recipe.inputs for run in runs):
+def _combined(predictors: "list[_RunPredictor]", ids: pd.Series, blend: Blend | None) -> Prediction:
+    """Average folds, then runs; the prior where nothing is known."""
+    runs = [predictor.run for predictor in predictors]
+    by_run = np.array([weighted_mean(predictor.values) for predictor in predictors])
+    known = ~np.isnan(by_run).any(axis=-1)
+    lost = ~known.any(axis=0)
+    mean = weighted_mean(by_run, [len(run.models) for run in runs])
+    if blend is not None:
+        complete = known.all(axis=0)
+        mean[complete] = blend.combine(by_run[:, complete])
+    mean[lost] = mean_prior(runs)
+    submission = pd.DataFrame(mean / mean.sum(axis=1, keepdims=True), columns=COLUMNS)
+    submission.insert(0, "eeg_id", ids)
+    made = Prediction(submission, {}, blend="" if blend is None else str(blend))
+    made.fallbacks = {ids[row]: predictors[0].reason(row) for row in np.flatnonzero(lost)}
+    for number, (run, predictor) in enumerate(zip(runs, predictors, strict=True)):
+        name = run.recipe.name
+        prefix = f"{name} {number + 1}, " if len(runs) > 1 else ""
+        filled = np.where(np.isnan(predictor.values), run.prior, predictor.values)
+        made.by_fold |= {prefix + fold: p for fold, p in zip(run.models, filled, strict=True)}
+        repaired = predictor.repaired.items()
+        made.repaired |= {ids[row]: what for row, what in repaired if known[number, row]}
+        scores = read_metrics(run.path)["scores"]["model"]
+        missing = int((~known[number]).sum())
+        made.runs.append({"recipe": name, "models": len(run.models), "lost": missing, **scores})
+    return made
+
+
+def _check_spectrograms(runs: Sequence[Run], competition: Competition) -> None:
+    has_folder = competition.has_spectrograms("test")
+    if has_folder and "spectrogram_id" in competition.test:
         return
-    what = "column spectrogram_id in test.csv"
-    if not competition.has_spectrograms("test"):
-        what = "folder test_spectrograms"
-    raise InputError(
-        f"{competition.path}: the recipe {runs[0].recipe.name} needs spectrograms, and there "
-        f"is no {what}; use a run of a recipe with an EEG view"
-    )
+    if all("spectrogram" in run.recipe.inputs for run in runs):
+        missing = "column spectrogram_id in test.csv" if has_folder else "folder test_spectrograms"
+        raise InputError(
+            f"{competition.path}: the recipe {runs[0].recipe.name} needs spectrograms, and there "
+            f"is no {missing}; use a run of a recipe with an EEG view"
+        )
 
 
-class _Answers:
-    """What a run says of the batches that it is shown."""
-
-    def __init__(self, run: Run, test: pd.DataFrame):
-        self.run, self._column, self._ids = run, test["eeg_id"], test["eeg_id"].tolist()
-        size = max(1, min(SIZE, len(test)))
-        self._models = {
-            name: _Model(model, run.recipe.tta, size) for name, model in run.models.items()
-        }
-        unknown = (len(test), N_CLASSES)
-        self._by_fold = {name: np.full(unknown, np.nan) for name in run.models}
-        self._fallbacks: dict[int | str, str] = {}
-        self._mended: dict[int | str, str] = {}
-
-    def take(self, batch: Batch) -> None:
-        """Predict a batch; what is missing of it stays unknown."""
-        inputs = self.run.recipe.inputs
-        rows, signals, lost = batch.of(inputs)
-        self._fallbacks |= {self._ids[row]: reason for row, reason in lost.items()}
-        notes = batch.notes(inputs)
-        self._mended |= {self._ids[row]: notes[row] for row in rows if row in notes}
-        for name, model in self._models.items() if len(rows) else ():
-            self._by_fold[name][rows] = model(signals, len(rows))
-
-    def prediction(self) -> Prediction:
-        """Average the folds that know something; where none does the prior stands in."""
-        values = np.array(list(self._by_fold.values()))
-        known = _are_probabilities(values)
-        values[~known] = self.run.prior
-        unknown = ~known.any(axis=0)
-        # shape (folds, EEGs): a fold that failed at an EEG has no say in it, unless all did
-        mean = np.average(values, axis=0, weights=(known | unknown)[..., None] * np.ones(N_CLASSES))
-        for row in np.flatnonzero(unknown):
-            self._fallbacks.setdefault(self._ids[row], self._failure())
-            self._mended.pop(self._ids[row], None)
-        submission = pd.DataFrame(mean / mean.sum(axis=1, keepdims=True), columns=COLUMNS)
-        submission.insert(0, "eeg_id", self._column)
-        by_fold = dict(zip(self._by_fold, values, strict=True))
-        summary = _summary(self.run, len(self._fallbacks))
-        return Prediction(submission, by_fold, self._fallbacks, self._mended, [summary])
-
-    def _failure(self) -> str:
-        failures = [model.failure for model in self._models.values() if model.failure]
-        return failures[0] if failures else "the model's output is not finite"
-
-
-def _are_probabilities(values: np.ndarray) -> np.ndarray:
-    """Tell which rows can be averaged, whatever a model made of a recording."""
-    return (np.isfinite(values) & (values >= 0)).all(axis=-1) & (values.sum(axis=-1) > 0)
-
-
-class _Model:
-    """A model that is asked with fewer recordings at a time when it fails, as without memory.
+class _RunPredictor:
+    """Predictions of one run, filled in batch by batch.
 
     Attributes
     ----------
-    failure : str
-        What it said when it failed with one recording alone; empty if it never did.
+    values : array, shape (models, n, 6)
+        NaN where there is no prediction.
+    repaired : dict of int to str
+        What was wrong with a row's recordings.
     """
 
-    def __init__(self, model: keras.Model, tta: TestTime, size: int):
-        self._model, self._tta, self._size = model, tta, size
-        self._works = False
-        self.failure = ""
+    def __init__(self, run: Run, n: int):
+        self.run = run
+        size = max(1, min(SIZE, n))
+        self.models = [_ModelPredictor(m, run.recipe.tta, size) for m in run.models.values()]
+        self.values = np.full((len(self.models), n, N_CLASSES), np.nan)
+        self.errors: dict[int, str] = {}
+        self.repaired: dict[int, str] = {}
 
-    def __call__(self, signals: dict[str, np.ndarray], n: int) -> np.ndarray:
-        """Predict n recordings; shape (n, 6), NaN where that could not be done."""
+    def add(self, batch: Batch) -> None:
+        """Predict a batch with all models."""
+        rows, signals, errors = batch.of(self.run.recipe.inputs)
+        self.errors |= errors
+        self.repaired |= batch.notes(self.run.recipe.inputs)
+        if rows:
+            for values, model in zip(self.values, self.models, strict=True):
+                values[rows] = model(signals)
+
+    def reason(self, row: int) -> str:
+        """Tell why a row has no prediction."""
+        failures = [model.failure for model in self.models if model.failure]
+        failure = failures[0] if failures else "the model's output is not finite"
+        return self.errors.get(row, failure)
+
+
+class _ModelPredictor:
+    """A model that predicts smaller parts of a batch after a failure, as when out of memory."""
+
+    def __init__(self, model: keras.Model, tta: TestTime, size: int):
+        self.model, self.tta, self.size = model, tta, size
+        self.works = False  # has predicted something
+        self.failure = ""  # the error for one recording alone
+
+    def __call__(self, signals: dict[str, np.ndarray]) -> np.ndarray:
+        """Predict n recordings; shape (n, 6), NaN where the model failed."""
+        n = len(next(iter(signals.values())))
         found = np.full((n, N_CLASSES), np.nan)
-        begin = 0
-        while begin < n and not self._is_hopeless:
-            end = min(begin + self._size, n)
+        start = 0
+        while start < n and (self.works or not self.failure):
+            # the last part is filled up to the full size, so that the model is traced only once
+            rows = np.minimum(np.arange(start, start + self.size), n - 1)
+            part = {name: array[rows] for name, array in signals.items()}
             try:
-                found[begin:end] = self._predict(signals, begin, end)
-                self._works = True
-            except Exception as error:
-                if self._size > 1:
-                    self._size //= 2
+                found[rows] = predict_batch(self.model, part, self.tta)
+                self.works = True
+            except Exception as error:  # out of memory is one of TensorFlow's many
+                if self.size > 1:
+                    self.size //= 2
                     continue
                 self.failure = f"the model failed: {type(error).__name__}: {one_line(error)[:200]}"
-            begin = end
+            start += self.size
+        valid = (np.isfinite(found) & (found >= 0)).all(axis=1) & (found.sum(axis=1) > 0)
+        found[~valid] = np.nan
         return found
-
-    @property
-    def _is_hopeless(self) -> bool:
-        return bool(self.failure) and not self._works
-
-    def _predict(self, signals: dict[str, np.ndarray], begin: int, end: int) -> np.ndarray:
-        # filled up to the full size, so that the model is traced only once
-        filled = {
-            name: array[np.minimum(np.arange(begin, begin + self._size), end - 1)]
-            for name, array in signals.items()
-        }
-        return predict_batch(self._model, filled, self._tta)[: end - begin]
-
-
-def _summary(run: Run, lost: int) -> dict:
-    scores = read_metrics(run.path)["scores"]["model"]
-    return {"recipe": run.recipe.name, "models": len(run.models), "lost": lost, **scores}

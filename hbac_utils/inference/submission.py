@@ -1,4 +1,4 @@
-"""The submission file: written whole, with a report, and read again as the competition will."""
+"""Write and check ``submission.csv`` and its report."""
 
 import json
 import sys
@@ -15,19 +15,14 @@ from hbac_utils.utils.files import replacing, writing
 
 
 def write_submission(prediction: Prediction, out: str | Path) -> Path:
-    """Write ``submission.csv`` and ``inference_report.json``; the former is validated first.
+    """Write ``submission.csv`` and ``inference_report.json``, and return the former's path.
 
-    If too many recordings got the prior, a warning goes to standard error and into the report.
-
-    Returns
-    -------
-    Path
-        Of ``submission.csv``.
+    Too many fallbacks give a warning on standard error and in the report.
 
     Raises
     ------
     SubmissionError
-        If a probability is none; nothing is written then.
+        If a probability is invalid; nothing is written then.
     DiskError
         If the folder cannot be written to, or its disk is full.
     """
@@ -42,7 +37,7 @@ def write_submission(prediction: Prediction, out: str | Path) -> Path:
         "runs": prediction.runs,
         "blend": prediction.blend,
         "fallbacks": {str(eeg_id): reason for eeg_id, reason in prediction.fallbacks.items()},
-        "mended": {str(eeg_id): what for eeg_id, what in prediction.mended.items()},
+        "repaired": {str(eeg_id): what for eeg_id, what in prediction.repaired.items()},
     }
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -54,12 +49,7 @@ def write_submission(prediction: Prediction, out: str | Path) -> Path:
 
 
 def check_submission(path: Path, competition: Competition) -> pd.DataFrame:
-    """Read a written submission as the competition will, and refuse it for the same reasons.
-
-    Returns
-    -------
-    DataFrame of str
-        What was checked and found, one column, ``found``.
+    """Read a written submission and check it as the competition does; return the findings.
 
     Raises
     ------
@@ -68,7 +58,7 @@ def check_submission(path: Path, competition: Competition) -> pd.DataFrame:
         once and in its order.
     """
     given = read_submitted_ids(path)
-    # numbers, also where there is no row to tell it
+    # an empty table has no numeric columns by itself
     table = read_table(path).astype(dict.fromkeys(COLUMNS, float), errors="ignore")
     table = table.assign(eeg_id=given)
     check_probabilities(table, str(path))
@@ -79,11 +69,8 @@ def check_submission(path: Path, competition: Competition) -> pd.DataFrame:
         if not missing and not unknown:
             what = "not in the order of test.csv"
         raise SubmissionError(f"{path}: {what}; predict this test folder again")
+    found = {"file": str(path), "rows": f"{len(table):,}, one for each eeg_id of test.csv"}
     values = table[COLUMNS].to_numpy()
-    found = {
-        "file": str(path),
-        "rows": f"{len(table):,}, one for each eeg_id of test.csv",
-    }
     if len(values):
         found["probabilities"] = f"from {values.min():.2g} to {values.max():.2g}, none missing"
         found["row sums"] = f"1, to within {np.abs(values.sum(axis=1) - 1).max():.0e}"

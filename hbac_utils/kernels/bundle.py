@@ -1,7 +1,7 @@
-"""The library as a notebook's first cell: a zip in base64 that unpacks itself.
+"""The library as a notebook's first cell: a base64 zip that verifies and unpacks itself.
 
-It travels in the push itself, so notebook and library cannot differ; it needs neither internet
-nor a data set that Kaggle first has to process.
+It is part of every push, so notebook and library always match; the kernel needs neither internet
+nor a data set of code.
 """
 
 import base64
@@ -17,13 +17,13 @@ import nbformat
 from hbac_utils import __version__
 from hbac_utils.utils.errors import InputError
 
-PACKED = ("hbac_utils/**/*.py", "recipes/*.yaml")
-"""What a notebook needs of the repository; recipes lie beside the package, as they do there."""
+INCLUDED = ("hbac_utils/**/*.py", "recipes/*.yaml")
+EXCLUDED = ("synthetic", "sweeps", "kernels")  # packages that no notebook imports
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first date
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest; fixed, so that equal files give equal bytes
 
 CELL = '''\
-# hbac_utils {version}, commit {commit}: the library, put here by `make stage`
+# hbac_utils {version}, commit {commit}: the library, embedded by `make stage`
 import base64, hashlib, io, os, sys, tempfile, zipfile
 
 _library = base64.b64decode("""
@@ -43,12 +43,12 @@ print(f"hbac_utils {version}, commit {commit}, sha256 {{_sha256[:12]}}, in {{_fo
 
 @dataclass(frozen=True)
 class Bundle:
-    """The packed library.
+    """The zipped library.
 
     Attributes
     ----------
     data : bytes
-        A zip; the same bytes for the same files.
+        The zip; equal files give equal bytes.
     commit : str
         Of the repository, or ``unknown``.
     changed : tuple of str
@@ -61,45 +61,50 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """The zip's, hexadecimal."""
+        """SHA-256 of the zip, hexadecimal."""
         return hashlib.sha256(self.data).hexdigest()
 
     @property
     def label(self) -> str:
-        """The commit, with a mark if the library differs from it."""
+        """The commit; with ``+changes`` if the library differs from it."""
         return f"{self.commit}+changes" if self.changed else self.commit
 
-    def holds(self, text: str) -> bool:
-        """Say whether a file of the library holds a text."""
+    def contains(self, text: str) -> bool:
+        """Search the files of the library for a text."""
         with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
             return any(text.encode() in archive.read(name) for name in archive.namelist())
 
     def cell(self) -> nbformat.NotebookNode:
-        """Make the cell that verifies the zip, unpacks it and puts it on ``sys.path``."""
+        """Code cell that verifies the zip, unpacks it and puts it on ``sys.path``."""
         library = base64.encodebytes(self.data).decode().strip()
         source = CELL.format(
             version=__version__, commit=self.label, library=library, sha256=self.sha256
         )
         hidden = {"_kg_hide-input": True, "jupyter": {"source_hidden": True}}
-        # its name is fixed, so that the same library gives the same notebook
         return nbformat.v4.new_code_cell(source, metadata=hidden, id="hbac-library")
 
 
-def pack_library(root: Path) -> Bundle:
-    """Zip the library that lies under ``root``, with fixed dates and in a fixed order.
+def bundle_library(root: Path) -> Bundle:
+    """Zip the library and recipes of a clone of the repository.
 
     Raises
     ------
     InputError
-        If it is not there: an installed package cannot be staged, only the repository.
+        If ``root`` has no recipes, as an installed package.
     """
-    files = sorted({path for pattern in PACKED for path in root.glob(pattern)})
+    skipped = [root / "hbac_utils" / name for name in EXCLUDED]
+    files = sorted(
+        path
+        for pattern in INCLUDED
+        for path in root.glob(pattern)
+        if not any(folder in path.parents for folder in skipped)
+    )
     if not any(path.suffix == ".yaml" for path in files):
         raise InputError(f"{root}: no recipes in it; stage from a clone of the repository")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path in files:
-            entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), EPOCH)
+            entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), ZIP_DATE)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes(), compresslevel=9)
@@ -107,19 +112,20 @@ def pack_library(root: Path) -> Bundle:
 
 
 def _git_state(root: Path) -> tuple[str, tuple[str, ...]]:
+    """Commit of a repository, and the changed paths of what is pushed."""
     commit = _git(root, "rev-parse", "--short", "HEAD")
     if commit is None:
         return "unknown", ("no git repository",)
-    paths = [f":(glob){pattern}" for pattern in (*PACKED, "notebooks/*.ipynb")]
+    paths = [f":(glob){pattern}" for pattern in (*INCLUDED, "notebooks/*.ipynb")]
+    paths += [f":(exclude)hbac_utils/{name}" for name in EXCLUDED]
     status = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *paths) or ""
     return commit.strip(), tuple(line[3:] for line in status.splitlines())
 
 
 def _git(root: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        )
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout

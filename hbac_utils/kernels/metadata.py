@@ -1,7 +1,7 @@
-"""``kernel-metadata.json``: what Kaggle is told about a kernel.
+"""Validate ``kernel-metadata.json``, the description of a kernel.
 
-The client ignores a key that it does not know, turns the internet on where the file is silent,
-and only prints that title and slug differ. Here all of that is refused, before anything is sent.
+The client ignores unknown keys, turns the internet on if the file does not say otherwise, and only
+prints a note if title and slug differ. Here these are errors, found before anything is sent.
 """
 
 import json
@@ -10,23 +10,27 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from slugify import slugify  # the client's own rule for titles; it brings the package
+from slugify import slugify  # the client's own rule for slugs
 
 from hbac_utils.data.layout import SLUG
 from hbac_utils.utils.config_io import parse_json, validate
 from hbac_utils.utils.errors import InputError
 
 USERNAME = "USERNAME"
-"""Stands in the files of the repository for whoever pushes."""
+"""Placeholder in the repository's files for the user who pushes."""
 
-RETIRED = {"nvidiateslap100": "NvidiaTeslaT4", "tpuv38": "TpuV5E8", "tpu1vmv38": "TpuV5E8"}
-"""Machines that Kaggle no longer has (it would take another in silence), and today's."""
+RETIRED_MACHINES = {
+    "nvidiateslap100": "NvidiaTeslaT4",
+    "tpuv38": "TpuV5E8",
+    "tpu1vmv38": "TpuV5E8",
+}
+"""Retired machine shapes, for which Kaggle silently takes another, and their successors."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-DOTTED = r"[A-Za-z0-9][A-Za-z0-9_.-]*"  # as variations of models may be
+DOTTED_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
 
-def _shaped(pattern: str, form: str) -> AfterValidator:
+def _matching(pattern: str, form: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
             raise ValueError(f"{value!r} is not of the form {form}")
@@ -35,56 +39,60 @@ def _shaped(pattern: str, form: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _in_service(shape: str) -> str:
-    if shape.lower() in RETIRED:
-        raise ValueError(f"{shape} is retired; write {RETIRED[shape.lower()]}")
+def _check_machine(shape: str) -> str:
+    if shape.lower() in RETIRED_MACHINES:
+        raise ValueError(f"{shape} is retired; write {RETIRED_MACHINES[shape.lower()]}")
     return shape
 
 
-KernelId = Annotated[str, _shaped(rf"{NAME}/{NAME}", "owner/slug, without a version")]
-Dataset = Annotated[str, _shaped(rf"{NAME}/{NAME}(/\d+)?", "owner/slug or owner/slug/version")]
-KernelSource = Annotated[str, _shaped(rf"{NAME}/{NAME}", "owner/slug")]
-CompetitionSlug = Annotated[str, _shaped(NAME, "slug, without a slash")]
-Model = Annotated[
+KernelId = Annotated[str, _matching(rf"{NAME}/{NAME}", "owner/slug, without a version")]
+DatasetSource = Annotated[
+    str, _matching(rf"{NAME}/{NAME}(/\d+)?", "owner/slug or owner/slug/version")
+]
+CompetitionSlug = Annotated[str, _matching(NAME, "slug, without a slash")]
+ModelSource = Annotated[
     str,
-    _shaped(rf"{NAME}/{DOTTED}/{NAME}/{DOTTED}/\d+", "owner/model/framework/variation/version"),
+    _matching(
+        rf"{NAME}/{DOTTED_NAME}/{NAME}/{DOTTED_NAME}/\d+",
+        "owner/model/framework/variation/version",
+    ),
 ]
 
 
 class KernelMetadata(BaseModel):
-    """A kernel's description: every key known, every type exact, nothing left to defaults.
+    """Description of a kernel; unknown keys and other types are errors.
 
-    ``is_private``, ``enable_gpu`` and ``enable_internet`` must be said: the client's defaults
-    are not what its documentation says.
+    ``is_private``, ``enable_gpu`` and ``enable_internet`` have no default: the client's differ
+    from its documentation.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     id: KernelId
     title: Annotated[str, Field(min_length=5, max_length=50)]
-    code_file: Annotated[str, _shaped(r".+\.ipynb", "a notebook's path, ending in .ipynb")]
+    code_file: Annotated[str, _matching(r".+\.ipynb", "a notebook's path, ending in .ipynb")]
     language: Literal["python"]
     kernel_type: Literal["notebook"]
     is_private: bool
     enable_gpu: bool
     enable_internet: bool
     enable_tpu: bool = False
-    machine_shape: Annotated[str, AfterValidator(_in_service)] | None = None
+    machine_shape: Annotated[str, AfterValidator(_check_machine)] | None = None
     competition_sources: list[CompetitionSlug] = []
-    dataset_sources: list[Dataset] = []
-    kernel_sources: list[KernelSource] = []
-    model_sources: list[Model] = []
+    dataset_sources: list[DatasetSource] = []
+    kernel_sources: list[KernelId] = []
+    model_sources: list[ModelSource] = []
     keywords: list[str] = []
     docker_image: str | None = None
     docker_image_pinning_type: Literal["original", "latest"] | None = None
 
     @property
     def slug(self) -> str:
-        """The kernel's name within its owner's."""
+        """The id without its owner."""
         return self.id.split("/")[1]
 
     @model_validator(mode="after")
-    def _slug_is_the_titles(self):
+    def _check_slug(self):
         if not 5 <= len(self.slug) <= 50:
             raise ValueError(f"id: the slug {self.slug} must have 5 to 50 characters")
         if self.slug != slugify(self.title):
@@ -95,13 +103,13 @@ class KernelMetadata(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _the_data_is_attached(self):
+    def _check_competition(self):
         if SLUG not in self.competition_sources:
             raise ValueError(f"competition_sources: attach {SLUG}, the notebook reads its data")
         return self
 
     @model_validator(mode="after")
-    def _can_be_submitted(self):
+    def _check_submittable(self):
         if Path(self.code_file).stem != "inference":
             return self
         if self.enable_internet:
@@ -115,18 +123,23 @@ class KernelMetadata(BaseModel):
             )
         return self
 
-    def resolved(self, username: str) -> "KernelMetadata":
-        """Put a user's name in the place of ``USERNAME``.
+    def for_user(self, username: str) -> "KernelMetadata":
+        """Replace ``USERNAME`` by a user's name.
 
         Raises
         ------
         InputError
-            If the kernel is somebody else's.
+            If the kernel belongs to somebody else.
         """
+
+        def replaced(source: str) -> str:
+            owner, rest = source.split("/", 1)
+            return f"{username if owner == USERNAME else owner}/{rest}"
+
         content = self.model_dump()
         for key in ("dataset_sources", "kernel_sources", "model_sources"):
-            content[key] = [_owned(source, username) for source in content[key]]
-        content["id"] = _owned(self.id, username)
+            content[key] = [replaced(source) for source in content[key]]
+        content["id"] = replaced(self.id)
         owner = content["id"].split("/")[0]
         if owner.lower() != username.lower():
             raise InputError(
@@ -135,32 +148,27 @@ class KernelMetadata(BaseModel):
             )
         return KernelMetadata.model_validate(content)
 
-    def retitled(self, title: str) -> "KernelMetadata":
-        """Make another kernel of it, with a title and the slug that follows from it.
+    def with_title(self, title: str) -> "KernelMetadata":
+        """Copy with another title and its slug: another kernel.
 
         Raises
         ------
         InputError
-            If Kaggle would not take the title.
+            If the title is too short or too long.
         """
         owner = self.id.split("/")[0]
         content = self.model_dump() | {"title": title, "id": f"{owner}/{slugify(title)}"}
         return validate(KernelMetadata, content, f"kernel {title!r}")
 
     def with_models(self, handles: list[str]) -> "KernelMetadata":
-        """Attach models beside those that the file names."""
+        """Copy with further models attached."""
         sources = list(dict.fromkeys([*self.model_sources, *handles]))
         return self.model_copy(update={"model_sources": sources})
 
     def write(self, path: Path, code_file: str) -> None:
-        """Write the file that the client reads, beside the notebook ``code_file``."""
+        """Write the file that the client reads; ``code_file`` is relative to it."""
         content = self.model_dump(exclude_none=True) | {"code_file": code_file}
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _owned(source: str, username: str) -> str:
-    owner, *rest = source.split("/")
-    return "/".join([username if owner == USERNAME else owner, *rest])
 
 
 def load_metadata(path: Path) -> KernelMetadata:
@@ -169,8 +177,7 @@ def load_metadata(path: Path) -> KernelMetadata:
     Raises
     ------
     InputError
-        If there is no such file, it is not JSON, or a key is unknown, missing or wrong: each is
-        named.
+        If the file is missing or not JSON, or keys are unknown, missing or wrong.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such kernel metadata")

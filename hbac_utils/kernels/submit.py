@@ -1,33 +1,35 @@
-"""A submission: a pushed version's ``submission.csv``, checked, handed in, its score waited for."""
+"""Submit a pushed version: check its ``submission.csv``, hand it in, wait for its score."""
 
 import json
 from pathlib import Path
 
 from hbac_utils.data.competition import read_table
 from hbac_utils.data.layout import SLUG
-from hbac_utils.kernels.api import Kaggle, KaggleError, wait
-from hbac_utils.kernels.push import Pushed, fetch_output, wait_until_complete, write_record
+from hbac_utils.kernels.api import Kaggle, KaggleError, poll
+from hbac_utils.kernels.push import PushedVersion, wait_until_complete, write_record
 from hbac_utils.metric import check_probabilities
 
-FILE, REPORT = "submission.csv", "inference_report.json"
-PAGE = f"https://www.kaggle.com/competitions/{SLUG}/submissions"
+SUBMISSION_FILE, REPORT_FILE = "submission.csv", "inference_report.json"
+SUBMISSIONS_PAGE = f"https://www.kaggle.com/competitions/{SLUG}/submissions"
 
 
-def submit(kaggle: Kaggle, pushed: Pushed, folder: Path, minutes: float, every: float) -> str:
+def submit(
+    kaggle: Kaggle, pushed: PushedVersion, folder: Path, minutes: float, poll_interval: float
+) -> str:
     """Submit a pushed version and wait for its score.
 
-    A version that was submitted already is not submitted again; its score is waited for.
+    A version that was submitted already is not submitted again; only its score is waited for.
 
     Parameters
     ----------
     kaggle : Kaggle
-    pushed : Pushed
+    pushed : PushedVersion
     folder : Path
-        Where its record lies, ``build/{name}``.
+        Of the record, ``build/{name}``.
     minutes : float
         When to give up waiting, for the version and again for the score.
-    every : float
-        Seconds between two questions.
+    poll_interval : float
+        Seconds between two requests.
 
     Returns
     -------
@@ -39,25 +41,26 @@ def submit(kaggle: Kaggle, pushed: Pushed, folder: Path, minutes: float, every: 
     InputError
         If the version's ``submission.csv`` is not valid.
     KaggleError
-        If it did not complete or wrote none, or Kaggle refuses it or cannot score it.
+        If the version failed or wrote none, or Kaggle refuses it or cannot score it.
     """
     if not pushed.submission:
-        wait_until_complete(kaggle, pushed, minutes, every)
-        message = describe(pushed, check_output(kaggle, pushed, folder / f"v{pushed.version}"))
-        answer = kaggle.submit(pushed.kernel, pushed.version, FILE, message)
+        wait_until_complete(kaggle, pushed, minutes, poll_interval)
+        report = check_output(kaggle, pushed, folder / f"v{pushed.version}")
+        message = describe(pushed, report)
+        answer = kaggle.submit(pushed.kernel, pushed.version, SUBMISSION_FILE, message)
         if not answer.ref:
             raise KaggleError(
-                f"Kaggle gave the submission no number ({answer.message or 'and no reason'}): "
-                f"look at {PAGE} before you submit again"
+                f"Kaggle returned no submission number ({answer.message or 'no reason given'}): "
+                f"look at {SUBMISSIONS_PAGE} before you submit again"
             )
         pushed = pushed.model_copy(update={"submission": answer.ref})
         write_record(pushed, folder)
         print(f"submitted  {pushed.kernel} version {pushed.version}: {message}")
-    return _score(kaggle, pushed, minutes, every)
+    return _wait_for_score(kaggle, pushed.submission, minutes, poll_interval)
 
 
-def check_output(kaggle: Kaggle, pushed: Pushed, folder: Path) -> dict:
-    """Fetch and check a version's submission.
+def check_output(kaggle: Kaggle, pushed: PushedVersion, folder: Path) -> dict:
+    """Download and check a version's submission.
 
     Returns
     -------
@@ -71,40 +74,49 @@ def check_output(kaggle: Kaggle, pushed: Pushed, folder: Path) -> dict:
     KaggleError
         If the version wrote none.
     """
-    files = {path.name: path for path in fetch_output(kaggle, pushed, folder, (FILE, REPORT))}
-    if FILE not in files:
+    pattern = rf"^({SUBMISSION_FILE}|{REPORT_FILE})$".replace(".", r"\.")
+    found = kaggle.download_output(pushed.kernel, pushed.version, folder, pattern)
+    files = {path.name: path for path in found}
+    if SUBMISSION_FILE not in files:
         raise KaggleError(
-            f"{pushed.kernel} version {pushed.version} wrote no {FILE}: is it the inference "
-            f"notebook? see {pushed.url}"
+            f"{pushed.kernel} version {pushed.version} wrote no {SUBMISSION_FILE}: is it the "
+            f"inference notebook? see {pushed.url}"
         )
-    check_probabilities(read_table(files[FILE]), str(files[FILE]))
-    return json.loads(files[REPORT].read_text()) if REPORT in files else {}
+    check_probabilities(read_table(files[SUBMISSION_FILE]), str(files[SUBMISSION_FILE]))
+    return json.loads(files[REPORT_FILE].read_text()) if REPORT_FILE in files else {}
 
 
-def describe(pushed: Pushed, report: dict) -> str:
-    """Say what is submitted: recipe and out-of-fold score of each run, blend and commit."""
+def describe(pushed: PushedVersion, report: dict) -> str:
+    """Describe a submission: recipe and out-of-fold score of each run, blend, commit."""
     runs = [
         f"{run['recipe']} ({run['models']} models, out of fold {run['kl_all']:.4f} on all votes"
         + (f", {run['kl_reliable']:.4f} on 10 or more)" if run["kl_reliable"] is not None else ")")
         for run in report.get("runs", [])
     ]
-    said = " + ".join(runs) or "unknown run"
+    text = " + ".join(runs) or "unknown run"
     if report.get("blend"):
-        said += f", blended ({report['blend']})"
-    return f"{said}, commit {pushed.commit}, version {pushed.version}"
+        text += f", blended ({report['blend']})"
+    return f"{text}, commit {pushed.commit}, version {pushed.version}"
 
 
-def _score(kaggle: Kaggle, pushed: Pushed, minutes: float, every: float) -> str:
-    answers = []
+def _wait_for_score(kaggle: Kaggle, ref: int, minutes: float, poll_interval: float) -> str:
+    answer = None
 
-    def ask() -> str:
-        answers.append(kaggle.submission(pushed.submission))
-        return answers[-1].status.name
+    def get_state() -> str:
+        nonlocal answer
+        try:
+            answer = kaggle.submission(ref)
+        except KaggleError as error:
+            if error.status == 404:  # a new submission is not visible at once
+                return "PENDING"
+            raise
+        return answer.status.name
 
-    what = f"submission {pushed.submission}"
-    if wait(what, ask, ("COMPLETE", "ERROR"), minutes, every) == "ERROR":
-        reason = answers[-1].error_description or "no reason given"
+    name = f"submission {ref}"
+    if poll(name, get_state, ("COMPLETE", "ERROR"), minutes, poll_interval) == "ERROR":
+        reason = answer.error_description or "no reason given"
         raise KaggleError(
-            f"{what} could not be scored ({reason}): the hidden re-run failed, see {PAGE}"
+            f"{name} could not be scored ({reason}): the hidden re-run failed, see "
+            f"{SUBMISSIONS_PAGE}"
         )
-    return answers[-1].public_score
+    return answer.public_score

@@ -61,7 +61,6 @@ class TrainingOnly(keras.layers.Layer):
         return keras.random.uniform(shape, seed=self.random) < probability
 
 
-@keras.saving.register_keras_serializable("hbac_utils")
 class SignalAugmentation(TrainingOnly):
     """Changes of the raw input that leave its classes as they are.
 
@@ -112,13 +111,7 @@ class SignalAugmentation(TrainingOnly):
             eeg = eeg * ops.exp(exponents)
         return eeg
 
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        names = ("seed", "mirror", "polarity", "reverse", "gain")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
-
-@keras.saving.register_keras_serializable("hbac_utils")
 class ViewAugmentation(TrainingOnly):
     """Masks, translation and cutout of what the backbone sees; what is taken away becomes 0.
 
@@ -220,12 +213,6 @@ class ViewAugmentation(TrainingOnly):
         keep = ops.take(ops.cast(coins >= probability, view.dtype), channel_of_row, axis=1)
         shape = [-1] + [length if i == axis else 1 for i in range(1, len(view.shape))]
         return view * ops.reshape(keep, shape)
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        names = ("seed", "time_mask", "frequency_mask", "translation", "cutout")
-        names += ("channel_shuffle", "channel_mask", "channels")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def signal_augmentation(recipe: Recipe) -> SignalAugmentation:

@@ -75,7 +75,9 @@ BUILDERS = {
 
 
 def build_backbone(
-    backbone: EfficientNetV2 | ResNet50V2 | YoloV8 | Compact, input_shape: tuple
+    backbone: EfficientNetV2 | ResNet50V2 | YoloV8 | Compact,
+    input_shape: tuple,
+    pretrained: bool = True,
 ) -> keras.Model:
     """Build the network that a recipe's ``backbone`` describes, with its pretrained weights.
 
@@ -84,6 +86,8 @@ def build_backbone(
     backbone : section of a recipe
     input_shape : tuple
         Without the batch: (height, width, 3) for the image backbones, (time, 18) for compact.
+    pretrained : bool
+        Start from ``backbone.weights``; False where trained weights are loaded next.
 
     Returns
     -------
@@ -96,17 +100,17 @@ def build_backbone(
         If the weights that the recipe asks for are nowhere, or are of another network.
     """
     build = BUILDERS[type(backbone)]
-    weights = None if backbone.kind == "compact" else find_weights(backbone)
+    weights = find_weights(backbone) if pretrained and backbone.kind != "compact" else None
     model = build(backbone, input_shape)
     if weights:
         of_preset = {"kernel_size": 3} if backbone.kind == "efficientnetv2" else {}
-        pretrained = build(backbone.model_copy(update=of_preset), input_shape)
+        given = build(backbone.model_copy(update=of_preset), input_shape)
         try:
-            pretrained.load_weights(weights)
+            given.load_weights(weights)
         except (ValueError, OSError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"{weights}: not weights of {backbone.kind} ({reason})") from None
-        take_weights(model, pretrained)
+        take_weights(model, given)
     return model
 
 

@@ -1,7 +1,9 @@
 """The classifier: raw window ▸ view ▸ backbone ▸ six probabilities, augmented in between."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import h5py
 import keras
 import numpy as np
 from keras import layers, ops
@@ -11,9 +13,9 @@ from hbac_utils.labels import N_CLASSES
 from hbac_utils.models import augmentation as augment
 from hbac_utils.models import backbones, views
 from hbac_utils.models.layers import QUESTIONS, PhaseMixing, Questions
-from hbac_utils.models.saved import check_saved
 from hbac_utils.recipe import Look, Recipe
 from hbac_utils.utils.errors import InputError, one_line
+from hbac_utils.utils.files import replacing
 
 
 def as_seen(recipe: Recipe, inputs: dict) -> list[np.ndarray]:
@@ -52,12 +54,18 @@ def build_classifier(recipe: Recipe) -> keras.Model:
         `Questions` features × 5 + 5.
     """
     keras.utils.set_random_seed(recipe.seed)
+    return _assemble(recipe)
+
+
+def _assemble(recipe: Recipe, pretrained: bool = True) -> keras.Model:
     raw = {name: keras.Input(SHAPES[name], dtype="float16", name=name) for name in recipe.inputs}
     signals = {
         name: layers.Identity(dtype="float32", name=f"{name}_float32")(x) for name, x in raw.items()
     }
     signals = augment.signal_augmentation(recipe)(signals)
-    features = [_features(recipe, number, signals) for number in range(len(recipe.looks))]
+    features = [
+        _features(recipe, number, signals, pretrained) for number in range(len(recipe.looks))
+    ]
     x = features[0] if len(features) == 1 else layers.Concatenate(name="joined")(features)
     if recipe.dropout:
         x = layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(x)
@@ -71,7 +79,7 @@ def _head(recipe: Recipe, x):
     return Questions(dtype="float32", name="probabilities")(x)
 
 
-def _features(recipe: Recipe, number: int, signals: dict):
+def _features(recipe: Recipe, number: int, signals: dict, pretrained: bool):
     """Build one look: view ▸ augmentation ▸ backbone ▸ pooling."""
     look, suffix = recipe.looks[number], f"_{number}" if number else ""
     # half precision would spoil sums over thousands of samples: it begins with the backbone
@@ -79,7 +87,7 @@ def _features(recipe: Recipe, number: int, signals: dict):
     x = augment.view_augmentation(recipe, number)(view(signals[look.input]))
     if not look.is_series:
         x = _three_channels(look, x, suffix)
-    x = backbones.build_backbone(look.backbone, tuple(x.shape[1:]))(x)
+    x = backbones.build_backbone(look.backbone, tuple(x.shape[1:]), pretrained)(x)
     if len(x.shape) == 4:
         if look.pool == "centre":
             x = _central_columns(x, suffix)
@@ -117,24 +125,51 @@ def set_augmentation(model: keras.Model, active: bool) -> None:
             layer.active = active
 
 
-def load_classifier(path: str | Path) -> keras.Model:
-    """Load a saved classifier for prediction, without its optimizer.
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write a model's weights, and nothing else, in Keras' ``.weights.h5`` format.
 
-    Nothing in the file is executed: `check_saved` refuses what no recipe is built of, and the rest
-    is loaded in Keras' safe mode.
+    The paths in the file come from class names and the order of layers, so they are the same in
+    every process and in every version of Keras.
+    """
+    # a second model of the same layers has no optimizer, whose state would be saved as well
+    weights = keras.Model(model.inputs, model.outputs)
+    with TemporaryDirectory() as folder:
+        draft = Path(folder, "model.weights.h5")
+        weights.save_weights(draft)
+        with replacing(path) as file:
+            file.write(draft.read_bytes())
+
+
+def load_classifier(recipe: Recipe, path: str | Path) -> keras.Model:
+    """Rebuild a recipe's model for prediction and load trained weights into it.
 
     Raises
     ------
     InputError
-        If it is no model that this kit saved, or damaged.
+        If the file is missing or damaged, or holds the weights of another architecture.
     """
-    check_saved(path)
+    model = _assemble(recipe, pretrained=False)
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # each part of Keras has its own
+        with h5py.File(path, "r") as file:
+            sizes: list[int] = []
+            file.visititems(lambda _, item: sizes.append(_parameters(item)))
+    except OSError as error:
         raise InputError(
-            f"{path}: cannot be loaded ({one_line(error)}); copy it anew from where it was "
-            "trained, or use the versions of Keras and of the kit that it was trained with"
+            f"{path}: damaged ({one_line(error)}); copy it again from where it was trained"
+        ) from None
+    try:
+        if sum(sizes) != model.count_params():
+            raise ValueError(f"{sum(sizes):,} parameters, the model has {model.count_params():,}")
+        model.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError(
+            f"{path}: not weights of recipe {recipe.name} ({one_line(error)}); use the recipe.json "
+            "that was saved with it, or copy it again from where it was trained"
         ) from None
     model.jit_compile = False
     return model
+
+
+def _parameters(item: h5py.Group | h5py.Dataset) -> int:
+    """Count the floating-point numbers of a dataset; random generators' states are integers."""
+    return item.size if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" else 0

@@ -26,7 +26,6 @@ RHYTHMS = 16  # features whose rhythm is looked at
 MOMENTUM = 0.9  # of batch normalisation: small data makes few steps
 
 
-@keras.saving.register_keras_serializable("hbac_utils")
 class Hemispheres(layers.Layer):
     """Lay the left and the right half of the head, each with the midline, one over the other.
 
@@ -50,7 +49,6 @@ class Hemispheres(layers.Layer):
         return ops.stack([ops.matmul(series, half) for half in self._halves], axis=1)
 
 
-@keras.saving.register_keras_serializable("hbac_utils")
 class Meet(layers.Layer):
     """Bring the halves' features together by functions symmetric in left and right.
 
@@ -65,7 +63,6 @@ class Meet(layers.Layer):
         return ops.concatenate(parts, axis=-1)
 
 
-@keras.saving.register_keras_serializable("hbac_utils")
 class Rhythm(layers.Layer):
     """The log power spectrum of each feature's course over time.
 
@@ -105,11 +102,6 @@ class Rhythm(layers.Layer):
         coefficients = ops.square(ops.einsum("brtf,tk->brkf", centred, waves))
         power = coefficients[:, :, : self.bins] + coefficients[:, :, self.bins :]
         return ops.log(power + self.FLOOR)
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        names = ("rate", "band", "bins")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def build_compact(n_times: int, width: int) -> keras.Model:

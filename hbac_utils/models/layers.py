@@ -21,7 +21,6 @@ class UnitSum(keras.constraints.Constraint):
         return positive / (ops.sum(positive, axis=0, keepdims=True) + 1e-7)
 
 
-@keras.saving.register_keras_serializable("hbac_utils")
 class PhaseMixing(keras.layers.Layer):
     """Mixes the phases of every derivation into three channels, by the same weights for all.
 
@@ -60,10 +59,6 @@ class PhaseMixing(keras.layers.Layer):
         """Return the input's shape with three channels."""
         return (*input_shape[:3], 3)
 
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), "channels": self.channels}
-
 
 QUESTIONS = ("pattern", "ictal", "periodic", "lateral if periodic", "lateral if rhythmic")
 
@@ -78,7 +73,6 @@ ANSWERS = {
 """The way to each class."""
 
 
-@keras.saving.register_keras_serializable("hbac_utils")
 class Questions(layers.Layer):
     """From the answers' logits to the classes' probabilities.
 

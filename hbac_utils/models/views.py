@@ -16,7 +16,6 @@ IMAGE_COLUMNS = 1000
 """Columns of a waveform image: 50 s at 20 columns a second."""
 
 
-@keras.saving.register_keras_serializable("hbac_utils")
 class KaggleSpectrogramView(keras.layers.Layer):
     """The competition's 10-minute spectrogram as a standardised image.
 
@@ -50,12 +49,7 @@ class KaggleSpectrogramView(keras.layers.Layer):
         image = ops.expand_dims(centred / (ops.sqrt(variance) + 1e-6), -1)
         return image if image.shape[1:3] == self.size else ops.image.resize(image, self.size)
 
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), "clip": self.clip, "size": self.size}
 
-
-@keras.saving.register_keras_serializable("hbac_utils")
 class EegSpectrogramView(keras.layers.Layer):
     """Spectrograms of the four chains, computed from the EEG, one above the other.
 
@@ -118,13 +112,7 @@ class EegSpectrogramView(keras.layers.Layer):
         image = ops.reshape(image, (-1, len(CHAINS) * self.bins, self.frames, 1))
         return (image - self.MEAN) / self.SCALE
 
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        names = ("seconds", "frame", "frames", "bins", "band")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
-
-@keras.saving.register_keras_serializable("hbac_utils")
 class WaveformView(keras.layers.Layer):
     """The bipolar EEG itself, compressed so that large waves do not drown small ones.
 
@@ -166,11 +154,6 @@ class WaveformView(keras.layers.Layer):
         signal = ops.reshape(signal, (-1, IMAGE_COLUMNS, phases, signal.shape[-1]))
         rows = ops.transpose(signal, (0, 3, 2, 1))
         return ops.reshape(rows, (-1, rows.shape[1] * phases, IMAGE_COLUMNS, 1))
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        names = ("rate", "scale", "layout")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 VIEWS = {

@@ -5,21 +5,27 @@ Nothing here reads files or needs TensorFlow, and importing it changes no global
 
 from hbac_utils.plots.batch import batch_images, batch_pages, batch_series
 from hbac_utils.plots.eeg import eeg_page
-from hbac_utils.plots.ensembles import member_map, member_shares
+from hbac_utils.plots.ensembles import error_correlation, member_weights
 from hbac_utils.plots.predictions import (
-    confusion,
+    confusion_matrix,
     distribution_against_prior,
     fold_predictions,
     prediction_bars,
-    reliability,
+    reliability_diagram,
 )
 from hbac_utils.plots.scores import kl_by_class, kl_by_group, score_bars
 from hbac_utils.plots.spectra import band_power, mean_spectra, mean_spectrograms
 from hbac_utils.plots.spectrogram import spectrogram_page
 from hbac_utils.plots.style import CLASS_COLORS
-from hbac_utils.plots.tables import agreement_map, class_balance, counts_distribution, vote_totals
+from hbac_utils.plots.tables import agreement_map, class_balance, count_histograms, vote_totals
 from hbac_utils.plots.training import learning_rate_curve, training_curves
-from hbac_utils.plots.windows import show_pages, window_grid, window_page, window_pages
+from hbac_utils.plots.windows import (
+    show_pages,
+    show_windows,
+    window_grid,
+    window_page,
+    window_pages,
+)
 
 __all__ = [
     "CLASS_COLORS",
@@ -29,22 +35,23 @@ __all__ = [
     "batch_pages",
     "batch_series",
     "class_balance",
-    "confusion",
-    "counts_distribution",
+    "confusion_matrix",
+    "count_histograms",
     "distribution_against_prior",
     "eeg_page",
+    "error_correlation",
     "fold_predictions",
     "kl_by_class",
     "kl_by_group",
     "learning_rate_curve",
     "mean_spectra",
     "mean_spectrograms",
-    "member_map",
-    "member_shares",
+    "member_weights",
     "prediction_bars",
-    "reliability",
+    "reliability_diagram",
     "score_bars",
     "show_pages",
+    "show_windows",
     "spectrogram_page",
     "training_curves",
     "vote_totals",

@@ -11,7 +11,7 @@ WRITTEN = 16  # members up to which numbers are written into the map
 
 
 @styled
-def member_map(names: Sequence[str], correlation: np.ndarray) -> Figure:
+def error_correlation(names: Sequence[str], correlation: np.ndarray) -> Figure:
     """Draw how the members' errors go together.
 
     Parameters
@@ -41,7 +41,7 @@ def member_map(names: Sequence[str], correlation: np.ndarray) -> Figure:
 
 
 @styled
-def member_shares(
+def member_weights(
     names: Sequence[str], weights: np.ndarray, scores: np.ndarray, added: np.ndarray
 ) -> Figure:
     """Draw each member's weight, its own score, and what the blend would lose without it.

@@ -23,7 +23,7 @@ FIRST = 8  # recordings of which the folds are compared
 
 
 @styled
-def confusion(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
+def confusion_matrix(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
     """Draw which class leads in the votes against which leads in the prediction.
 
     Parameters
@@ -51,7 +51,7 @@ def confusion(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
 
 
 @styled
-def reliability(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
+def reliability_diagram(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
     """Draw, per class, the mean vote fraction against the predicted probability.
 
     Predictions are taken in ten bins of equal width; a disc's area grows with the number of

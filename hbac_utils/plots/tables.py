@@ -127,7 +127,7 @@ def agreement_map(votes: np.ndarray, marked: np.ndarray | None = None) -> Figure
 
 
 @styled
-def counts_distribution(counts: Mapping[str, np.ndarray]) -> Figure:
+def count_histograms(counts: Mapping[str, np.ndarray]) -> Figure:
     """Draw heavy-tailed counts on logarithmic axes, one panel each.
 
     Parameters

@@ -100,8 +100,10 @@ def show_pages(figures: Sequence[Figure]) -> None:
         print("no such window in the data")
 
 
-if TYPE_CHECKING:
-    from hbac_utils.eda.examples import Window
+def show_windows(windows: "Sequence[Window]", **options) -> None:
+    """Show window pages in a notebook; options as for `window_pages`."""
+    show_pages(window_pages(windows, **options))
+
 
 SECONDS = (17.0, 33.0)  # the labelled 10 s and a little on either side
 COLUMNS = 2

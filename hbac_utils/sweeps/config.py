@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from hbac_utils.utils.config_io import Section, find_document, read_document, validate
+from hbac_utils.utils.config_io import StrictModel, find_config, read_config, validate
 from hbac_utils.utils.errors import InputError
 
 RECIPE = "recipe"
@@ -22,7 +22,7 @@ Settings = dict[str, Label]
 """What sets a trial apart: the labels of its values by key."""
 
 
-class Range(Section):
+class Range(StrictModel):
     """Numbers from ``low`` to ``high``, both included; whole ones if both ends are."""
 
     low: int | float
@@ -44,13 +44,13 @@ class Range(Section):
         return self
 
 
-class Choices(Section):
+class Choices(StrictModel):
     """Any values, one of which is chosen."""
 
     choices: Annotated[tuple[Any, ...], Field(min_length=2)]
 
 
-class Search(Section):
+class Search(StrictModel):
     """Which values are proposed, and by what."""
 
     sampler: Literal["tpe", "random"] = "tpe"
@@ -58,7 +58,7 @@ class Search(Section):
     space: Annotated[dict[str, Range | Choices], Field(min_length=1)]
 
 
-class Pruning(Section):
+class Pruning(StrictModel):
     """When a trial is given up: its best epoch so far is worse than the others' median there.
 
     Counted are the epochs of the first fold.
@@ -68,7 +68,7 @@ class Pruning(Section):
     warmup_epochs: NonNegativeInt = 2  # epochs that every trial has
 
 
-class Budget(Section):
+class Budget(StrictModel):
     """How far a sweep goes."""
 
     trials: PositiveInt | None = None  # None: the whole grid
@@ -80,7 +80,7 @@ Changes = dict[str, Any]
 NOTHING = Field(default_factory=dict)
 
 
-class Reduced(Section):
+class Reduced(StrictModel):
     """What stands in for the sweep's own keys where a small machine has to do."""
 
     overrides: Changes = NOTHING  # beside the sweep's
@@ -90,7 +90,7 @@ class Reduced(Section):
     budget: Budget | None = None
 
 
-class Sweep(Section):
+class Sweep(StrictModel):
     """A sweep file's content."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -165,8 +165,8 @@ def load_sweep(path: str | Path, reduced: bool = False) -> Sweep:
     InputError
         If there is no such file, it is not YAML, or a key or value is wrong (each is named).
     """
-    path = find_document(path, "sweeps", "sweep")
-    sweep = validate(Sweep, read_document(path), path)
+    path = find_config(path, "sweeps", "sweep")
+    sweep = validate(Sweep, read_config(path), path)
     return sweep.at_reduced_size() if reduced else sweep
 
 

@@ -9,19 +9,16 @@ from pathlib import Path
 
 from hbac_utils.data.layout import SLUG
 from hbac_utils.kernels.api import Kaggle, KaggleError
+from hbac_utils.kernels.build import Kernel, build_kernel
 from hbac_utils.kernels.push import (
-    ENDED,
-    FAILED,
-    RECORD,
-    Draft,
-    Pushed,
-    draft,
-    fetch_output,
-    is_busy,
+    FAILED_STATES,
+    FINAL_STATES,
+    RECORD_FILE,
+    PushedVersion,
+    is_session_limit,
     push,
     read_log,
     read_record,
-    write_draft,
 )
 from hbac_utils.notebooks import export_html
 from hbac_utils.recipe import load_recipe
@@ -83,7 +80,7 @@ class OnKaggle:
             if pushed and self._wait(kaggle, pushed, task):
                 _fetch(kaggle, pushed, task)
 
-    def draft(self, number: int, recipe: Path, overrides: dict, folds: tuple[int, ...]) -> Draft:
+    def draft(self, number: int, recipe: Path, overrides: dict, folds: tuple[int, ...]) -> Kernel:
         """Prepare the kernel of a trial.
 
         Raises
@@ -106,26 +103,26 @@ class OnKaggle:
             "overrides": overrides,
             "folds": ",".join(map(str, folds)),
         }
-        return draft(NOTEBOOK, parameters, title=f"hbac {self.sweep} {number:03d}")
+        return build_kernel(NOTEBOOK, parameters, title=f"hbac {self.sweep} {number:03d}")
 
-    def _found(self, kaggle: Kaggle, made: Draft, task: Task) -> Pushed | None:
+    def _found(self, kaggle: Kaggle, made: Kernel, task: Task) -> PushedVersion | None:
         build = task.folder / FOLDER
-        if not (build / NOTEBOOK / RECORD).is_file():
+        if not (build / NOTEBOOK / RECORD_FILE).is_file():
             return None
         pushed = read_record(NOTEBOOK, build)
         if pushed.parameters != made.parameters:
             return None
         state, _ = kaggle.status(pushed.kernel, pushed.version)
-        return None if state in FAILED else pushed
+        return None if state in FAILED_STATES else pushed
 
-    def _push(self, kaggle: Kaggle, made: Draft, task: Task) -> Pushed | None:
+    def _push(self, kaggle: Kaggle, made: Kernel, task: Task) -> PushedVersion | None:
         """Push as soon as Kaggle has a session free; None if told to stop before."""
-        folder = write_draft(made, kaggle.username, kaggle.secrets, task.folder / FOLDER)
+        folder = made.write(kaggle.username, kaggle.secrets, task.folder / FOLDER)
         while True:
             try:
                 pushed = push(kaggle, made, folder)
             except KaggleError as error:
-                if not is_busy(error):
+                if not is_session_limit(error):
                     raise
                 print(f"{error}; waiting for one to end", flush=True)
             else:
@@ -134,7 +131,7 @@ class OnKaggle:
             if _is_stopped(task, BUSY):
                 return None
 
-    def _wait(self, kaggle: Kaggle, pushed: Pushed, task: Task) -> bool:
+    def _wait(self, kaggle: Kaggle, pushed: PushedVersion, task: Task) -> bool:
         """Wait until the version has run; False if told to stop before: it goes on there."""
         shown, unanswered = "", 0
         while True:
@@ -149,12 +146,12 @@ class OnKaggle:
             if state != shown:
                 print(f"{time.strftime('%H:%M:%S')}  {state.lower()}", flush=True)
                 shown = state
-            if state in FAILED:
+            if state in FAILED_STATES:
                 log = read_log(kaggle, pushed).strip()
                 print(log, flush=True)
                 said = log.splitlines()[-1] if log else message.strip()
                 raise KaggleError(f"{pushed.kernel} ended with {state}: {said}; {pushed.url}")
-            if state in ENDED:
+            if state in FINAL_STATES:
                 return True
             if _is_stopped(task, self.every):
                 return False
@@ -171,8 +168,8 @@ def _is_stopped(task: Task, seconds: float) -> bool:
     return True
 
 
-def _fetch(kaggle: Kaggle, pushed: Pushed, task: Task) -> None:
-    fetch_output(kaggle, pushed, task.folder)
+def _fetch(kaggle: Kaggle, pushed: PushedVersion, task: Task) -> None:
+    kaggle.download_output(pushed.kernel, pushed.version, task.folder)
     print(read_log(kaggle, pushed).strip(), flush=True)
     executed = task.folder / "__notebook__.ipynb"
     if executed.is_file():

@@ -6,11 +6,9 @@ works on a trial. A trial that is taken up again goes on in its folder where it 
 
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +61,7 @@ class Task:
     def parameters(self) -> dict[str, Any]:
         """Of the training notebook."""
         return {
-            "competition": self.competition,
+            "data": self.competition,
             "store": str(self.store),
             "run": str(self.folder),
             "recipe": str(self.recipe),
@@ -201,7 +199,7 @@ def read_result(folder: Path) -> dict:
     if (folder / "metrics.json").is_file():
         scores = read_metrics(folder)["scores"]
         result |= {"scores": scores["model"], "prior": scores["prior"]}
-    models = sorted(folder.glob("fold*/model.keras"))
+    models = sorted(folder.glob("fold*/model.weights.h5"))
     if models:
         result["parameters"] = count_parameters(models[0])
     return result
@@ -221,23 +219,20 @@ def objective_value(result: dict, objective: str) -> float:
     return value
 
 
-def count_parameters(model: Path) -> int:
-    """Count a saved model's parameters without building it, the trainable ones and the others.
+def count_parameters(weights: Path) -> int:
+    """Count the parameters in a file of weights, trainable or not.
 
-    The optimizer's numbers and the states of random generators are none.
+    The states of random generators, which are integers, do not count.
     """
-    with zipfile.ZipFile(model) as file:
-        weights = BytesIO(file.read("model.weights.h5"))
-    sizes = {}
+    sizes: list[int] = []
+
+    def count(_, item) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f":
+            sizes.append(item.size)
+
     with h5py.File(weights) as content:
-        content.visititems(
-            lambda name, item: sizes.update({name: item.size} if hasattr(item, "size") else {})
-        )
-    return sum(
-        size
-        for name, size in sizes.items()
-        if not name.startswith("optimizer/") and "seed_generator" not in name
-    )
+        content.visititems(count)
+    return sum(sizes)
 
 
 def _as_json(column: pd.Series) -> list[float | int | None]:

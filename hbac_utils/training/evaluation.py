@@ -167,7 +167,7 @@ def _rows_of(table: pd.DataFrame, label_ids: pd.Series, path: Path) -> pd.DataFr
     return table.loc[label_ids]
 
 
-def score_files(
+def score(
     submission: Path, solution: Path, run: Path | None = None, truth: Path | None = None
 ) -> pd.Series:
     """Score a submission as the competition does.

@@ -13,7 +13,7 @@ from hbac_utils.data.store import Store
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import Relabel
-from hbac_utils.training.runs import fold_models, read_oof, read_recipe
+from hbac_utils.training.runs import fold_weights, read_oof, read_recipe
 from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError
 
@@ -75,7 +75,7 @@ def relabelled(
 
 
 def _teacher(run: Path, fold: int, store: Store, training: np.ndarray):
-    oof, models = read_oof(run), fold_models(run)
+    oof, models = read_oof(run), fold_weights(run)
     if fold not in models:
         raise InputError(f"relabel.runs: {run} has no fold {fold}; train it first")
     unseen = set(oof["patient_id"][oof["fold"] == fold])
@@ -88,4 +88,4 @@ def _teacher(run: Path, fold: int, store: Store, training: np.ndarray):
         )
     recipe = read_recipe(run)
     store.check(recipe.data, recipe.inputs)
-    return load_classifier(models[fold]), recipe.inputs
+    return load_classifier(recipe, models[fold]), recipe.inputs

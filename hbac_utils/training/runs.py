@@ -2,22 +2,21 @@
 
 ============================ ==================================================
 ``recipe.json``              the recipe, every default spelled out
-``fold{k}/model.keras``      the epoch that the recipe selects, view included
-``fold{k}/last.keras``       the last epoch, if the recipe selects the best one
+``fold{k}/model.weights.h5`` weights of the epoch that the recipe selects
+``fold{k}/last.weights.h5``  weights of the last epoch, if the recipe selects the best one
 ``fold{k}/history.csv``      a row per epoch: stage, learning rate, loss, both scores
 ``fold{k}/predictions_*``    the held-out windows' probabilities, best and last epoch, and of the
                              model with the recipe's test-time changes, if it has any
 ``fold{k}/labels{s}.npy``    votes of a stage that relabels
 ``oof.parquet``              out-of-fold probabilities of the evaluation windows
 ``metrics.json``             scores beside the constant prior's and uniform's, and the SHA-256 of
-                             recipe, models and ``oof.parquet``
+                             recipe, weights and ``oof.parquet``
 ============================ ==================================================
 
 ``metrics.json`` is written last, so what it says of the other files holds, or they were changed
 afterwards: whoever opens a run verifies them. `run_digest` is a hash of ``metrics.json``, and
-``blend.json`` holds the digests of its members: it vouches for their models, too. A hash tells of
-damage and of exchanged files. It does not tell of somebody who writes a new ``metrics.json`` for
-them: what may be in a model is therefore checked as well, by `hbac_utils.models.saved`.
+``blend.json`` holds the digests of its members. A model is always rebuilt from ``recipe.json``:
+there is no model configuration in a run that could execute anything.
 """
 
 import hashlib
@@ -37,10 +36,12 @@ from hbac_utils.utils.config_io import parse_json
 from hbac_utils.utils.errors import InputError, one_line
 from hbac_utils.utils.files import replacing
 
-VOUCHED = ("recipe.json", "fold*/model.keras", "fold*/last.keras", "oof.parquet")
+VOUCHED = ("recipe.json", "fold*/*.weights.h5", "oof.parquet")
 """The files whose hashes stand in ``metrics.json``."""
 
-FOLD_MODEL = re.compile(r"fold(\d+)/model\.keras")
+WEIGHTS = "model.weights.h5"
+LAST_WEIGHTS = "last.weights.h5"
+FOLD_WEIGHTS = re.compile(r"fold(\d+)/model\.weights\.h5")
 
 STOP = "stop"
 """A file of this name in a run's folder ends its training after the epoch, as time does."""
@@ -48,8 +49,8 @@ STOP = "stop"
 
 def is_complete(fold: Path) -> bool:
     """Tell whether the fold of this folder, such as ``fold0``, has been trained to its end."""
-    # the model is saved last, the progress removed after it
-    return (fold / "model.keras").is_file() and not (fold / "progress.npz").is_file()
+    # the weights are saved last, the progress removed after it
+    return (fold / WEIGHTS).is_file() and not (fold / "progress.npz").is_file()
 
 
 def read_metrics(run: str | Path) -> dict:
@@ -76,7 +77,7 @@ def verified(run: str | Path, name: str) -> Path:
     ----------
     run : str or Path
     name : str
-        Within the run, such as ``fold0/model.keras``.
+        Within the run, such as ``fold0/model.weights.h5``.
 
     Raises
     ------
@@ -130,21 +131,23 @@ def read_oof(run: str | Path) -> pd.DataFrame:
         raise InputError(f"{path}: not a readable parquet file ({one_line(error)})") from None
 
 
-def fold_models(run: str | Path) -> dict[int, Path]:
-    """Find the models of a run by fold.
+def fold_weights(run: str | Path) -> dict[int, Path]:
+    """Find the weights of a run by fold.
 
     Raises
     ------
     InputError
-        If the folder is no finished run, holds no model, lacks one, or holds one that is not the
-        one that was scored.
+        If the folder is no finished run, or holds no weights, lacks a file of weights, or holds
+        one that is not the one that was scored.
     """
     run = Path(run)
-    names = {path.relative_to(run).as_posix() for path in run.glob("fold*/model.keras")}
+    names = {path.relative_to(run).as_posix() for path in run.glob(f"fold*/{WEIGHTS}")}
     names |= set(_known(run))
-    folds = {int(match[1]): match[0] for match in map(FOLD_MODEL.fullmatch, names) if match}
+    folds = {int(match[1]): match[0] for match in map(FOLD_WEIGHTS.fullmatch, names) if match}
     if not folds:
-        raise InputError(f"{run}: no fold*/model.keras in it; train it again")
+        old = any(run.glob("fold*/model.keras"))
+        reason = "a run of an older version (model.keras)" if old else f"no fold*/{WEIGHTS} in it"
+        raise InputError(f"{run}: {reason}; train it again into a new folder")
     return {fold: verified(run, folds[fold]) for fold in sorted(folds)}
 
 

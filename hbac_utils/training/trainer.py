@@ -13,16 +13,16 @@ import pandas as pd
 from hbac_utils.data.dataset import TrainingWindows
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
-from hbac_utils.inference.tta import average, held_out
 from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.models.classifier import load_classifier
+from hbac_utils.models.classifier import load_classifier, save_weights
 from hbac_utils.models.schedules import learning_rates
+from hbac_utils.models.test_time import average, predict_stored
 from hbac_utils.recipe import Recipe, load_recipe, save_recipe
 from hbac_utils.training.callbacks import SetLearningRate, Watch, undamaged
 from hbac_utils.training.pseudo_labels import relabelled
-from hbac_utils.training.runs import is_complete, summarize
+from hbac_utils.training.runs import LAST_WEIGHTS, WEIGHTS, is_complete, summarize
 from hbac_utils.training.state import Workbench
-from hbac_utils.utils.backend import keras, tf
+from hbac_utils.utils.backend import tf
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import lock, replacing, writing
 
@@ -122,12 +122,14 @@ def _train_folds(
 def _predict_changed(run: Path, recipe: Recipe, store: Store, fold_of_window: np.ndarray) -> None:
     """Predict each fold's held-out windows once more, with the recipe's test-time changes."""
     evaluation = store.evaluation_windows()
-    for path in sorted(run.glob("fold*/model.keras")):
+    for path in sorted(run.glob(f"fold*/{WEIGHTS}")):
         fold = int(path.parent.name.removeprefix("fold"))
         rows = evaluation[fold_of_window[evaluation] == fold]
-        found = held_out(load_classifier(path), store, rows, recipe.inputs, recipe.tta)
+        found = predict_stored(
+            load_classifier(recipe, path), store, rows, recipe.inputs, recipe.tta
+        )
         _save_predictions(
-            store, rows, fold, average(found.values(), recipe.tta.average), path.parent, "tta"
+            store, rows, fold, average(list(found.values()), recipe.tta.average), path.parent, "tta"
         )
 
 
@@ -180,7 +182,7 @@ def train_fold(
     deadline: float | None = None,
     on_epoch: Callable[[pd.DataFrame], None] | None = None,
 ) -> Watch:
-    """Train one fold through all stages and save its models, history and predictions.
+    """Train one fold through all stages and save its weights, history and predictions.
 
     Parameters
     ----------
@@ -270,16 +272,11 @@ def _save_fold(bench: Workbench, watch: Watch, folder: Path) -> None:
         _save_predictions(watch.store, watch.rows, watch.fold, prediction, folder, name)
     with bench.averaged():
         if bench.recipe.select == "last":
-            _save_model(bench.model, folder / "model.keras")
+            save_weights(bench.model, folder / WEIGHTS)
             return
-        _save_model(bench.model, folder / "last.keras")
+        save_weights(bench.model, folder / LAST_WEIGHTS)
     bench.model.set_weights(watch.best_weights)
-    _save_model(bench.model, folder / "model.keras")
-
-
-def _save_model(model: keras.Model, path: Path) -> None:
-    with replacing(path) as file:
-        model.save(file.name)  # Keras wants a name
+    save_weights(bench.model, folder / WEIGHTS)
 
 
 def _save_predictions(

@@ -1,7 +1,7 @@
-"""TensorFlow and Keras, imported without its start-up chatter.
+"""Import TensorFlow and Keras without their start-up messages.
 
-It writes a dozen lines about CPU features and absent GPUs to the process's standard error
-before its own log level takes effect; in a notebook they are the first thing one sees.
+TensorFlow writes a dozen lines about the CPU and missing GPUs to standard error before its own
+log level takes effect; in a notebook they would be the first output.
 """
 
 import contextlib
@@ -12,20 +12,20 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def _standard_error_closed() -> Iterator[None]:
     # the file descriptor, not sys.stderr: the lines come from C++
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-        os.close(nowhere)
+        os.close(null)
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with _standard_error_closed():
-    import keras  # noqa: F401  for those who import it from here
+    import keras  # noqa: F401  imported from here by other modules
     import tensorflow as tf
 
-    tf.config.list_physical_devices()  # looks for GPUs now, not with the first operation
+    tf.config.list_physical_devices()  # else GPUs are searched for at the first operation
 tf.get_logger().setLevel("ERROR")

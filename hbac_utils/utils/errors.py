@@ -1,39 +1,38 @@
-"""The errors that the kit raises for what a user, or the disk, or the operating system, does."""
+"""Exceptions for wrong input, full disks and interruption, each with a one-line message."""
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong: a file, a column, a value, a parameter.
+    """Invalid input: a file, a column, a value or a parameter.
 
-    The message is one line and says what is wrong, where, and what to do about it.
-    The verbs print it without a traceback and end with exit code 2; a notebook shows just the
-    line, too.
+    The message is one line: what is wrong, where, and the remedy. The command line prints it
+    without a traceback and exits with ``exit_code``; a notebook shows only the line, too.
     """
 
     exit_code = 2
 
     def __init__(self, message: str = ""):
-        # what is quoted in it, another library's words or a name, may have line ends of its own
+        # a quoted name or message of another library may contain line ends
         super().__init__(" ".join(part.strip() for part in str(message).splitlines()))
 
     def _render_traceback_(self) -> list[str]:
-        # IPython asks an exception for this, and shows it in place of the traceback
+        # IPython shows this in place of the traceback
         return [f"{type(self).__name__}: {self}"]
 
 
 class DiskError(InputError):
-    """A disk is full, read-only or broken; what is on it already is still good."""
+    """The disk is full, read-only or failing; the files already written are intact."""
 
 
 class KernelDied(InputError):
-    """The process that ran a notebook is gone: killed by hand, or for want of memory."""
+    """The process that executed a notebook was killed, by hand or for lack of memory."""
 
     exit_code = 1
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM has come: what Ctrl-C does, but for the exit code."""
+    """SIGTERM arrived; handled as Ctrl-C with another exit code."""
 
 
 def one_line(error: BaseException) -> str:
-    """Put an error's text on one line of bounded length, for the message of an `InputError`."""
+    """Shorten an error's text to one line of at most 300 characters."""
     return " ".join(str(error).split())[:300] or type(error).__name__

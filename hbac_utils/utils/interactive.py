@@ -1,4 +1,4 @@
-"""Who sits in front of a notebook: somebody who can click and watch, or nobody."""
+"""Detect interactive execution; update figures live."""
 
 import time
 from collections.abc import Callable
@@ -6,52 +6,50 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-DRAWING_SHARE = 0.05  # of the time that may go into drawing what is watched
+DRAWING_SHARE = 0.05
+"""Largest share of the run time that live figures may take."""
 
 
 def is_live() -> bool:
-    """Find out whether the cell that runs now was started by somebody in a front end.
-
-    A front end with a person before it offers to ask them something (``allow_stdin`` of the
-    request); papermill and nbconvert, which run a notebook through, do not.
-    """
+    """Return whether a user runs the current cell in a front end, not papermill or nbconvert."""
     try:
         from IPython import get_ipython
     except ImportError:
         return False
     kernel = getattr(get_ipython(), "kernel", None)
     request = kernel.get_parent("shell") if kernel else {}
+    # only front ends with a user allow code to ask for input
     return bool(request.get("content", {}).get("allow_stdin", False))
 
 
-def shown(draw: Callable[[], Any]) -> Any:
-    """Draw what is there to be looked at only: if that fails, it is said and nothing more.
+def draw_safely(draw: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a drawing function; print an exception instead of raising it.
 
-    In a notebook whose results are written already, no figure is worth its failure.
+    For figures that must not fail a notebook whose results are already written.
     """
     try:
-        return draw()
+        return draw(*args, **kwargs)
     except Exception as error:
         print(f"not drawn: {type(error).__name__}: {error}")
         return None
 
 
 class LiveFigure:
-    """A figure that is drawn anew as its data grow, as long as somebody watches.
+    """Redraw a figure in place whenever new data arrive, in live notebooks only.
 
-    Drawing takes at most a twentieth of the time; where nobody watches nothing is drawn.
+    Drawing takes at most `DRAWING_SHARE` of the time; updates in between are skipped.
 
     Parameters
     ----------
     draw : callable
-        From the data to a figure, such as `plots.training_curves`.
+        Returns a figure of the data, such as `plots.training_curves`.
     """
 
     def __init__(self, draw: Callable[[Any], Figure]):
         self._draw, self._display, self._next = draw, None, 0.0
 
     def __call__(self, data: Any) -> None:
-        """Show the data as they are now."""
+        """Redraw the figure with new data, if it is time."""
         begun = time.monotonic()
         if begun < self._next or not is_live():
             return

@@ -1,4 +1,4 @@
-"""Being asked to end: SIGTERM is an exception like that of Ctrl-C, and at last neither is heard."""
+"""Turn SIGTERM into an exception; ignore signals at shutdown."""
 
 import signal
 import threading
@@ -10,9 +10,9 @@ from hbac_utils.utils.errors import Terminated
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM raise `Terminated`, once, so that what is at work puts things in their place.
+    """Let SIGTERM raise `Terminated` once, so that open files and locks are cleaned up.
 
-    In another thread than the main one, which hears of no signals, it does nothing.
+    Does nothing outside the main thread, the only one that receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -22,17 +22,14 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    previous = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
-def unheard() -> None:
-    """Ignore Ctrl-C and SIGTERM while Python takes its leave: what was to be done is done.
-
-    Else a signal in that last second would replace the exit code, or print a traceback.
-    """
-    for told in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(told, signal.SIG_IGN)
+def ignore_signals() -> None:
+    """Ignore Ctrl-C and SIGTERM during interpreter shutdown, which keeps the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What all torture works on: a competition, its store, a recipe whose runs have every file."""
+"""What the fault tests share: a competition, its store, a recipe whose runs have every file."""
 
 import sys
 from pathlib import Path

@@ -17,9 +17,9 @@ HERE = Path(__file__).parent
 
 RUN_MARKS = (
     ".draft.recipe.json", "recipe.json", "fold0/history.csv", "fold?/.draft.progress.npz",
-    "fold?/progress.npz", "fold?/predictions_*.parquet", "fold?/.draft.model.keras",
-    "fold?/model.keras", "fold?/last.keras", "fold?/labels1.npy", "oof.parquet", "metrics.json",
-    "training.ipynb", "training.html",
+    "fold?/progress.npz", "fold?/predictions_*.parquet", "fold?/.draft.model.weights.h5",
+    "fold?/model.weights.h5", "fold?/last.weights.h5", "fold?/labels1.npy",
+    "oof.parquet", "metrics.json", "training.ipynb", "training.html",
 )  # fmt: skip
 
 AGAIN = "--retry-failed"

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1] / "helpers"))
 from sweep_worker import Replay
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.sweeps import jobs
 
 if __name__ == "__main__":

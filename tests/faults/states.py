@@ -27,7 +27,7 @@ def assert_same_run(run: Path, expected: Path) -> None:
         ours, theirs = run / name, expected / name
         if name.endswith((".csv", ".parquet")):
             assert_same_table(ours, theirs)
-        elif name.endswith(".keras"):
+        elif name.endswith(".weights.h5"):
             _assert_same_weights(ours, theirs)
         elif name.endswith(".npy"):
             np.testing.assert_allclose(np.load(ours), np.load(theirs), rtol=1e-4, atol=1e-6)

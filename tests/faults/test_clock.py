@@ -9,7 +9,7 @@ from operations import inference, pack, replayed_sweep, scripted_training
 from processes import ROOT, Operation, running
 
 pytestmark = [
-    pytest.mark.torture,
+    pytest.mark.faults,
     pytest.mark.skipif(
         not list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")),
         reason="no libfaketime here: apt-get install faketime",

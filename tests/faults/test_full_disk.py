@@ -9,7 +9,7 @@ from namespaces import mounts_needed, within
 from operations import inference, pack, replayed_sweep, scripted_training, training
 from processes import Operation, Result, done, verb
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.faults
 
 
 def one_line(result: Result) -> bool:
@@ -44,7 +44,7 @@ def on_small_disk(operation: Operation, scratch: Path, sizes: tuple[int, ...]) -
             if result.code == 0:
                 break
             assert one_line(result), (size, result.errors[-3000:])
-            assert "no room" in result.said, result.said
+            assert "no space" in result.said, result.said
             full += 1
         run(f"mount -o remount,size=1g {disk}")
         result = run(operation.command(disk))

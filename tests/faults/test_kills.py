@@ -13,7 +13,7 @@ from operations import (
 )
 from processes import Result, Running
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.faults
 
 
 def kill(what: str):

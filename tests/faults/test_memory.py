@@ -11,7 +11,7 @@ import pytest
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.recipe import load_recipe, override
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.faults
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ALLOWED = 5.0

@@ -7,7 +7,7 @@ from fault_table import seeded
 from operations import inference, pack, sweep, training
 from processes import Result, Running
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.faults
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 told = pytest.mark.parametrize("told", list(CODES), ids=lambda told: told.name)

@@ -7,7 +7,7 @@ from fault_table import seeded
 from operations import inference, pack, replayed_sweep, scripted_training
 from processes import Operation, running
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.faults
 
 
 def both(operation: Operation, scratch, key: int) -> None:

@@ -1,31 +1,37 @@
 """The verbs ``train`` and ``infer`` without their notebooks, which take seconds: same options."""
 
 import sys
+from pathlib import Path
 
-from hbac_utils import verbs
-from hbac_utils.__main__ import main
+from hbac_utils import notebooks
+from hbac_utils.cli import main
 
 
-def train(options) -> None:
-    """Train a recipe in this process."""
+def run_in_process(name: str, parameters: dict, out: Path) -> Path:
+    """Do what a notebook does, without figures."""
+    {"training": train, "inference": infer}[name](parameters)
+    return Path(out) / f"{name}.html"
+
+
+def train(parameters: dict) -> None:
     from hbac_utils.data.store import open_store
     from hbac_utils.recipe import load_recipe
     from hbac_utils.training.trainer import parse_folds, train
 
-    recipe, folds = load_recipe(options.recipe), parse_folds(options.folds)
-    train(recipe, open_store(options.store), options.run, folds, options.max_hours)
+    recipe, folds = load_recipe(parameters["recipe"]), parse_folds(parameters["folds"])
+    store = open_store(parameters["store"])
+    train(recipe, store, parameters["run"], folds, parameters["max_hours"])
 
 
-def infer(options) -> None:
-    """Predict a test folder in this process."""
+def infer(parameters: dict) -> None:
     from hbac_utils.data.competition import open_competition
-    from hbac_utils.inference.ensemble import open_runs, predict_all
+    from hbac_utils.inference.predict import open_runs, predict
     from hbac_utils.inference.submission import write_submission
 
-    prediction = predict_all(open_runs(options.run), open_competition(options.data))
-    write_submission(prediction, options.out)
+    competition = open_competition(parameters["data"])
+    write_submission(predict(open_runs(parameters["run"]), competition), parameters["out"])
 
 
 if __name__ == "__main__":
-    verbs.train, verbs.infer = train, infer
+    notebooks.run_notebook = run_in_process
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The table of `make torture` and `make test`: each fault's tries, those survived, those lost.
+"""The table of `make test-faults` and `make test`: each fault's tries, those survived, those lost.
 
 A test marked ``fault("SIGKILL, training")`` is one try of that row, or as many as it records:
 ``record_property("tries", 7)``; if it fails all of them are lost. What it records as ``figure``,
@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 SEED = int(os.environ.get("SEED") or 0)
-"""Of everything that is drawn: `make torture SEED=…` draws anew."""
+"""Of everything that is drawn: `make test-faults SEED=…` draws anew."""
 
 
 def seeded(*key: int) -> np.random.Generator:

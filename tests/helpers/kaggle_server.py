@@ -197,11 +197,19 @@ class KaggleServer:
             if not file.is_file():
                 return Answer(b"<Error>no such file</Error>", 404)
             content = file.read_bytes()
-        mark = {"ETag": f'"{hashlib.md5(content).hexdigest()}"', "Accept-Ranges": "bytes"}
         if "Range" in headers:
             first = int(headers["Range"].removeprefix("bytes=").rstrip("-"))
-            return Answer(content[first:], 206, mark)
-        return Answer(content, 200, mark)
+            return Answer(content[first:], 206, self.file_headers(content))
+        return Answer(content, 200, self.file_headers(content))
+
+    @staticmethod
+    def file_headers(content: bytes) -> dict[str, str]:
+        """Headers by which the client recognises a file, to skip it or to resume it."""
+        return {
+            "ETag": f'"{hashlib.md5(content).hexdigest()}"',
+            "Accept-Ranges": "bytes",
+            "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT",
+        }
 
     def _handler(server) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):

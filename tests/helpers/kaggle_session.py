@@ -104,7 +104,7 @@ def _with_places(text: str, session: Session) -> str:
     places["store"] = f"{session.scratch}/store"
     for folder in session.inputs.values():
         is_competition = (Path(folder) / "test.csv").is_file()
-        places |= {"competition": folder} if is_competition else {"run": f"{folder}/run"}
+        places |= {"data": folder} if is_competition else {"run": f"{folder}/run"}
     known = "".join(cells[parameters]["source"])
     source = "".join(cells[place]["source"])
     for key, value in places.items():

@@ -55,7 +55,7 @@ class Replay:
                 return False
             history.head(epochs).to_csv(path.with_suffix(".draft"), index=False)
             path.with_suffix(".draft").replace(path)
-        shutil.copy(self.run / fold / "model.keras", folder / fold)
+        shutil.copy(self.run / fold / "model.weights.h5", folder / fold)
         return True
 
 

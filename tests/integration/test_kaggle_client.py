@@ -1,6 +1,5 @@
-"""What Kaggle may answer, given by a server on the loopback to the unmodified client."""
+"""The unmodified Kaggle client against a server on the loopback: every answer, every failure."""
 
-import contextlib
 import io
 import json
 import os
@@ -13,122 +12,103 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from kaggle_server import Answer, KaggleServer, refusal
+from kaggle_server import SLUG, Answer, KaggleServer, refusal
 
-from hbac_utils.__main__ import main
-from hbac_utils.data.layout import SLUG
-from hbac_utils.kernels import api as connection
-from hbac_utils.kernels import download
-from hbac_utils.kernels import push as staging
+from hbac_utils.kernels import api, download
+from hbac_utils.kernels.api import Kaggle, KaggleError
+from hbac_utils.kernels.build import build_kernel
+from hbac_utils.kernels.push import (
+    PushedVersion,
+    is_session_limit,
+    push,
+    read_log,
+    read_record,
+    wait_until_complete,
+    write_record,
+)
+from hbac_utils.kernels.submit import submit
 from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.utils.errors import InputError
 
 KEY = "0123456789abcdef0123456789abcdef"
 TOKEN = "KGAT_0123456789abcdef0123"
 KERNEL = "alice/hbac-inference"
+WEIGHTS = "GET /output/alice/hbac-inference/run/fold0/model.weights.h5"
+FULL = "Maximum batch GPU session count of 2 reached."
+CUT = Answer({"status": "COMPLETE"}, cut=3)
 
 
 @pytest.fixture(scope="module")
-def server():
+def running(tmp_path_factory):
     server = KaggleServer()
-    yield server
+    with server.asked_by_this_process(tmp_path_factory.mktemp("home"), KEY):
+        yield server
     server.close()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def credentials(server, tmp_path_factory):
-    with server.asked_by_this_process(tmp_path_factory.mktemp("home"), KEY):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(connection, "PAUSE", 0.01)
+@pytest.fixture
+def server(running, monkeypatch):
+    running.reset()
+    monkeypatch.setattr(api, "FIRST_PAUSE", 0.01)
+    return running
 
 
 @pytest.fixture
-def build(server, tmp_path):
-    server.reset()
-    return tmp_path / "build"
+def kaggle(server):
+    return Kaggle(timeout=5)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return build_kernel("eda", {})
 
 
 @pytest.fixture
-def verb(build, capsys):
-    """Run a verb in this process: exit code, what it printed, what it said of errors."""
-
-    def run(name: str, *arguments: object) -> tuple[int, str, str]:
-        place = [] if name == "data" else ["--build", str(build)]
-        waiting = [] if name in ("stage", "push", "data") else ["--every", "0.01"]
-        code = main([name, *map(str, arguments), *place, *waiting])
-        printed = capsys.readouterr()
-        assert KEY not in printed.out + printed.err
-        return code, printed.out, printed.err
-
-    return run
+def folder(kernel, tmp_path):
+    return kernel.write("alice", (KEY,), tmp_path / "build")
 
 
 @pytest.fixture
-def pushed(server, build):
-    """A version of the inference kernel that was pushed, without the work of staging it."""
-    folder = build / "inference"
-    folder.mkdir(parents=True)
-    record = {
-        "kernel": KERNEL, "version": 1, "url": f"https://www.kaggle.com/code/{KERNEL}",
-        "pushed": "2026-01-01T00:00:00+00:00", "commit": "abc1234", "library_sha256": "00",
-        "parameters": {},
-    }  # fmt: skip
-    (folder / "pushed.json").write_text(json.dumps(record))
+def pushed(server, tmp_path):
+    """A recorded version of the inference kernel."""
     server.versions[KERNEL].append({})
-    return folder
+    version = PushedVersion(
+        kernel=KERNEL, version=1, url=f"https://www.kaggle.com/code/{KERNEL}", parameters={},
+        pushed="2026-01-01T00:00:00+00:00", commit="abc1234", library_sha256="00",
+    )  # fmt: skip
+    write_record(version, tmp_path)
+    return version
 
 
-def error_of(said: str) -> str:
-    """The one line that says what went wrong."""
-    lines = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, said
-    return lines[0]
+def wait(kaggle: Kaggle, pushed: PushedVersion, minutes: float = 1.0) -> None:
+    wait_until_complete(kaggle, pushed, minutes, poll_interval=0.01)
 
 
-# -- push --------------------------------------------------------------------
+# -- push ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["inference", "training", "eda"])
-def test_a_push_prints_and_records_the_version(server, verb, build, name):
-    assert verb("push", name)[0] == 0
-    code, printed, _ = verb("push", name)
-    assert code == 0
-    assert f"alice/hbac-{name} version 2" in printed
-    assert f"https://www.kaggle.com/code/alice/hbac-{name}" in printed
-    record = json.loads((build / name / "pushed.json").read_text())
-    assert record["version"] == 2
-    assert record["kernel"] == f"alice/hbac-{name}"
+def test_push_sends_the_notebook_and_records_the_version(server, kaggle, kernel, folder):
+    push(kaggle, kernel, folder)
+    assert push(kaggle, kernel, folder).version == 2
+    record = read_record("eda", folder.parent)
+    assert (record.kernel, record.version) == ("alice/hbac-eda", 2)
+    assert (record.commit, record.library_sha256) == (kernel.bundle.label, kernel.bundle.sha256)
     sent = server.named("SaveKernel")[-1].body
-    assert sent["slug"] == f"alice/hbac-{name}"
-    assert sent["enableInternet"] is False
-    assert sent["isPrivate"] is True
-    assert sent["enableGpu"] == (name != "eda")
+    assert sent["slug"] == "alice/hbac-eda"
+    assert json.loads(sent["text"])["cells"][0]["source"] == kernel.bundle.cell().source
+    assert (sent["isPrivate"], sent["enableInternet"]) == (True, False)
     assert sent["competitionDataSources"] == [SLUG]
-    assert sent.get("kernelDataSources", []) == (
-        ["alice/hbac-training"] if name == "inference" else []
-    )
     assert KEY not in json.dumps(sent)
 
 
 @pytest.mark.parametrize(
     ("answer", "reason", "remedy"),
     [
-        (
-            Answer({"ref": "", "url": "", "error": "Maximum weekly GPU quota of 30.00 hours."}),
-            "not pushed: Maximum weekly GPU quota of 30.00 hours.",
-            "wait for the week to end",
-        ),
-        (
-            Answer({"error": "Something new"}),
-            "not pushed: Something new",
-            "correct that, then push again",
-        ),
+        (Answer({"error": "Weekly GPU quota of 30 h."}), "GPU quota", "wait for the week to end"),
+        (Answer({"error": "Something new"}), "not pushed: Something new", "then push again"),
         (
             Answer({"versionNumber": 8, "url": "u", "invalidKernelSources": ["alice/hbac-t"]}),
-            "version 8 was saved without what it needs (kernel sources alice/hbac-t",
+            "version 8 was saved without some of its sources (kernel sources alice/hbac-t",
             "push that kernel first",
         ),
         (
@@ -136,178 +116,144 @@ def test_a_push_prints_and_records_the_version(server, verb, build, name):
             "model sources keras/x/y/z/1",
             "accept its licence",
         ),
-        (
-            Answer({"versionNumber": 8, "url": "u", "invalidDatasetSources": ["alice/nope"]}),
-            "dataset sources alice/nope",
-            "compare the name with the data set's address",
-        ),
-        (
-            Answer({"versionNumber": 8, "url": "u", "invalidCompetitionSources": [SLUG]}),
-            f"competition sources {SLUG}",
-            "accept the competition's rules",
-        ),
-        (
-            Answer({"versionNumber": 8, "url": "u", "invalidTags": ["gpuu"]}),
-            "tags gpuu",
-            "take the keyword out",
-        ),
-        (Answer({"url": "u"}), "Kaggle named no version", "then push again"),
+        (Answer({"url": "u"}), "returned no version", "then push again"),
         (refusal(400, "Bad thing"), "Bad thing (HTTP 400)", "requirements.txt"),
-        (refusal(401, "Unauthenticated"), "Unauthenticated (HTTP 401)", "make new ones at"),
+        (refusal(401, f"Bad key {KEY}"), "Bad key *** (HTTP 401)", "make new ones at"),
         (refusal(403, "Permission denied"), "Permission denied (HTTP 403)", "phone number"),
-        (refusal(404, "Not found"), "Not found (HTTP 404)", "no such thing"),
-        (refusal(409, "Notebook not found or title in use"), "(HTTP 409)", "change title and id"),
-        (refusal(500, "Oh"), "Oh (HTTP 500)", "the fault is Kaggle's: call again later"),
-        (Answer(b"<html>down</html>", 503), "Service Unavailable (HTTP 503)", "call again later"),
-        (Answer(b"<html>hello</html>"), "the answer is not understood", "call again later"),
-        (Answer({"versionNumber": 8, "url": "u" * 99}, cut=20), "the connection failed", "look at"),
-        (Answer({}, delay=5), "no answer within 0.3 s", "it may have got through: look at"),
+        (refusal(409, "Title in use"), "Title in use (HTTP 409)", "change title and id"),
+        (refusal(500, "Oh"), "Oh (HTTP 500)", "Kaggle has a problem: try again later"),
+        (Answer(b"<html>down</html>", 503), "Service Unavailable (HTTP 503)", "try again later"),
+        (Answer(b"<html>hello</html>"), "unexpected answer", "try again later"),
+        (Answer({"versionNumber": 8}, cut=5), "connection failed", "it may have succeeded: check"),
+        (Answer({}, delay=5), "no answer within 0.3 s", "it may have succeeded: check"),
     ],
 )
-def test_a_push_that_fails_says_why_and_what_to_do(server, verb, build, answer, reason, remedy):
+def test_a_failed_push_is_explained_and_not_repeated(
+    server, kernel, folder, answer, reason, remedy
+):
     server.script["SaveKernel"] = [answer]
-    code, _, said = verb("push", "eda", "--patience", "0.3" if answer.delay else "30")
-    assert code == 1
-    assert reason in error_of(said)
-    assert remedy in error_of(said)
-    assert not (build / "eda" / "pushed.json").exists()
-    assert len(server.named("SaveKernel")) == 1, "never pushed twice"
-
-
-def test_nothing_is_sent_where_something_is_wrong(server, verb, monkeypatch):
-    assert verb("push", "eda", "--set", "exampels=2")[0] == 2
-    assert verb("push", "edda")[0] == 2
-    monkeypatch.setattr(staging, "LIMIT", 1000)
-    code, _, said = verb("push", "eda")
-    assert code == 2
-    assert "Kaggle takes 1,000" in error_of(said)
-    assert server.calls == []
-
-
-def test_an_unreachable_kaggle_is_said(server, verb, pushed, monkeypatch):
-    for name in ("HTTP_PROXY", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    code, _, said = verb("status")
-    assert code == 1
-    assert "the connection failed (ConnectionRefusedError): look at your connection" in said
-
-
-# -- too many requests -------------------------------------------------------
-
-
-@pytest.mark.parametrize("after", ["1", "date", "soon", None])
-def test_a_push_that_kaggle_was_too_busy_for_is_repeated(server, verb, after):
-    """A refusal with 429 did nothing, so even a push may be repeated; it waits as it is told."""
-    if after == "date":
-        after = formatdate(time.time() + 2, usegmt=True)
-    headers = {} if after is None else {"Retry-After": after}
-    server.script["SaveKernel"] = [Answer({"code": 429, "message": "Slow"}, 429, headers)]
-    begun = time.monotonic()
-    code, printed, said = verb("push", "eda")
-    assert code == 0
-    assert "version 1" in printed
-    assert "trying again in" in said
-    waited = time.monotonic() - begun
-    assert waited > 0.9 or after in ("soon", None)
-
-
-def test_too_long_a_pause_is_left_to_the_user(server, verb):
-    headers = {"Retry-After": "3600"}
-    server.script["SaveKernel"] = [Answer({"code": 429, "message": "Slow"}, 429, headers)]
-    code, _, said = verb("push", "eda")
-    assert code == 1
-    assert "Slow (HTTP 429); too many requests" in error_of(said)
+    with pytest.raises(KaggleError) as failed:
+        push(Kaggle(timeout=0.3 if answer.delay else 5), kernel, folder)
+    assert reason in str(failed.value)
+    assert remedy in str(failed.value)
+    assert failed.value.exit_code == 1
+    assert KEY not in str(failed.value)
+    assert not (folder / "pushed.json").exists()
     assert len(server.named("SaveKernel")) == 1
 
 
-def test_it_does_not_ask_for_ever(server, verb, pushed):
-    server.script["GetKernelSessionStatus"] = [refusal(429, "Slow")] * 9
-    code, _, said = verb("status")
-    assert code == 1
-    assert "wait some minutes" in error_of(said)
-    assert len(server.named("GetKernelSessionStatus")) == connection.ATTEMPTS
+@pytest.mark.parametrize("answer", [Answer({"error": FULL}), refusal(400, FULL)])
+def test_too_many_sessions_are_recognised(server, kaggle, kernel, folder, answer):
+    server.script["SaveKernel"] = [answer]
+    with pytest.raises(KaggleError) as failed:
+        push(kaggle, kernel, folder)
+    assert is_session_limit(failed.value)
 
 
-# -- status and logs ---------------------------------------------------------
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [({"Retry-After": "1"}, 0.9), ({"Retry-After": "in-2-s"}, 0.9), ({"Retry-After": "x"}, 0)],
+)
+def test_rate_limits_are_waited_for_even_by_a_push(
+    server, kaggle, kernel, folder, header, seconds, capsys
+):
+    """A push that was refused with 429 was not saved; it can be repeated."""
+    if header["Retry-After"] == "in-2-s":
+        header = {"Retry-After": formatdate(time.time() + 2, usegmt=True)}
+    server.script["SaveKernel"] = [refusal(429, "Slow", **header)]
+    start = time.monotonic()
+    assert push(kaggle, kernel, folder).version == 1
+    assert time.monotonic() - start >= seconds
+    assert "retrying in" in capsys.readouterr().err
 
 
-def test_status_waits_for_the_recorded_version(server, verb, pushed):
+@pytest.mark.parametrize(
+    ("answers", "calls"),
+    [([refusal(429, "Slow", **{"Retry-After": "3600"})], 1), ([refusal(429, "Slow")] * 9, 4)],
+)
+def test_waiting_for_a_rate_limit_is_bounded(server, kaggle, pushed, answers, calls):
+    server.script["GetKernelSessionStatus"] = list(answers)
+    with pytest.raises(KaggleError, match=r"Slow \(HTTP 429\); too many requests"):
+        wait(kaggle, pushed)
+    assert len(server.named("GetKernelSessionStatus")) == calls
+
+
+# -- status and log -----------------------------------------------------------------------------
+
+
+def test_status_is_polled_until_the_recorded_version_ends(server, kaggle, pushed, capsys):
     server.states = ["QUEUED", "RUNNING", "RUNNING"]
-    code, printed, said = verb("status")
-    assert code == 0
-    assert f"complete  {KERNEL} version 1" in printed
-    progress = [line.split(", ")[0] for line in said.splitlines()]
+    wait(kaggle, pushed)
+    progress = [line.split(", ")[0] for line in capsys.readouterr().err.splitlines()]
     assert progress == [f"{KERNEL} version 1: {s}" for s in ("queued", "running", "complete")]
-    asked = [call.body for call in server.named("GetKernelSessionStatus")]
-    assert {body["versionLabel"] for body in asked} == {"v1"}
-    assert len(asked) == 4
+    requests = [call.body for call in server.named("GetKernelSessionStatus")]
+    assert [body["versionLabel"] for body in requests] == ["v1"] * 4
 
 
 @pytest.mark.parametrize("state", ["ERROR", "CANCEL_ACKNOWLEDGED"])
-@pytest.mark.parametrize("name", ["status", "logs", "output", "submit"])
-def test_a_version_that_failed_is_a_failure(server, verb, pushed, name, state):
+def test_a_failed_version_is_an_error(server, kaggle, pushed, state):
     server.states = ["RUNNING", state]
-    code, printed, said = verb(name)
-    assert code == 1
-    assert f"version 1 ended with {state}" in error_of(said)
-    assert ("Notebook Threw Exception" in error_of(said)) == (state == "ERROR")
-    assert ("hello" in printed) == (name == "logs"), "the log says why"
-    assert server.submissions == []
+    with pytest.raises(KaggleError, match=f"version 1 ended with {state}") as failed:
+        wait(kaggle, pushed)
+    assert ("Notebook Threw Exception" in str(failed.value)) == (state == "ERROR")
 
 
-def test_waiting_ends(server, verb, pushed):
+def test_polling_ends_after_the_given_minutes(server, kaggle, pushed):
     server.states = ["RUNNING"] * 1000
-    code, _, said = verb("status", "--minutes", "0.003")
-    assert code == 1
-    assert "still running after 0.003 minutes: it goes on, call again" in error_of(said)
+    with pytest.raises(KaggleError, match=r"still running after 0\.002 minutes; it continues"):
+        wait(kaggle, pushed, minutes=0.002)
 
 
 @pytest.mark.parametrize(
     ("answers", "reason"),
     [
-        ([refusal(403, "Permission 'kernels.get' was denied")], "is it yours"),
-        ([refusal(404, "Not found")], "there is no such thing on Kaggle"),
-        ([refusal(500, "Oh")] * 4, "the fault is Kaggle's"),
-        ([Answer({"status": "COMPLETE"}, cut=3)] * 4, "the connection failed"),
-        ([Answer({}, delay=5)] * 4, "no answer within 0.1 s: look at your connection"),
+        ([refusal(403, "Permission denied")], "Permission denied (HTTP 403); check that it is yo"),
+        ([refusal(404, "Not found")], "it does not exist on Kaggle"),
+        ([refusal(500, "Oh")] * 4, "Kaggle has a problem"),
+        ([CUT] * 4, "the connection failed"),
+        ([Answer({}, delay=5)] * 4, "no answer within 0.1 s; check your connection"),
     ],
 )
-def test_a_question_that_fails_says_why(server, verb, pushed, answers, reason):
+def test_a_failed_request_is_repeated_and_explained(server, pushed, answers, reason):
     server.script["GetKernelSessionStatus"] = list(answers)
-    code, _, said = verb("status", "--patience", "0.1" if answers[0].delay else "30")
-    assert code == 1
-    assert reason in error_of(said)
+    with pytest.raises(KaggleError) as failed:
+        wait(Kaggle(timeout=0.1 if answers[0].delay else 5), pushed)
+    assert reason in str(failed.value)
     assert len(server.named("GetKernelSessionStatus")) == len(answers)
 
 
-def test_a_question_that_got_lost_is_asked_again(server, verb, pushed):
-    cut = Answer({"status": "COMPLETE"}, cut=3)
-    server.script["GetKernelSessionStatus"] = [refusal(502, "Oh"), cut, Answer({}, delay=5)]
-    assert verb("status", "--patience", "0.5")[0] == 0
+def test_a_request_succeeds_after_failures(server, pushed):
+    server.script["GetKernelSessionStatus"] = [refusal(502, "Oh"), CUT, Answer({}, delay=5)]
+    wait(Kaggle(timeout=0.3), pushed)
 
 
-def test_what_was_never_pushed_has_no_status(server, verb, build):
-    for name in ("status", "logs", "output", "submit"):
-        code, _, said = verb(name, "eda")
-        assert code == 2
-        assert "nothing was pushed from here; make push NB=eda" in error_of(said)
-    assert server.calls == []
-    (build / "eda").mkdir(parents=True)
-    (build / "eda" / "pushed.json").write_text("{}")
-    assert "damaged; make push NB=eda" in error_of(verb("status", "eda")[2])
+def test_an_unreachable_server_is_an_error(server, kaggle, pushed, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(KaggleError, match=r"the connection failed \(ConnectionRefusedError\)"):
+        wait(kaggle, pushed)
 
 
-def test_logs_show_what_was_printed(server, verb, pushed):
+def test_a_missing_or_damaged_record_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nothing was pushed from here; run make push NB=eda"):
+        read_record("eda", tmp_path)
+    (tmp_path / "eda").mkdir()
+    (tmp_path / "eda" / "pushed.json").write_text("{}")
+    with pytest.raises(InputError, match="damaged; make push NB=eda"):
+        read_record("eda", tmp_path)
+
+
+def test_the_log_is_plain_text(server, kaggle, pushed):
     server.log = [{"stream_name": "stdout", "data": "one\n"}, {"stream_name": "x", "data": "two"}]
-    assert verb("logs")[1].strip() == "one\ntwo"
+    assert read_log(kaggle, pushed) == "one\ntwo"
 
 
-# -- output ------------------------------------------------------------------
+# -- output -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def written(server, pushed, tmp_path):
-    """What the version wrote: a valid submission, its report, and a run."""
+    """Output of the version: a valid submission, its report, and a run."""
     folder = tmp_path / "written"
     (folder / "run" / "fold0").mkdir(parents=True)
     table = pd.DataFrame(1 / 6, index=[0, 1], columns=list(VOTE_COLUMNS))
@@ -316,12 +262,12 @@ def written(server, pushed, tmp_path):
     report = {"runs": [{"recipe": "compact", "models": 5, "kl_all": 0.7, "kl_reliable": 0.61}]}
     (folder / "inference_report.json").write_text(json.dumps(report))
     (folder / "run" / "metrics.json").write_text("{}")
-    (folder / "run" / "fold0" / "model.keras").write_bytes(bytes(range(256)) * 400)
+    (folder / "run" / "fold0" / "model.weights.h5").write_bytes(bytes(range(256)) * 400)
     server.outputs[KERNEL] = folder
     return folder
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -329,53 +275,67 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_output_is_fetched_whole_and_only_once(server, verb, pushed, written):
-    code, printed, _ = verb("output")
-    assert code == 0
-    assert files_of(pushed / "v1") == files_of(written)
-    assert str(pushed / "v1" / "run" / "fold0" / "model.keras") in printed
-    assert {call.body["versionLabel"] for call in server.named("ListKernelSessionOutput")} == {"v1"}
-    (pushed / "v1" / "submission.csv").write_text("half")
-    assert verb("output")[0] == 0
-    assert files_of(pushed / "v1") == files_of(written)
+def test_output_is_downloaded_once(server, kaggle, written, tmp_path):
+    """All pages of the list; a second call fetches only what is not complete."""
+    folder = tmp_path / "output"
+    files = kaggle.download_output(KERNEL, 1, folder)
+    assert contents(folder) == contents(written)
+    assert {path.relative_to(folder).as_posix() for path in files} == set(contents(written))
+    labels = {call.body["versionLabel"] for call in server.named("ListKernelSessionOutput")}
+    assert labels == {"v1"}
+
+    (folder / "submission.csv").write_text("half")
+    (folder / "run" / "metrics.json").write_text("[]")  # newer and of the same size: is kept
+    kaggle.download_output(KERNEL, 1, folder)
+    assert contents(folder) == contents(written) | {"run/metrics.json": b"[]"}
 
 
-def test_a_file_that_cannot_be_fetched_is_not_taken_for_one(server, verb, pushed, written):
-    """Client 2.2.4 would write the error's text into the file."""
-    name = "GET /output/alice/hbac-inference/run/fold0/model.keras"
-    server.script[name] = [Answer(b"<Error>Expired</Error>", 403)]
-    code, _, said = verb("output")
-    assert code == 1
-    assert "run/fold0/model.keras; it refused: Forbidden (HTTP 403); the address has" in said
-    assert "sig=secret" not in said
-    assert not (pushed / "v1" / "run" / "fold0" / "model.keras").exists()
+def test_an_interrupted_file_is_resumed(server, kaggle, written, tmp_path, monkeypatch):
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+    content = (written / "run" / "fold0" / "model.weights.h5").read_bytes()
+    headers = {"ETag": '"a"', "Accept-Ranges": "bytes"}
+    server.script[WEIGHTS] = [Answer(content, headers=headers, cut=50_000)]
+    kaggle.download_output(KERNEL, 1, tmp_path / "output")
+    assert contents(tmp_path / "output") == contents(written)
 
 
-def test_a_file_cut_in_the_middle_is_gone_on_with(server, verb, pushed, written):
-    name = "GET /output/alice/hbac-inference/run/fold0/model.keras"
-    content = (written / "run" / "fold0" / "model.keras").read_bytes()
-    mark = {"ETag": '"a"', "Accept-Ranges": "bytes"}
-    server.script[name] = [Answer(content, headers=mark, cut=50_000)]
-    assert verb("output")[0] == 0
-    assert files_of(pushed / "v1") == files_of(written)
+def test_an_error_page_is_not_saved_as_a_file(server, kaggle, written, tmp_path):
+    server.script[WEIGHTS] = [Answer(b"<Error>Expired</Error>", 403)]
+    with pytest.raises(KaggleError, match=r"Forbidden \(HTTP 403\).*a download link exp") as failed:
+        kaggle.download_output(KERNEL, 1, tmp_path / "output")
+    assert "sig=secret" not in str(failed.value)
+    assert not (tmp_path / "output" / "run" / "fold0" / "model.weights.h5").exists()
 
 
-def test_a_name_that_leads_out_of_the_folder_is_refused(server, verb, pushed, written):
-    files = [{"fileName": "../../../evil", "url": f"{server.address}/output/{KERNEL}/x"}]
+@pytest.mark.parametrize("name", ["../../../evil", "/tmp/evil"])
+def test_a_name_outside_the_folder_is_refused(server, kaggle, pushed, tmp_path, name):
+    files = [{"fileName": name, "url": f"{server.address}/output/{KERNEL}/x"}]
     server.script["ListKernelSessionOutput"] = [Answer({"files": files, "log": ""})]
-    code, _, said = verb("output")
-    assert code == 1
-    assert "../../../evil would lie outside" in error_of(said)
+    with pytest.raises(KaggleError, match="evil': resolves outside destination"):
+        kaggle.download_output(KERNEL, 1, tmp_path / "output")
 
 
-# -- submit ------------------------------------------------------------------
+def test_a_repeated_page_token_ends_the_list(server, kaggle, pushed, tmp_path):
+    page = Answer({"files": [], "log": "", "nextPageToken": "3"})
+    server.script["ListKernelSessionOutput"] = [page] * 5
+    assert kaggle.download_output(KERNEL, 1, tmp_path) == []
+    assert len(server.named("ListKernelSessionOutput")) == 2
 
 
-def test_submit_hands_the_version_in_and_waits_for_the_score(server, verb, pushed, written):
+# -- submit -------------------------------------------------------------------------------------
+
+
+def hand_in(kaggle: Kaggle, folder: Path) -> str:
+    """Submit the version that is recorded in a folder."""
+    record = PushedVersion.model_validate_json((folder / "pushed.json").read_text())
+    return submit(kaggle, record, folder, minutes=1, poll_interval=0.01)
+
+
+def test_a_version_is_submitted_once_and_its_score_is_waited_for(server, kaggle, written, tmp_path):
     server.states = ["RUNNING"]
-    code, printed, _ = verb("submit")
-    assert code == 0
-    assert "score  0.37" in printed
+    server.script["GetSubmission"] = [refusal(404, "not visible yet")]
+    assert hand_in(kaggle, tmp_path) == "0.37"
     assert server.submissions == [
         {
             "competitionName": SLUG,
@@ -387,60 +347,53 @@ def test_submit_hands_the_version_in_and_waits_for_the_score(server, verb, pushe
             "on 10 or more), commit abc1234, version 1",
         }
     ]
-
-
-def test_a_version_is_submitted_once(server, verb, pushed, written):
-    """After a wait that was cut short the score is waited for, and no submission is spent."""
-    assert verb("submit")[0] == 0
-    assert verb("submit")[1].strip() == "score  0.37"
+    assert hand_in(kaggle, tmp_path) == "0.37"
     assert len(server.submissions) == 1
 
 
-def test_a_submission_that_is_not_valid_is_not_handed_in(server, verb, pushed, written):
+def test_an_invalid_submission_is_not_handed_in(server, kaggle, written, tmp_path):
     text = (written / "submission.csv").read_text()
     (written / "submission.csv").write_text(text.replace("0.16", "0.26"))
-    code, _, said = verb("submit")
-    assert code == 2
-    assert "probabilities sum to" in error_of(said)
+    with pytest.raises(InputError, match="probabilities sum to"):
+        hand_in(kaggle, tmp_path)
     (written / "submission.csv").unlink()
-    code, _, said = verb("submit")
-    assert code == 1
-    assert "wrote no submission.csv: is it the inference notebook?" in error_of(said)
-    assert server.named("CreateCodeSubmission") == []
+    with pytest.raises(KaggleError, match=r"wrote no submission\.csv: is it the inference notebo"):
+        hand_in(kaggle, tmp_path)
+    assert server.submissions == []
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
         (refusal(403, "Denied"), "accept the competition's rules first"),
-        (refusal(404, "Not found"), "does not exist, or submissions have closed"),
-        (refusal(500, "Oh"), "the fault is Kaggle's"),
-        (Answer({"message": "Nope"}), "gave the submission no number (Nope)"),
-        (Answer({"message": "ok" * 50, "ref": 1}, cut=9), "look at https://www.kaggle.com before"),
+        (refusal(404, "Not found"), "not found, or submissions have closed"),
+        (Answer({"message": "Nope"}), "returned no submission number (Nope)"),
+        (Answer({"message": "ok", "ref": 1}, cut=9), "it may have succeeded: check"),
     ],
 )
-def test_a_submission_that_fails_says_why(server, verb, pushed, written, answer, reason):
+def test_a_failed_submission_is_explained_and_not_repeated(
+    server, kaggle, written, tmp_path, answer, reason
+):
     server.script["CreateCodeSubmission"] = [answer]
-    code, _, said = verb("submit")
-    assert code == 1
-    assert reason in error_of(said)
+    with pytest.raises(KaggleError) as failed:
+        hand_in(kaggle, tmp_path)
+    assert reason in str(failed.value)
     assert len(server.named("CreateCodeSubmission")) == 1
 
 
-def test_a_submission_that_cannot_be_scored_is_a_failure(server, verb, pushed, written):
-    failed = {"status": "ERROR", "errorDescription": "Notebook Timeout"}
-    server.script["GetSubmission"] = [Answer(failed)]
-    code, _, said = verb("submit")
-    assert code == 1
-    assert "could not be scored (Notebook Timeout)" in error_of(said)
+def test_a_submission_without_a_score_is_an_error(server, kaggle, written, tmp_path):
+    answer = {"status": "ERROR", "errorDescription": "Notebook Timeout"}
+    server.script["GetSubmission"] = [Answer(answer)]
+    with pytest.raises(KaggleError, match=r"could not be scored \(Notebook Timeout\)"):
+        hand_in(kaggle, tmp_path)
 
 
-# -- data --------------------------------------------------------------------
+# -- competition data ---------------------------------------------------------------------------
 
 
 @pytest.fixture
-def archive(server, build) -> dict[str, bytes]:
-    """A competition's zip, and what is in it."""
+def files(server, monkeypatch) -> dict[str, bytes]:
+    """Content of a small competition; the server holds its archive of 2 MB."""
     files = {f"{name}.csv": b"a,b\n" for name in ("train", "test", "sample_submission")}
     files |= {f"train_eegs/{i}.parquet": os.urandom(400_000) for i in range(5)}
     buffer = io.BytesIO()
@@ -448,194 +401,136 @@ def archive(server, build) -> dict[str, bytes]:
         for name, body in files.items():
             content.writestr(name, body)
     server.archive = buffer.getvalue()
+    monkeypatch.setattr(download, "ARCHIVE_SIZE", len(server.archive))
     return files
 
 
-def test_the_competition_is_downloaded_and_unpacked(server, verb, archive, tmp_path):
+def test_the_competition_is_downloaded_and_unpacked(server, kaggle, files, tmp_path, capsys):
     folder = tmp_path / "competition"
-    code, printed, _ = verb("data", "--out", folder)
-    assert code == 0
-    assert str(folder) in printed
-    assert files_of(folder) == archive
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["competition"]
+    assert download.download(kaggle, folder) == folder
+    assert contents(folder) == files
     calls = len(server.calls)
-    assert "complete already" in verb("data", "--out", folder)[1]
+    download.download(kaggle, folder)
+    assert "complete already" in capsys.readouterr().out
     assert len(server.calls) == calls
 
 
-def test_a_download_goes_on_where_it_stopped(server, verb, archive, tmp_path):
-    """The first call is cut and the client's own attempts after it fail; the second goes on.
-
-    The client writes a megabyte at a time.
-    """
-    folder = tmp_path / "competition"
-    mark = server._file("/archive/x", {}).headers
-    cut = Answer(server.archive, headers=mark, cut=1_500_000)
-    server.script[f"GET /archive/{SLUG}.zip"] = [cut, *[Answer(b"", delay=60)] * 9]
-    code, _, said = verb("data", "--out", folder, "--patience", "3")
-    assert code == 1
-    assert "no answer within 3 s: call again, it goes on where it stopped" in error_of(said)
-    server.script.clear()
-    server.calls.clear()
-    assert verb("data", "--out", folder)[0] == 0
-    assert files_of(folder) == archive
+def test_an_interrupted_download_is_resumed(server, kaggle, files, tmp_path, monkeypatch):
+    """The client writes a megabyte at a time; the next call asks for what is missing."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    headers = server.file_headers(server.archive)
+    cut = Answer(server.archive, headers=headers, cut=1_500_000)
+    lost = Answer(server.archive, 206, headers, cut=0)
+    server.script[f"GET /archive/{SLUG}.zip"] = [cut, *[lost] * 99]
+    with pytest.raises(KaggleError, match="connection failed.*again, it resumes the download"):
+        download.download(kaggle, tmp_path / "competition")
+    server.reset()
+    download.download(kaggle, tmp_path / "competition")
+    assert contents(tmp_path / "competition") == files
     ranges = [call.headers["Range"] for call in server.calls if "Range" in call.headers]
     assert ranges == ["bytes=1048576-"]
 
 
-def test_unpacking_goes_on_where_it_stopped(server, verb, archive, tmp_path, monkeypatch):
+def test_interrupted_unpacking_is_resumed(server, kaggle, files, tmp_path, monkeypatch):
     folder = tmp_path / "competition"
+    extract = zipfile.ZipFile.extract
 
-    def stop(*arguments):
-        if len(files_of(folder)) == 4:
+    def interrupted(archive, entry, path):
+        if len(contents(folder)) == 5:
             raise KeyboardInterrupt
-        unpack_one(*arguments)
+        return extract(archive, entry, path)
 
-    unpack_one = download._unpack_one
-    monkeypatch.setattr(download, "_unpack_one", stop)
-    assert verb("data", "--out", folder)[0] == 130
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "extract", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            download.download(kaggle, folder)
     calls = len(server.calls)
-    assert verb("data", "--out", folder)[0] == 0
-    assert files_of(folder) == archive
-    assert len(server.calls) == calls, "the archive is not fetched again"
+    (folder / "train.csv").write_text("h")  # half written
+    download.download(kaggle, folder)
+    assert contents(folder) == files
+    assert len(server.calls) == calls, "the archive is not downloaded again"
 
 
-def test_rules_that_were_not_accepted_are_named(server, verb, tmp_path):
+def test_unaccepted_rules_are_named(server, kaggle, files, tmp_path):
     server.script["DownloadDataFiles"] = [refusal(403, "You must accept this competition's rules")]
-    code, _, said = verb("data", "--out", tmp_path / "competition")
-    assert code == 1
-    assert (
-        f"accept the competition's rules first: https://www.kaggle.com/competitions/{SLUG}/rul"
-        in (error_of(said))
-    )
+    with pytest.raises(KaggleError, match=f"rules first: https://www.kaggle.com/.*/{SLUG}/rules"):
+        download.download(kaggle, tmp_path / "competition")
 
 
-def test_a_disk_that_is_too_full_is_refused_before_the_download(
-    server, verb, archive, tmp_path, monkeypatch
-):
+def test_a_full_disk_is_found_before_the_download(server, kaggle, files, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 2 * len(server.archive) - 1})
     monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)
-    code, _, said = verb("data", "--out", tmp_path / "competition")
-    assert code == 2
-    assert "GB are needed for the archive of" in error_of(said)
-    assert files_of(tmp_path / "competition") == {}
-
-
-def test_a_damaged_archive_is_removed(server, verb, archive, tmp_path):
-    damaged = bytearray(server.archive)
-    damaged[60_000] ^= 255
-    server.archive = bytes(damaged)
-    code, _, said = verb("data", "--out", tmp_path / "competition")
-    assert code == 1
-    assert "was damaged (Bad CRC-32" in error_of(said)
-    assert not (tmp_path / "competition.zip").exists()
-
-
-# -- credentials -------------------------------------------------------------
-
-
-def apart(server, home: Path, *arguments: object, **environment: str):
-    """Run a verb in a process of its own, with no credentials but those that are given."""
-    home.mkdir(exist_ok=True)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("KAGGLE_", "XDG_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "hbac_utils", *map(str, arguments)],
-        env=clean | server.environment() | {"HOME": str(home)} | environment,
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-
-
-def everything(folder: Path) -> bytes:
-    """All bytes of all files of a folder, zips opened, and the files' names."""
-    parts = []
-    for path in sorted(folder.rglob("*")):
-        parts.append(str(path).encode())
-        if path.is_file():
-            parts.append(path.read_bytes())
-    return b"\n".join(parts)
-
-
-def test_without_credentials_nothing_is_asked(server, build, tmp_path):
-    done = apart(server, tmp_path / "home", "data", "--out", tmp_path / "competition")
-    assert done.returncode == 2
-    assert error_of(done.stderr) == done.stderr.strip().splitlines()[-1]
-    assert "no valid Kaggle credentials: make a token at https://www.kaggle.com/settings" in (
-        done.stderr
-    )
-    assert done.stdout == ""
-    assert server.calls == []
-
-
-def kaggle_json(home: Path) -> dict[str, str]:
-    (home / ".kaggle").mkdir(parents=True)
-    (home / ".kaggle" / "kaggle.json").write_text(json.dumps({"username": "alice", "key": KEY}))
-    (home / ".kaggle" / "kaggle.json").chmod(0o600)
-    return {}
-
-
-def token_file(home: Path) -> dict[str, str]:
-    (home / ".kaggle").mkdir(parents=True)
-    (home / ".kaggle" / "access_token").write_text(TOKEN)
-    return {}
-
-
-def oauth(home: Path) -> dict[str, str]:
-    (home / ".kaggle").mkdir(parents=True)
-    content = {
-        "refresh_token": "KGRT_0123456789abcdef", "access_token": TOKEN, "username": "alice",
-        "access_token_expiration": "2999-01-01T00:00:00+00:00",
-    }  # fmt: skip
-    (home / ".kaggle" / "credentials.json").write_text(json.dumps(content))
-    return {}
-
-
-@pytest.mark.parametrize(
-    ("give", "scheme"),
-    [
-        (kaggle_json, "Basic"),
-        (token_file, "Bearer"),
-        (oauth, "Bearer"),
-    ],
-)
-def test_credentials_are_used_and_left_nowhere(server, build, tmp_path, give, scheme):
-    """However they are given, and even where the client is told to be verbose."""
-    home = tmp_path / "home"
-    environment = give(home) | {"VERBOSE": "1", "VERBOSE_OUTPUT": "1"}
-    done = apart(server, home, "push", "eda", "--build", build, **environment)
-    assert done.returncode == 0, done.stderr
-    saved = server.named("SaveKernel")[0]
-    assert saved.headers["Authorization"].startswith(scheme)
-    assert saved.body["slug"] == "alice/hbac-eda"
-    for secret in (KEY, TOKEN):
-        assert secret not in done.stdout + done.stderr
-        assert secret.encode() not in everything(build)
-        assert secret not in json.dumps(saved.body)
-    with contextlib.suppress(ValueError):
-        assert saved.headers["Authorization"].split()[1] not in done.stdout + done.stderr
-
-
-def test_a_token_that_is_not_accepted_is_named(server, build, tmp_path):
-    for answer, code, reason in [
-        (Answer({"active": False}), 2, "no valid Kaggle credentials"),
-        (refusal(401, f"Bad token {TOKEN}"), 1, "Bad token *** (HTTP 401); the credentials are"),
-    ]:
-        server.script["IntrospectToken"] = [answer] * 3
-        verb = ("data", "--out", tmp_path / "competition")
-        done = apart(server, tmp_path / "home", *verb, KAGGLE_API_TOKEN=TOKEN)
-        assert done.returncode == code
-        assert reason in error_of(done.stderr)
-        assert TOKEN not in done.stderr + done.stdout
+    with pytest.raises(InputError, match="GB are needed"):
+        download.download(kaggle, tmp_path / "competition")
     assert server.named("DownloadDataFiles") == []
 
 
-def test_make_knows_the_verbs():
-    repository = Path(__file__).parents[2]
-    for name in ("stage", "push", "status", "logs", "output", "submit", "data"):
-        done = subprocess.run(
-            ["make", "-n", "-o", ".venv/.ready", name, "NB=training", "SET=recipe=demo folds=0"],
-            cwd=repository, capture_output=True, text=True,
-        )  # fmt: skip
-        assert f"-m hbac_utils {name}" in done.stdout, done.stderr
-        assert ("--set 'folds=0'" in done.stdout) == (name in ("stage", "push"))
-        assert ("training" in done.stdout) == (name != "data")
+def test_a_damaged_archive_is_removed(server, kaggle, files, tmp_path):
+    damaged = bytearray(server.archive)
+    damaged[60_000] ^= 255
+    server.archive = bytes(damaged)
+    folder = tmp_path / "competition"
+    with pytest.raises(KaggleError, match=r"damaged \(Bad CRC-32.*removed; run the command again"):
+        download.download(kaggle, folder)
+    assert not list(folder.glob("*.zip*"))
+
+
+# -- credentials --------------------------------------------------------------------------------
+
+
+def sign_in(server, home: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Sign in from a process of its own: importing the client reads the credentials."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("KAGGLE_", "XDG_"))}
+    code = (
+        "from hbac_utils.kernels.api import Kaggle\n"
+        "try: print(Kaggle(5).username, Kaggle(5).status('alice/hbac-eda', 1))\n"
+        "except ValueError as error: print(type(error).__name__, error)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True,
+        env=clean | server.environment() | {"HOME": str(home), "VERBOSE": "1"} | environment,
+    )  # fmt: skip
+
+
+OAUTH = {
+    "refresh_token": "KGRT_0123456789abcdef", "access_token": TOKEN, "username": "alice",
+    "access_token_expiration": "2999-01-01T00:00:00+00:00",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "scheme"),
+    [
+        ("kaggle.json", json.dumps({"username": "alice", "key": KEY}), "Basic"),
+        ("access_token", TOKEN, "Bearer"),
+        ("credentials.json", json.dumps(OAUTH), "Bearer"),
+    ],
+)
+def test_all_kinds_of_credentials_are_used_and_not_shown(server, tmp_path, file, content, scheme):
+    server.versions["alice/hbac-eda"].append({})
+    path = tmp_path / ".kaggle" / file
+    path.parent.mkdir()
+    path.write_text(content)
+    path.chmod(0o600)
+    done = sign_in(server, tmp_path)
+    assert done.stdout.splitlines()[-1] == "alice ('COMPLETE', '')"
+    header = server.named("GetKernelSessionStatus")[0].headers["Authorization"]
+    assert header.startswith(scheme)
+    for secret in (KEY, TOKEN, header.split()[1]):
+        assert secret not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "token", "reason"),
+    [
+        (None, "", "InputError no valid Kaggle credentials: make a token at https://www.kaggle"),
+        (Answer({"active": False}), TOKEN, "InputError no valid Kaggle credentials"),
+        (refusal(401, f"Bad token {TOKEN}"), TOKEN, "KaggleError Kaggle: could not sign in: Bad t"),
+    ],
+)
+def test_missing_or_invalid_credentials_are_named(server, tmp_path, answer, token, reason):
+    server.script["IntrospectToken"] = [answer] * 3
+    done = sign_in(server, tmp_path, KAGGLE_API_TOKEN=token)
+    assert done.stdout.startswith(reason), done.stdout + done.stderr
+    assert TOKEN not in done.stderr + done.stdout
+    assert {call.name for call in server.calls} <= {"IntrospectToken"}

@@ -10,7 +10,7 @@ import pytest
 from kaggle_server import KaggleServer
 from kaggle_session import is_permitted, printed, run_as_kaggle
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.data.layout import SLUG
 from hbac_utils.metric import check_probabilities
 
@@ -34,7 +34,7 @@ class Desk:
 
     def call(self, verb: str, name: str, *arguments: str) -> None:
         """Call a verb; it must succeed."""
-        waiting = [] if verb == "push" else ["--every", "0.01"]
+        waiting = [] if verb == "push" else ["--poll-interval", "0.01"]
         place = ["--build", str(self.folder / "build")]
         assert main([verb, name, *place, *waiting, *arguments]) == 0
 

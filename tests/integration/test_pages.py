@@ -9,7 +9,7 @@ import pytest
 from chromium import PROBE, faults
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.notebooks import FOLDER, export_html
 from hbac_utils.plots.style import new_figure
 

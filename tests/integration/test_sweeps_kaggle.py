@@ -12,7 +12,7 @@ import yaml
 from kaggle_server import Answer, KaggleServer, refusal
 from kaggle_session import run_as_kaggle
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.data.layout import SLUG
 from hbac_utils.sweeps import kaggle as kernels
 from hbac_utils.sweeps import worker as workers
@@ -81,7 +81,7 @@ def sweep(written, tmp_path):
     """Run a sweep by the verb; returns the exit code and the table."""
 
     def call(*options: str, **changes) -> tuple[int, pd.DataFrame | None]:
-        place = ["--out", str(tmp_path / "sweeps"), "--every", "0.01", "--workers", "1"]
+        place = ["--out", str(tmp_path / "sweeps"), "--poll-interval", "0.01", "--workers", "1"]
         code = main(["sweep", str(written(**changes)), "--kaggle", *place, *options])
         results = tmp_path / "sweeps" / "small" / "results.csv"
         return code, pd.read_csv(results) if results.is_file() else None
@@ -106,7 +106,7 @@ def test_each_trial_is_pushed_waited_for_and_fetched(server, sweep, run, tmp_pat
         assert 'run = "/kaggle/working"' in source
         assert "max_hours = 8" in source
     folder = trial_folder(tmp_path / "sweeps" / "small", 0)
-    assert (folder / "fold0" / "model.keras").is_file()
+    assert (folder / "fold0" / "model.weights.h5").is_file()
     assert (folder / "training.html").is_file()
     assert "hello" in (folder / "log.txt").read_text()
     printed = capsys.readouterr()
@@ -181,7 +181,7 @@ def test_a_session_that_was_too_short_is_said(server, sweep):
 
 
 def test_an_outage_is_waited_for(server, sweep, monkeypatch):
-    monkeypatch.setattr("hbac_utils.kernels.api.PAUSE", 0.001)
+    monkeypatch.setattr("hbac_utils.kernels.api.FIRST_PAUSE", 0.001)
     server.script["GetKernelSessionStatus"] = [refusal(503, "away")] * 9
     _, table = sweep()
     assert table["state"].tolist() == ["complete", "complete"]
@@ -222,7 +222,7 @@ def test_dask_and_kaggle_exclude_each_other(server, sweep, capsys):
 
 
 def test_a_lost_answer_to_many_questions_fails_the_trial(server, sweep, monkeypatch):
-    monkeypatch.setattr("hbac_utils.kernels.api.PAUSE", 0.001)
+    monkeypatch.setattr("hbac_utils.kernels.api.FIRST_PAUSE", 0.001)
     monkeypatch.setattr(kernels, "DEAF", 2)
     server.script["GetKernelSessionStatus"] = [refusal(503, "away")] * 8
     _, table = sweep()
@@ -276,7 +276,7 @@ def test_pushed_trials_train_on_kaggle(competition, tmp_path, sweep, monkeypatch
         "backbone.width": 8, "data.folds": 2, "stages.0.epochs": 1, "stages.0.warmup_epochs": 0,
     }  # fmt: skip
     with server.asked_by_this_process(tmp_path / "home", KEY):
-        code, table = sweep("--workers", "2", "--every", "0.5", overrides=small)
+        code, table = sweep("--workers", "2", "--poll-interval", "0.5", overrides=small)
     for thread in server.threads:
         thread.join()
     server.close()

@@ -3,8 +3,8 @@
 import keras
 import pytest
 
-from hbac_utils.environment import attached, describe_runs, environment
-from hbac_utils.inference.predict import open_run
+from hbac_utils.environment import attached, environment
+from hbac_utils.inference.predict import describe_runs, open_run
 
 
 def test_the_environment_names_versions_and_place(monkeypatch):

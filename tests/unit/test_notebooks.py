@@ -20,7 +20,7 @@ from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.metric import check_probabilities
 from hbac_utils.notebooks import FOLDER, check_parameters, run_notebook
 from hbac_utils.recipe import save_recipe
@@ -77,7 +77,7 @@ def test_the_training_notebook(training_notebook):
     assert "prior" in training_notebook.printed
     assert str(run / "metrics.json") in training_notebook.printed
     assert (run.with_name("store") / "store.json").is_file(), "packed on the way"
-    assert (run / "fold1" / "model.keras").is_file()
+    assert (run / "fold1" / "model.weights.h5").is_file()
     assert figures(training_notebook.page) >= 6
 
 
@@ -127,14 +127,14 @@ def test_the_notebooks_in_jupyter(name, competition, store, tiny_recipe, run, tm
         "training": {"store": str(store.path), "recipe": "tiny.json", "run": "run"},
         "inference": {"run": str(run), "out": "out"},
     }
-    notebook = in_jupyter(name, tmp_path, competition=str(competition.path), **parameters[name])
+    notebook = in_jupyter(name, tmp_path, data=str(competition.path), **parameters[name])
     ran = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not [o for cell in ran for o in cell.outputs if o.output_type == "error"]
     assert all(cell.execution_count for cell in ran)
 
 
 def test_a_librarys_error_ends_a_notebook_in_jupyter_with_one_line(tmp_path):
-    notebook = in_jupyter("eda", tmp_path, competition=str(tmp_path / "nowhere"))
+    notebook = in_jupyter("eda", tmp_path, data=str(tmp_path / "nowhere"))
     assert_ends_with_one_line(notebook, "no such folder")
 
 
@@ -243,7 +243,7 @@ def test_a_clock_that_is_put_forward_does_not_end_a_notebook_that_begins(tmp_pat
     now, days = time.time, iter(range(10**6))
     monkeypatch.setattr(time, "time", lambda: now() + 86_400 * next(days))
     with pytest.raises(InputError, match="no such folder"):
-        run_notebook("eda", {"competition": str(tmp_path / "nowhere")}, tmp_path / "out")
+        run_notebook("eda", {"data": str(tmp_path / "nowhere")}, tmp_path / "out")
 
 
 def test_a_notebook_whose_process_dies_as_it_begins_is_told_of_in_one_line(competition, tmp_path):
@@ -283,7 +283,7 @@ def test_the_notebooks_parameters_are_data_not_code(run, competition, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         run_notebook(
             "inference",
-            {"competition": text, "run": str(run), "out": str(tmp_path / "out")},
+            {"data": text, "run": str(run), "out": str(tmp_path / "out")},
             out,
         )
     executed = json.loads((out / "inference.ipynb").read_text())

@@ -272,7 +272,7 @@ def test_of_two_at_once_the_second_waits_and_takes_the_firsts_store(
         wait_until(lambda: finished(out) > 0, first)
         with packing(long_competition, out) as second:
             assert outcome(second) == (
-                0, f"waiting: process {first.pid} is making {out}\npack: already packed"
+                0, f"waiting: another process is writing {out}\npack: already packed"
             )  # fmt: skip
             assert outcome(first) == (0, "")
     assert hashes(out) == undisturbed
@@ -286,7 +286,7 @@ def test_who_waits_packs_if_the_other_is_killed(long_competition, undisturbed, t
             waiting = second.stderr.readline()
             first.kill()
             code, said = outcome(second)
-    assert (waiting, code) == (f"waiting: process {first.pid} is making {out}\n", 0)
+    assert (waiting, code) == (f"waiting: another process is writing {out}\n", 0)
     assert "pack: resuming" in said
     assert hashes(out) == undisturbed
 
@@ -402,7 +402,7 @@ def test_files_that_do_not_fit_each_other_are_refused(store, tmp_path):
 
 
 @pytest.mark.fault("full disk, pack")
-@pytest.mark.parametrize("bytes_of_a_file", [100, pytest.param(100_000, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("bytes_of_a_file", [100, pytest.param(100_000, marks=pytest.mark.faults)])
 def test_a_disk_without_room_is_a_clear_error(competition, store, tmp_path, bytes_of_a_file):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_of_a_file, bytes_of_a_file))

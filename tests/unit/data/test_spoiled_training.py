@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import spoiled
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.data.journal import partial_folder
 from hbac_utils.data.packing import pack
 from hbac_utils.recipe import Data

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
-from hbac_utils.__main__ import main
-from hbac_utils.ensembling.blend import METHODS, blend, load_blend
-from hbac_utils.ensembling.bootstrap import resampled_means
+from hbac_utils.cli import main
+from hbac_utils.ensembling.blend import METHODS, blend, load_blend, open_blend
 from hbac_utils.ensembling.calibration import stack, temperature, vector_scaling
 from hbac_utils.ensembling.members import Members, collect, read_member
 from hbac_utils.ensembling.optimize import (
@@ -21,10 +20,9 @@ from hbac_utils.ensembling.optimize import (
     selected_weights,
 )
 from hbac_utils.ensembling.pooling import Pool, geometric_mean, mean, softmax
-from hbac_utils.inference.ensemble import open_blend, open_runs, predict_all
-from hbac_utils.inference.predict import predict
+from hbac_utils.inference.predict import open_runs, predict
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS
-from hbac_utils.metric import kl_divergence
+from hbac_utils.metric import kl_divergence, resampled_means
 from hbac_utils.utils.errors import InputError
 
 COLUMNS = list(VOTE_COLUMNS)
@@ -369,7 +367,7 @@ def test_the_verb_compares_and_saves(run, second, competition, blended, capsys):
 def opened(run, second, competition):
     """Both runs, in another order than the blend's, and what each predicts alone."""
     runs = open_runs([str(second), str(run)])
-    apart = [predict(one, competition, progress=False).submission[COLUMNS] for one in runs]
+    apart = [predict([one], competition, progress=False).submission[COLUMNS] for one in runs]
     return runs, [one.to_numpy() for one in apart[::-1]]
 
 
@@ -380,7 +378,7 @@ def test_inference_equals_the_offline_computation(
     made = blend(collect([read_member(run), read_member(second)], competition))
     file = load_blend(made.save(tmp_path, method))
     runs, apart = opened
-    online = predict_all(runs, competition, file, progress=False).submission[COLUMNS].to_numpy()
+    online = predict(runs, competition, file, progress=False).submission[COLUMNS].to_numpy()
     offline = made.pools[method].predict(np.stack(apart, -1).transpose(1, 0, 2))
     np.testing.assert_allclose(online, offline, atol=1e-6)
     # the content does as well as the file, as a pushed notebook carries it
@@ -391,12 +389,12 @@ def test_inference_equals_the_offline_computation(
 def test_a_blend_wants_its_runs(run, blended, competition, tmp_path):
     file = load_blend(blended / "blend.json")
     with pytest.raises(InputError, match="its member second is not among the runs"):
-        predict_all(open_runs(run), competition, file)
+        predict(open_runs(run), competition, file)
     stranger = file.model_copy(
         update={"members": (file.members[0], file.members[1].model_copy(update={"run": ""}))}
     )
     with pytest.raises(InputError, match="is no run of this kit"):
-        predict_all(open_runs(run), competition, stranger)
+        predict(open_runs(run), competition, stranger)
     assert open_blend(folder=tmp_path) is None
     shutil.copy(blended / "blend.json", tmp_path)
     assert open_blend(folder=tmp_path) == file
@@ -432,8 +430,8 @@ def test_what_a_member_cannot_read_is_left_to_the_mean_of_the_others(
 
     monkeypatch.setattr(batches, "read_input", read_input)
     file = load_blend(blended / "blend.json")
-    made = predict_all([first, other], own_competition, file, progress=False)
-    alone = predict(first, own_competition, progress=False)
+    made = predict([first, other], own_competition, file, progress=False)
+    alone = predict([first], own_competition, progress=False)
     np.testing.assert_allclose(
         made.submission[COLUMNS].iloc[0], alone.submission[COLUMNS].iloc[0], atol=1e-6
     )

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hbac_utils.inference.ensemble import find_runs, open_runs, predict_all, prior_of
-from hbac_utils.inference.predict import open_run, predict
+from hbac_utils.inference.predict import find_runs, mean_prior, open_run, open_runs, predict
 from hbac_utils.inference.submission import write_submission
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.utils.errors import InputError
@@ -60,21 +59,21 @@ def parts(run):
 
 def test_one_run_is_predicted_as_ever(run, competition):
     runs = open_runs(run)
-    expected = predict(runs[0], competition, progress=False)
+    expected = predict([runs[0]], competition, progress=False)
     pd.testing.assert_frame_equal(
-        predict_all(runs, competition, progress=False).submission, expected.submission
+        predict(runs, competition, progress=False).submission, expected.submission
     )
 
 
 def test_every_model_counts_the_same(parts, competition, tmp_path):
     whole, _ = parts
-    blend = predict_all(parts, competition, progress=False)
-    first, second = (predict(run, competition, progress=False).by_fold for run in parts)
+    blend = predict(parts, competition, progress=False)
+    first, second = (predict([run], competition, progress=False).by_fold for run in parts)
     models = [first["fold0"], first["fold1"], second["fold0"]]
     np.testing.assert_allclose(blend.submission[COLUMNS], np.mean(models, axis=0), atol=1e-6)
     assert list(blend.by_fold) == ["tiny 1, fold0", "tiny 1, fold1", "tiny 2, fold0"]
     assert [summary["models"] for summary in blend.runs] == [2, 1]
-    np.testing.assert_allclose(prior_of(parts), (2 * whole.prior + 1 / 6) / 3)
+    np.testing.assert_allclose(mean_prior(parts), (2 * whole.prior + 1 / 6) / 3)
     write_submission(blend, tmp_path)
 
 
@@ -97,10 +96,10 @@ def test_what_one_run_cannot_read_is_left_to_the_others(parts, own_competition, 
         return read(competition, row, name, data)
 
     monkeypatch.setattr(batches, "read_input", read_input)
-    blend = predict_all(parts, own_competition, progress=False)
+    blend = predict(parts, own_competition, progress=False)
     assert list(blend.fallbacks) == [ids[0]]
     assert [summary["lost"] for summary in blend.runs] == [2, 1]
     values = blend.submission[COLUMNS].to_numpy()
-    np.testing.assert_allclose(values[0], prior_of(parts), atol=1e-9)
-    alone = predict(parts[1], own_competition, progress=False).submission[COLUMNS].to_numpy()
+    np.testing.assert_allclose(values[0], mean_prior(parts), atol=1e-9)
+    alone = predict([parts[1]], own_competition, progress=False).submission[COLUMNS].to_numpy()
     np.testing.assert_allclose(values[1], alone[1], atol=1e-6)

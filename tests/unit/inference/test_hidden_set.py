@@ -12,12 +12,11 @@ import pytest
 import spoiled
 from keras import layers
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.test_loader import read_input
 from hbac_utils.eda.examples import read_test_windows
-from hbac_utils.inference.ensemble import predict_all
-from hbac_utils.inference.predict import Prediction, open_run
+from hbac_utils.inference.predict import Prediction, open_run, predict
 from hbac_utils.inference.submission import check_submission, write_submission
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.models.views import KaggleSpectrogramView
@@ -77,7 +76,7 @@ def copied(competition: Competition, folder: Path, rows: int) -> Path:
 def submitted(runs: list, folder: Path, out: Path) -> Prediction:
     """Predict, write, and check as the notebook does."""
     competition = open_competition(folder)
-    prediction = predict_all(runs, competition, progress=False)
+    prediction = predict(runs, competition, progress=False)
     check_submission(write_submission(prediction, out), competition)
     assert len(read_test_windows(competition, 1)) == min(1, len(prediction.submission))
     return prediction
@@ -87,7 +86,7 @@ def submitted(runs: list, folder: Path, out: Path) -> Prediction:
 def unspoiled(runs, competition, tmp_path_factory) -> dict[str, np.ndarray]:
     folder = copied(competition, tmp_path_factory.mktemp("hidden") / "unspoiled", 2)
     return {
-        name: predict_all([run], open_competition(folder), progress=False).submission[COLUMNS]
+        name: predict([run], open_competition(folder), progress=False).submission[COLUMNS]
         for name, run in runs.items()
     }
 
@@ -115,8 +114,8 @@ def test_a_bad_recording_costs_nothing_but_itself(kind, runs, folder, unspoiled,
         assert not prediction.fallbacks
         assert not report["warning"]
         assert np.abs(values[0] - run.prior).max() > 1e-4
-        assert kind.mended in "".join(report["mended"].values())
-        assert bool(report["mended"]) == bool(kind.mended)
+        assert kind.mended in "".join(report["repaired"].values())
+        assert bool(report["repaired"]) == bool(kind.mended)
     if kind.same:
         np.testing.assert_allclose(values[0], before[0], atol=1e-3)
 
@@ -168,7 +167,7 @@ def test_without_memory_a_model_is_asked_with_fewer_at_a_time(runs, competition,
     whole = runs["eeg"]
     models = {name: Failing(model, most=3) for name, model in whole.models.items()}
     prediction = submitted([with_models(whole, **models)], competition.path, tmp_path)
-    expected = predict_all([whole], competition, progress=False)
+    expected = predict([whole], competition, progress=False)
     assert not prediction.fallbacks
     assert models["fold0"].asked == [8, 4, 2, 2, 2, 2], "halved, and it stays so"
     np.testing.assert_allclose(
@@ -181,7 +180,7 @@ def test_what_one_model_cannot_predict_is_left_to_the_others(runs, competition, 
     fine, other = whole.models.values()
     broken = Failing(fine, most=0)
     prediction = submitted([with_models(whole, a=broken, b=other)], competition.path, tmp_path)
-    alone = predict_all([with_models(whole, b=other)], competition, progress=False)
+    alone = predict([with_models(whole, b=other)], competition, progress=False)
     assert not prediction.fallbacks
     assert broken.asked == [8, 4, 2, 1], "given up"
     np.testing.assert_allclose(prediction.submission[COLUMNS], alone.submission[COLUMNS], atol=1e-6)
@@ -216,8 +215,8 @@ def test_where_somebody_can_mend_it_a_view_without_its_data_is_refused(runs, fol
     spoiled.no_column_of_spectrograms(folder)
     competition = open_competition(folder)
     with pytest.raises(InputError, match=r"no column spectrogram_id in test\.csv; use a run"):
-        predict_all([runs["spectrogram"]], competition, progress=False)
-    both = predict_all([runs["spectrogram"], runs["eeg"]], competition, progress=False)
+        predict([runs["spectrogram"]], competition, progress=False)
+    both = predict([runs["spectrogram"], runs["eeg"]], competition, progress=False)
     assert not both.fallbacks
 
 
@@ -250,7 +249,7 @@ def inferred(folder: Path, run: Path, out: Path) -> dict:
 
 def assert_as_expected(report: dict, kinds: dict) -> None:
     for eeg_id, kind in kinds.items():
-        reason, what = report["fallbacks"].get(eeg_id, ""), report["mended"].get(eeg_id, "")
+        reason, what = report["fallbacks"].get(eeg_id, ""), report["repaired"].get(eeg_id, "")
         assert (bool(reason), bool(what)) == (bool(kind.lost), bool(kind.mended)), kind.name
         assert kind.lost in reason
         assert kind.mended in what
@@ -269,7 +268,7 @@ def spectrogram_run(store, tmp_path_factory) -> Path:
 @pytest.mark.fault("bad test folder, predicted by the notebook")
 @pytest.mark.parametrize(
     ("recording", "trained"),
-    [("eeg", "run"), pytest.param("spectrogram", "spectrogram_run", marks=pytest.mark.torture)],
+    [("eeg", "run"), pytest.param("spectrogram", "spectrogram_run", marks=pytest.mark.faults)],
 )
 def test_the_notebook_bears_every_kind_and_odd_ids(
     recording, trained, competition, request, record_property, tmp_path, capfd
@@ -290,7 +289,7 @@ def test_the_notebook_bears_every_kind_and_odd_ids(
     assert warning in (out / "inference.html").read_text()
 
 
-@pytest.mark.torture
+@pytest.mark.faults
 @pytest.mark.fault("bad test folder, predicted by the notebook")
 @pytest.mark.parametrize(
     "spoil",
@@ -306,7 +305,7 @@ def test_the_notebook_bears_bad_tables(spoil, run, folder, tmp_path):
     assert written["eeg_id"].tolist() == [str(i) for i in expected.ids]
 
 
-@pytest.mark.torture
+@pytest.mark.faults
 @pytest.mark.fault("bad test folder, predicted by the notebook")
 def test_the_notebook_bears_five_thousand_rows(competition, run, tmp_path):
     folder = copied(competition, tmp_path / "hidden", 8)

@@ -7,18 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.data.test_loader import read_input
 from hbac_utils.inference.predict import open_run, predict
-from hbac_utils.inference.tta import (
-    Variant,
-    average,
-    describe_gains,
-    measure,
-    predict_batch,
-    variants,
-)
+from hbac_utils.inference.tta import describe_gains, measure
 from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.models.test_time import Variant, average, predict_batch, variants
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recipe import TestTime as Changes  # pytest would take it for a test
 from hbac_utils.recipe import load_recipe, override
@@ -125,9 +119,9 @@ def test_what_follows_is_said():
     )
     unsure = [[0.8, 0, 0, 0] * 2, [0.79, -0.01, -0.02, 0.001] * 2]
     table = pd.DataFrame(unsure, index=["none", "mirror"], columns=columns)
-    assert "no change gains beyond doubt" in describe_gains(table)
+    assert "no change gains significantly" in describe_gains(table)
     table.loc["all"] = [0.7, -0.1, -0.2, -0.05, 0.6, -0.2, -0.3, -0.1]
-    assert "greatest gain beyond doubt: all, averaged by log" in describe_gains(table)
+    assert "greatest significant gain: all, averaged by log" in describe_gains(table)
 
 
 def test_switched_on_afterwards_nothing_is_trained_again(
@@ -135,11 +129,11 @@ def test_switched_on_afterwards_nothing_is_trained_again(
 ):
     folder = shutil.copytree(run, tmp_path / "run")
     before = pd.read_parquet(folder / "oof.parquet")
-    model = (folder / "fold0" / "model.keras").read_bytes()
+    model = (folder / "fold0" / "model.weights.h5").read_bytes()
     changed = override(tiny_recipe, {"tta.polarity": True, "tta.shifts": [2.0]})
     metrics = train(changed, store, folder)
     assert "complete already: fold 0, 1" in capsys.readouterr().out
-    assert (folder / "fold0" / "model.keras").read_bytes() == model
+    assert (folder / "fold0" / "model.weights.h5").read_bytes() == model
     after = pd.read_parquet(folder / "oof.parquet")
     assert after["label_id"].tolist() == before["label_id"].tolist()
     assert np.abs(after[COLUMNS] - before[COLUMNS]).to_numpy().max() > 1e-4
@@ -152,8 +146,8 @@ def test_switched_on_afterwards_nothing_is_trained_again(
     # inference does the same
     opened = open_run(folder)
     assert opened.recipe.tta == changed.tta
-    with_changes = predict(opened, competition, progress=False).submission[COLUMNS]
-    without = predict(open_run(run), competition, progress=False).submission[COLUMNS]
+    with_changes = predict([opened], competition, progress=False).submission[COLUMNS]
+    without = predict([open_run(run)], competition, progress=False).submission[COLUMNS]
     assert np.abs(with_changes - without).to_numpy().max() > 1e-4
     # and switched off again, the first numbers are back
     train(tiny_recipe, store, folder)

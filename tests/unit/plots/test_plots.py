@@ -23,9 +23,8 @@ from hbac_utils.data.splits import agreement, shares, vote_groups
 from hbac_utils.eda import statistics as survey
 from hbac_utils.eda.examples import (
     Window,
-    corner_windows,
-    example_windows,
-    of_class,
+    agreement_examples,
+    class_examples,
     one_per_vote_vector,
     read_stored_windows,
     read_test_windows,
@@ -139,7 +138,7 @@ def test_figures_show_themselves_at_the_notebooks_width(spectrogram):
 
 def test_figures_need_neither_tensorflow_nor_pyplot():
     program = (
-        "import sys; from hbac_utils import plots; from hbac_utils.data import survey; "
+        "import sys; from hbac_utils import plots; from hbac_utils.eda import statistics; "
         "print({'tensorflow', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -369,7 +368,7 @@ def test_agreement_map_letters_its_examples():
 
 def test_counts_distribution_keeps_every_count_on_log_axes():
     counts = {"Windows per EEG": [1, 1, 2, 3, 40, 743], "EEGs per patient": [1, 269]}
-    figure = plots.counts_distribution(counts)
+    figure = plots.count_histograms(counts)
     for axes, (label, values) in zip(figure.axes, counts.items(), strict=True):
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
         assert axes.get_xlabel() == label
@@ -558,7 +557,7 @@ def predicted():
 
 def test_confusion_counts_leading_classes():
     truth = np.eye(6)[[0, 0, 0, 5]]
-    figure = plots.confusion(truth, np.eye(6)[[0, 0, 1, 5]])
+    figure = plots.confusion_matrix(truth, np.eye(6)[[0, 0, 1, 5]])
     shares = figure.axes[0].images[0].get_array().filled()
     assert shares[0] == pytest.approx([2 / 3, 1 / 3, 0, 0, 0, 0])
     assert shares[5, 5] == 1
@@ -580,7 +579,7 @@ def test_reliability_joins_only_bins_with_enough_windows():
     truth = np.tile(np.eye(6)[0], (7, 1))
     predicted = np.tile([0.9, 0.1, 0, 0, 0, 0], (7, 1))
     predicted[:2, :2] = [0.5, 0.5]
-    axes = plots.reliability(truth, predicted).axes[0]
+    axes = plots.reliability_diagram(truth, predicted).axes[0]
     (joined,) = [line for line in axes.lines if line.get_color() == plots.CLASS_COLORS["Seizure"]]
     assert joined.get_xdata() == pytest.approx([0.9])
     rings = axes.collections[-1].get_facecolor()[:, :3]
@@ -589,7 +588,7 @@ def test_reliability_joins_only_bins_with_enough_windows():
 
 
 def test_reliability_of_a_perfect_prediction_has_no_gap(predicted):
-    figure = plots.reliability(predicted[0], predicted[0])
+    figure = plots.reliability_diagram(predicted[0], predicted[0])
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         f"{name}, mean gap 0.000" for name in CLASSES
     ]
@@ -808,12 +807,12 @@ def test_counts_and_overlap(handmade):
 
 
 def test_examples_prefer_the_kind_and_the_many_votes(handmade):
-    chosen = example_windows(handmade)
+    chosen = class_examples(handmade.train)
     assert chosen["expert_consensus"].tolist() == ["Seizure", "GPD", "LRDA"]
     assert chosen["eeg_id"].is_unique
-    edges = example_windows(handmade, kind="edge")
+    edges = class_examples(handmade.train, kind="edge")
     assert edges["expert_consensus"].tolist() == ["LPD", "GPD", "LRDA"]  # EEG 1 shows its edge
-    assert of_class(edges, "LPD")["label_id"].tolist() == [3]
+    assert edges[edges["expert_consensus"] == "LPD"]["label_id"].tolist() == [3]
     assert one_per_vote_vector(handmade.train)["label_id"].tolist() == [1, 3, 4, 5]
 
 
@@ -822,7 +821,7 @@ def corner_table(votes):
     return table.assign(eeg_id=range(len(table)), expert_consensus=consensus(table.to_numpy()))
 
 
-def test_corner_windows_are_the_purest_of_each_kind():
+def test_agreement_examples_are_the_purest_of_each_kind():
     table = corner_table(
         [
             [0, 3, 0, 0, 0, 0],
@@ -835,7 +834,7 @@ def test_corner_windows_are_the_purest_of_each_kind():
             [0, 0, 0, 0, 0, 20],
         ]
     )
-    chosen = corner_windows(table)
+    chosen = agreement_examples(table)
     assert chosen["eeg_id"].tolist() == [1, 3, 5, 6]
     assert chosen["title"].tolist() == [
         "idealized: 13 LPD, 1 Other",
@@ -845,8 +844,8 @@ def test_corner_windows_are_the_purest_of_each_kind():
     ]
 
 
-def test_corner_windows_say_what_they_are_where_a_kind_is_missing():
-    chosen = corner_windows(corner_table([[0, 0, 0, 0, 5, 0], [0, 0, 0, 0, 0, 4]]))
+def test_agreement_examples_say_what_they_are_where_a_kind_is_missing():
+    chosen = agreement_examples(corner_table([[0, 0, 0, 0, 5, 0], [0, 0, 0, 0, 0, 4]]))
     assert chosen["title"].tolist() == [
         "idealized: 5 GRDA",
         "no proto window; idealized: 4 Other",
@@ -962,6 +961,6 @@ def test_eda_notebook_runs_on_a_small_competition(notebook, folder):
         if cell.cell_type == "code":
             exec(compile(cell.source, cell.id, "exec"), scope)
             if "parameters" in cell.metadata.get("tags", []):
-                scope["competition"] = str(folder)
+                scope["data"] = str(folder)
     assert scope["chosen"]["expert_consensus"].tolist() == ["Seizure", "GPD", "LRDA"]
     assert len(scope["corners"]) == 3

@@ -24,7 +24,7 @@ import yaml
 from optuna.trial import TrialState
 from sweep_worker import Replay
 
-from hbac_utils.__main__ import main
+from hbac_utils.cli import main
 from hbac_utils.plots.sweeps import setting_curves
 from hbac_utils.recipe import load_recipe, override, save_recipe
 from hbac_utils.sweeps import devices
@@ -429,7 +429,7 @@ def test_a_full_disk_ends_the_sweep_and_fails_no_trial(content, job_of):
             raise ends.pop()
         job.execute(task)
 
-    with pytest.raises(DiskError, match="trials/000: no room on the disk"):
+    with pytest.raises(DiskError, match="trials/000: no space on the disk"):
         run(replace(job, execute=meets_a_full_disk))
     assert states(job) == ["interrupted", "waiting", "waiting"]
     run(replace(job, execute=meets_a_full_disk))
@@ -456,11 +456,11 @@ def test_the_lock_of_a_journal_keeps_others_out(content, job_of):
     assert open_storage(job.folder).hold(6) is not None
 
 
-def test_parameters_are_counted_as_keras_counts_them(run):
+def test_parameters_are_counted_as_keras_counts_them(run, tiny_recipe):
     from hbac_utils.models.classifier import load_classifier
 
-    model = run / "fold0" / "model.keras"
-    assert count_parameters(model) == load_classifier(model).count_params()
+    model = run / "fold0" / "model.weights.h5"
+    assert count_parameters(model) == load_classifier(tiny_recipe, model).count_params()
 
 
 def test_workers_share_the_machine(monkeypatch):
@@ -689,7 +689,7 @@ def test_a_sweep_of_two_real_trials(real, tmp_path, capsys):
     for number in range(2):
         scores = read_metrics(folder / "trials" / f"{number:03d}")["scores"]["model"]
         assert table["kl_all"][number] == pytest.approx(scores["kl_all"])
-    models = [folder / "trials" / f"{i:03d}" / "fold0" / "model.keras" for i in range(2)]
+    models = [folder / "trials" / f"{i:03d}" / "fold0" / "model.weights.h5" for i in range(2)]
     before = [model.stat().st_mtime_ns for model in models]
 
     assert main(["sweep", *map(str, real)]) == 0

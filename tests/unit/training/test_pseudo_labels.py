@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from hbac_utils.data.splits import patient_folds
-from hbac_utils.inference.tta import Variant, held_out
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.models.classifier import load_classifier
+from hbac_utils.models.test_time import Variant, predict_stored
 from hbac_utils.recipe import Relabel, override
 from hbac_utils.recipe import TestTime as Changes
 from hbac_utils.training.pseudo_labels import relabelled
+from hbac_utils.training.runs import read_recipe
 from hbac_utils.training.trainer import train
 from hbac_utils.utils.errors import InputError
 
@@ -30,7 +31,9 @@ def mixed_by_hand(store, training, path, share):
     """Each window's votes, mixed with the prediction of its group's middle window."""
     windows = store.windows
     middle = store.evaluation_windows()
-    predicted = held_out(load_classifier(path), store, middle, ("eeg",), Changes())[Variant()]
+    predicted = predict_stored(
+        load_classifier(read_recipe(path.parents[1]), path), store, middle, ("eeg",), Changes()
+    )[Variant()]
     by_group = dict(zip(windows["group"].iloc[middle], predicted, strict=True))
     votes = windows[COLUMNS].to_numpy(float, copy=True)
     for row in training:
@@ -44,7 +47,7 @@ def mixed_by_hand(store, training, path, share):
 def test_few_votes_are_mixed_and_many_are_not(run, store, split):
     relabel = Relabel(share=0.4, runs=(str(run),))
     votes = relabelled(store, split, 0, relabel, None, ("eeg",))
-    expected = mixed_by_hand(store, split, run / "fold0" / "model.keras", 0.4)
+    expected = mixed_by_hand(store, split, run / "fold0" / "model.weights.h5", 0.4)
     np.testing.assert_allclose(votes, expected, atol=2e-5)
     given = store.windows[COLUMNS].to_numpy()
     totals = given.sum(axis=1)
@@ -62,10 +65,10 @@ def test_a_run_that_saw_the_held_out_patients_is_refused(run, store, split, tmp_
         relabelled(store, split, 1, Relabel(runs=(str(run),)), None, ("eeg",))
     lacking = shutil.copytree(run, tmp_path / "lacking")
     shutil.rmtree(lacking / "fold0")
-    with pytest.raises(InputError, match="fold0/model.keras: missing; copy the whole run"):
+    with pytest.raises(InputError, match="fold0/model.weights.h5: missing; copy the whole run"):
         relabelled(store, split, 0, Relabel(runs=(str(lacking),)), None, ("eeg",))
     metrics = json.loads((lacking / "metrics.json").read_text())
-    del metrics["sha256"]["fold0/model.keras"]  # as of a run of other folds
+    del metrics["sha256"]["fold0/model.weights.h5"]  # as of a run of other folds
     (lacking / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(InputError, match="has no fold 0; train it first"):
         relabelled(store, split, 0, Relabel(runs=(str(lacking),)), None, ("eeg",))
@@ -110,7 +113,7 @@ def test_a_stage_is_relabelled_by_the_averaged_weights(store, tiny_recipe, split
     soft = {"stages.1.relabel": {"share": 0.5, "below": 21}, "ema": 0.8}
     recipe = override(tiny_recipe, soft)
     train(recipe, store, tmp_path, folds=[0], max_hours=1e-9)  # one epoch, the first stage
-    first = load_classifier(tmp_path / "fold0" / "model.keras")
+    first = load_classifier(recipe, tmp_path / "fold0" / "model.weights.h5")
     expected = relabelled(store, split, 0, recipe.stages[1].relabel, first, ("eeg",))
     train(recipe, store, tmp_path, folds=[0])
     np.testing.assert_allclose(np.load(tmp_path / "fold0" / "labels1.npy"), expected, atol=1e-4)

@@ -16,7 +16,7 @@ from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.metric import SubmissionError, both_scores, kl_divergence
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import load_recipe, override
-from hbac_utils.training.evaluation import RunResult, find_truth, score_files
+from hbac_utils.training.evaluation import RunResult, find_truth, score
 from hbac_utils.training.runs import constant_priors, read_history, run_scores, score_table
 from hbac_utils.training.trainer import (
     learning_rate_plan,
@@ -36,7 +36,7 @@ def test_a_run_holds_what_it_should(run, tiny_recipe):
         assert history["stage"].tolist() == [0, 1]
         assert (history["fold"] == fold).all()
         assert np.isfinite(history[["loss", "kl_all", "learning_rate"]]).all().all()
-        assert (run / f"fold{fold}" / "model.keras").is_file()
+        assert (run / f"fold{fold}" / "model.weights.h5").is_file()
         assert list((run / f"fold{fold}" / "tensorboard").glob("events.*"))
 
 
@@ -52,12 +52,14 @@ def test_out_of_fold_covers_every_scored_window_by_a_model_that_has_not_seen_it(
     assert (oof["patient_id"].map(held_out) == oof["fold"]).all()
 
 
-def test_the_saved_model_gives_the_out_of_fold_predictions(run, store):
+def test_the_saved_model_gives_the_out_of_fold_predictions(run, store, tiny_recipe):
     oof = pd.read_parquet(run / "oof.parquet")
     part = oof[oof["fold"] == 1].head(5)
     starts = store.windows.set_index("label_id").loc[part["label_id"], "eeg_start"]
     eeg = np.stack([store.eeg[start : start + 10_000] for start in starts])
-    probabilities = load_classifier(run / "fold1" / "model.keras").predict_on_batch({"eeg": eeg})
+    probabilities = load_classifier(
+        tiny_recipe, run / "fold1" / "model.weights.h5"
+    ).predict_on_batch({"eeg": eeg})
     np.testing.assert_allclose(probabilities, part[COLUMNS], atol=1e-5)
 
 
@@ -171,7 +173,7 @@ def test_the_best_epoch_is_kept_beside_the_last(store, tiny_recipe, tmp_path):
     assert metrics["scores"]["best"]["kl_reliable"] == pytest.approx(reliable, abs=1e-6)
     assert metrics["scores"]["model"] == metrics["scores"]["best"]
     assert metrics["scores"]["last"]["kl_all"] == pytest.approx(history["kl_all"].iloc[-1])
-    assert (tmp_path / "run" / "fold0" / "last.keras").is_file()
+    assert (tmp_path / "run" / "fold0" / "last.weights.h5").is_file()
 
 
 def test_a_run_is_refused_before_any_work(run, store, tiny_recipe, tmp_path):
@@ -205,7 +207,7 @@ def test_the_learning_rate_plan_spans_all_stages(store, tiny_recipe):
 
 
 def test_a_submission_is_complete_and_the_folds_are_averaged(run, competition, tmp_path):
-    predicted = predict(open_run(run), competition, progress=False)
+    predicted = predict([open_run(run)], competition, progress=False)
     path = write_submission(predicted, tmp_path)
     submission = pd.read_csv(path)
     assert submission["eeg_id"].tolist() == competition.test["eeg_id"].tolist()
@@ -218,7 +220,7 @@ def test_a_submission_is_complete_and_the_folds_are_averaged(run, competition, t
 
 
 def test_a_written_submission_is_checked_again(run, competition, tmp_path):
-    predicted = predict(open_run(run), competition, progress=False)
+    predicted = predict([open_run(run)], competition, progress=False)
     assert predicted.summary()["recordings"].tolist() == [8, 0, 8]
     path = write_submission(predicted, tmp_path)
     found = check_submission(path, competition)["found"]
@@ -262,7 +264,7 @@ def test_what_cannot_be_read_gets_the_prior_and_is_listed(run, own_competition, 
     (pd.read_parquet(path) * np.float32("nan")).to_parquet(path)
 
     opened = open_run(run)
-    predicted = predict(opened, own_competition, progress=False)
+    predicted = predict([opened], own_competition, progress=False)
     assert list(predicted.fallbacks) == ids[:4]
     for eeg_id, reason in zip(
         ids,
@@ -282,7 +284,7 @@ def test_doubled_ids_give_one_row_each(run, own_competition):
     table = pd.read_csv(path)
     pd.concat([table, table.iloc[:3]]).assign(note="x").to_csv(path, index=False)
     folder = open_competition(own_competition.path)
-    predicted = predict(open_run(run), folder, progress=False)
+    predicted = predict([open_run(run)], folder, progress=False)
     assert predicted.submission["eeg_id"].tolist() == table["eeg_id"].tolist()
 
 
@@ -296,7 +298,7 @@ def test_a_view_without_its_data_is_refused(store, tiny_recipe, run, own_competi
         path.unlink()
     (own_competition.path / "test_spectrograms").rmdir()
     with pytest.raises(InputError, match="needs spectrograms, and there is no folder"):
-        predict(spectral, own_competition, progress=False)
+        predict([spectral], own_competition, progress=False)
 
 
 def test_what_is_no_run_is_refused(tmp_path, run):
@@ -304,15 +306,15 @@ def test_what_is_no_run_is_refused(tmp_path, run):
         open_run(tmp_path)
     for name in ("recipe.json", "metrics.json"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
-    with pytest.raises(InputError, match="model.keras: missing; copy the whole run"):
+    with pytest.raises(InputError, match="model.weights.h5: missing; copy the whole run"):
         open_run(tmp_path)
 
 
 def test_real_recordings_can_be_predicted(run, real_eeg, tmp_path):
-    predicted = predict(open_run(run), real_eeg, progress=False)
+    predicted = predict([open_run(run)], real_eeg, progress=False)
     path = write_submission(predicted, tmp_path)
     assert not predicted.fallbacks
-    scores = score_files(path, real_eeg.path / "solution_votes.csv", run)
+    scores = score(path, real_eeg.path / "solution_votes.csv", run)
     assert scores["uniform"] == pytest.approx(1.41, abs=0.01)
     assert np.isfinite(scores["submission"])
 
@@ -321,9 +323,9 @@ def test_real_recordings_can_be_predicted(run, real_eeg, tmp_path):
 
 
 def test_scores_stand_beside_the_constants_and_the_oracle(run, competition, tmp_path):
-    path = write_submission(predict(open_run(run), competition, progress=False), tmp_path)
+    path = write_submission(predict([open_run(run)], competition, progress=False), tmp_path)
     truth = competition.path.with_name("competition_truth")
-    scores = score_files(path, truth / "solution.csv", run, truth / "truth.parquet")
+    scores = score(path, truth / "solution.csv", run, truth / "truth.parquet")
     assert scores["excess"] == pytest.approx(scores["submission"] - scores["oracle"], abs=2e-4)
     assert scores["oracle"] < scores["prior"]
     solution = pd.read_csv(truth / "solution.csv")
@@ -332,7 +334,7 @@ def test_scores_stand_beside_the_constants_and_the_oracle(run, competition, tmp_
         axis=1, keepdims=True
     )
     exact.to_csv(tmp_path / "exact.csv", index=False)
-    assert score_files(tmp_path / "exact.csv", truth / "solution.csv")["submission"] == 0
+    assert score(tmp_path / "exact.csv", truth / "solution.csv")["submission"] == 0
 
 
 def test_a_runs_scores_are_tabulated(run):

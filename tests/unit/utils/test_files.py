@@ -1,4 +1,4 @@
-"""Files that appear whole, whatever happens to their writers."""
+"""Atomic files, folder locks, and messages for errors of the disk."""
 
 import errno
 import os
@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from hbac_utils.utils.files import replacing
+from hbac_utils.utils.errors import DiskError
+from hbac_utils.utils.files import lock, remove_drafts, replacing, writing
 
 KILLED = """
 import os, signal, sys
@@ -21,9 +23,28 @@ with replacing(sys.argv[1]) as file:
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
+HOLDING = """
+import sys, time
+from pathlib import Path
+from hbac_utils.utils.files import lock
+with lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def fail(number):
+    def raise_error(*_):
+        raise OSError(number, os.strerror(number))
+
+    return raise_error
+
+
+# -- atomic files ----------------------------------------------------------------------
 
 
 def test_a_file_is_replaced_at_once(tmp_path):
@@ -37,29 +58,30 @@ def test_a_file_is_replaced_at_once(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
-def test_an_error_leaves_the_old_file(tmp_path):
+@pytest.mark.parametrize("cause", ["an exception", "a full disk"])
+def test_after_an_error_the_old_file_is_there_and_no_draft(tmp_path, monkeypatch, cause):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(ZeroDivisionError), replacing(path) as file:
-        file.write(b"new" * (1 // 0))
+    if cause == "a full disk":
+        monkeypatch.setattr(os, "fsync", fail(errno.ENOSPC))
+    with pytest.raises((ZeroDivisionError, OSError)), replacing(path) as file:
+        file.write(b"new" * (1 if cause == "a full disk" else 1 // 0))
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
 
 
-def test_a_kill_leaves_the_old_file_and_its_draft_is_written_over(tmp_path):
+def test_after_a_kill_the_old_file_is_there_and_the_draft_can_be_removed(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     child = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
     assert child.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
-    assert names(tmp_path) == [".draft.file", "file"]
-    with replacing(path) as file:
-        file.write(b"new")
-    assert path.read_bytes() == b"new"
+    assert len(names(tmp_path)) == 2
+    remove_drafts(tmp_path)
     assert names(tmp_path) == ["file"]
 
 
-def test_writers_take_turns(tmp_path):
+def test_readers_never_see_a_mixture_of_several_writers(tmp_path):
     path, sizes = tmp_path / "file", (10, 1_000, 100_000)
 
     def write(size):
@@ -77,32 +99,65 @@ def test_writers_take_turns(tmp_path):
 
 
 def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
-    path, done = tmp_path / "file", []
-    own_sync, own_rename = os.fsync, os.rename
+    path, calls = tmp_path / "file", []
+    own_fsync, own_rename = os.fsync, os.rename
 
     def fsync(descriptor):
-        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
-        own_sync(descriptor)
+        calls.append(Path(f"/proc/self/fd/{descriptor}").readlink().name[:11])
+        own_fsync(descriptor)
 
     def replace(source, target, **options):
-        done.append("rename")
+        calls.append("rename")
         own_rename(source, target, **options)
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
     with replacing(path) as file:
         file.write(b"new")
-    assert done == [str(tmp_path / ".draft.file"), "rename", str(tmp_path)]
+    assert calls == [".draft.file", "rename", tmp_path.name[:11]]
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
-    code = f"import resource; {limit}\n" + KILLED
-    child = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+# -- locks -----------------------------------------------------------------------------
+
+
+def test_the_second_process_waits_until_the_first_is_killed(tmp_path, capfd):
+    folder = tmp_path / "store"
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(folder)], stdout=subprocess.PIPE, text=True
     )
-    assert f"OSError: [Errno {errno.EFBIG}]" in child.stderr
-    assert path.read_bytes() == b"old"
-    assert names(tmp_path) == ["file"]
+    assert child.stdout.readline() == "held\n"
+    timer = threading.Timer(0.3, child.kill)
+    timer.start()
+    begun = time.monotonic()
+    with lock(folder):
+        assert time.monotonic() - begun > 0.2
+    child.wait()
+    assert capfd.readouterr().err == f"waiting: another process is writing {folder}\n"
+    assert names(tmp_path) == []
+
+
+def test_recipes_can_be_imported_without_fcntl():
+    code = "import sys; sys.modules['fcntl'] = None; import hbac_utils.recipe"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+# -- errors of the disk ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "out: no space on the disk (No space left on device); free some space"),
+        (errno.EROFS, "out: cannot be written (Read-only file system); choose another path"),
+        (errno.EIO, "out: the disk fails (Input/output error); choose another path"),
+    ],
+)
+def test_an_error_of_the_disk_is_one_line_with_a_remedy(number, message):
+    with pytest.raises(DiskError) as caught, writing("out"):
+        fail(number)()
+    assert str(caught.value).startswith(message)
+
+
+def test_other_errors_pass_unchanged():
+    with pytest.raises(ConnectionRefusedError), writing("here"):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")

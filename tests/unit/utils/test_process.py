@@ -1,4 +1,4 @@
-"""Verbs that are asked to end."""
+"""Signals during the work and at shutdown."""
 
 import os
 import signal
@@ -7,38 +7,36 @@ import sys
 
 import pytest
 
-from hbac_utils import verbs
-from hbac_utils.__main__ import main
+from hbac_utils.utils.errors import Terminated
+from hbac_utils.utils.process import terminable
 
-LEAVING = """
-import atexit, runpy, sys, time
-atexit.register(lambda: (print("leaving", flush=True), time.sleep(0.5)))
-sys.argv = ["hbac", "scores", "nowhere"]
-runpy.run_module("hbac_utils", run_name="__main__")
+SHUTDOWN = """
+import atexit, sys, time
+from hbac_utils.utils.process import ignore_signals
+atexit.register(lambda: (print("leaving", flush=True), time.sleep(0.3)))
+ignore_signals()
+sys.exit(2)
 """
 
 
-def test_sigterm_is_one_line_and_its_exit_code(monkeypatch, capsys):
-    def scores(options):
-        """Be told to end."""
+def interrupted() -> None:
+    try:
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)  # ignored while the first is handled
 
+
+def test_sigterm_raises_once_and_the_handler_is_restored():
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(verbs, "scores", scores)
-    assert main(["scores", "run"]) == 143
-    assert capsys.readouterr().err == "stopped\n"
+    with pytest.raises(Terminated), terminable():
+        interrupted()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-def test_what_is_done_is_not_undone_by_a_signal_at_the_end(told):
-    child = subprocess.Popen(
-        [sys.executable, "-c", LEAVING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert child.stdout.readline() == "leaving\n"
-    child.send_signal(told)
-    _, errors = child.communicate()
-    assert child.returncode == 2
-    assert errors.startswith("error: nowhere: ")
-    assert errors.count("\n") == 1
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_shutdown_does_not_change_the_exit_code(number):
+    child = subprocess.Popen([sys.executable, "-c", SHUTDOWN], stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"leaving\n"
+    child.send_signal(number)
+    assert child.wait() == 2

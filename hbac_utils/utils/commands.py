@@ -1,0 +1,81 @@
+"""Typer commands that end with one line and an exit code instead of a traceback."""
+
+import sys
+from pathlib import Path
+
+import typer
+from typer.core import TyperCommand
+
+from hbac_utils.utils.errors import InputError, Terminated
+from hbac_utils.utils.process import terminable
+
+
+class Verb(TyperCommand):
+    """A command that turns errors and signals into one line and an exit code.
+
+    Exit codes: 2 for wrong input and disk errors, 1 for Kaggle errors, 130 for Ctrl-C, 143 for
+    SIGTERM. The application's option ``--debug`` shows the traceback.
+    """
+
+    def invoke(self, ctx):
+        """Run the verb."""
+        try:
+            with terminable():
+                return super().invoke(ctx)
+        except (InputError, OSError) as error:
+            message = _one_line(error, ctx.params.get("out") or ctx.params.get("run"))
+            if ctx.find_root().params.get("debug") or message is None:
+                raise
+            print(f"error: {message}", file=sys.stderr)
+            raise typer.Exit(getattr(error, "exit_code", InputError.exit_code)) from None
+        except KeyboardInterrupt as error:
+            print("stopped", file=sys.stderr)
+            raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
+
+
+def _one_line(error: InputError | OSError, target: Path | None) -> str | None:
+    if isinstance(error, InputError):
+        return str(error)
+    from hbac_utils.utils.files import disk_message
+
+    return disk_message(error, target or Path.cwd())
+
+
+def verbs(**settings) -> typer.Typer:
+    """Make an application, or a group of verbs for one, with plain help and plain errors."""
+    return typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        **settings,
+    )
+
+
+def option(text: str, *names: str, **settings):
+    """Describe an option; ``names`` replace the one that follows from the parameter."""
+    return typer.Option(*names, help=text, **settings)
+
+
+def flag(text: str, name: str):
+    """Describe an option without a value."""
+    return typer.Option(name, help=text)
+
+
+def argument(text: str):
+    """Describe a positional argument."""
+    return typer.Argument(help=text)
+
+
+def parse_pair(text: str, name: str) -> tuple[str, str]:
+    """Split ``key=value``.
+
+    Raises
+    ------
+    InputError
+        If there is no ``=``; ``name`` is the option in the message.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--{name} {text!r}: write key=value")
+    return key, value

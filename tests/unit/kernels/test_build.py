@@ -1,0 +1,100 @@
+"""Kernels as they would be pushed: parameters, attached models, size, credentials."""
+
+import json
+
+import nbformat
+import papermill
+import pytest
+
+from hbac_utils.kernels import build
+from hbac_utils.kernels.build import build_kernel, load_source, parse_settings
+from hbac_utils.utils.errors import InputError
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+def build_with(name: str, *settings: str) -> build.Kernel:
+    """Build a kernel as the commands do, from texts."""
+    return build_kernel(name, parse_settings(load_source(name)[1], list(settings)))
+
+
+def test_settings_get_the_types_of_the_parameters():
+    settings = ["recipe=demo", "folds=0", 'overrides={"stages.0.epochs": 1}', "max_hours=3"]
+    assert parse_settings(load_source("training")[1], settings) == {
+        "recipe": "demo",
+        "folds": "0",
+        "overrides": {"stages.0.epochs": 1},
+        "max_hours": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "reason"),
+    [
+        ("training", "recipy=demo", "no parameter recipy; did you mean recipe"),
+        ("training", "recipe", "write name=value"),
+        ("training", "overrides=[1]", "overrides=[1]: list, and the parameter is dict"),
+        ("training", "max_hours=long", "str, and the parameter is float"),
+        ("training", "max_hours=true", "bool, and the parameter is float"),
+        ("eda", "examples=1.5", "examples=1.5: float, and the parameter is int"),
+        ("training", "recipe=nothing", "no such recipe"),
+        ("training", "recipe=recipes/demo.yaml", "give its bare name"),
+        ("training", 'overrides={"stages.0.epoch": 1}', "unknown key stages.0.epoch"),
+    ],
+)
+def test_a_wrong_setting_is_refused(name, setting, reason):
+    with pytest.raises(InputError) as refused:
+        build_with(name, setting)
+    assert reason in str(refused.value)
+
+
+def test_training_ends_before_kaggles_session_by_default():
+    assert build_with("training").parameters["max_hours"] == 8
+    assert build_with("training", "max_hours=2").parameters["max_hours"] == 2
+
+
+def test_pretrained_models_of_the_recipe_are_attached():
+    kernel = build_with("training", "recipe=paper-resnet50v2")
+    assert kernel.metadata.model_sources == ["keras/resnetv2/keras/resnet50_v2_imagenet/2"]
+
+
+@pytest.mark.parametrize("name", ["inference", "training", "eda"])
+def test_a_written_kernel_is_what_kaggle_accepts(name, tmp_path):
+    folder = build_with(name).write("alice", (KEY,), tmp_path)
+    notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata["kernelspec"]["name"] == "python3"
+    assert len(json.dumps(notebook)) < 600_000
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+    metadata = json.loads((folder / "kernel-metadata.json").read_text())
+    assert metadata["id"] == f"alice/hbac-{name}"
+    assert metadata["code_file"] == f"{name}.ipynb"
+    assert metadata["enable_internet"] is False
+
+
+def test_parameters_follow_the_parameters_cell(tmp_path):
+    folder = build_with("training").write("alice", (), tmp_path)
+    notebook = nbformat.read(folder / "training.ipynb", as_version=4)
+    tags = [cell.metadata.get("tags") for cell in notebook.cells]
+    injected = notebook.cells[tags.index(["parameters"]) + 1]
+    assert injected.metadata.tags == ["injected-parameters"]
+    assert "max_hours = 8" in injected.source
+    assert papermill.inspect_notebook(str(folder / "training.ipynb"))["max_hours"]
+
+
+def test_a_notebook_that_is_too_large_is_refused(monkeypatch):
+    size = build_with("eda").size
+    monkeypatch.setattr(build, "MAX_NOTEBOOK_BYTES", size - 1)
+    with pytest.raises(InputError, match=f"{size:,} bytes with the library, and Kaggle takes"):
+        build_with("eda")
+
+
+@pytest.mark.parametrize(
+    ("settings", "secret"),
+    [([f"out={KEY}"], KEY), ([], "def vote_fractions")],  # in the notebook, in the library
+)
+def test_credentials_are_never_written(tmp_path, settings, secret):
+    kernel = build_with("inference", *settings)
+    with pytest.raises(InputError, match="contains your Kaggle credentials"):
+        kernel.write("alice", (secret,), tmp_path)
+    assert not list(tmp_path.iterdir())

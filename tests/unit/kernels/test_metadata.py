@@ -1,0 +1,97 @@
+"""Kernel metadata: the repository's files are valid, and what Kaggle would misread is refused."""
+
+import json
+
+import pytest
+
+from hbac_utils.data.layout import SLUG
+from hbac_utils.kernels.build import metadata_path
+from hbac_utils.kernels.metadata import load_metadata
+from hbac_utils.utils.errors import InputError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write the inference kernel's metadata with changes (``...`` removes a key)."""
+
+    def write(**changes):
+        content = json.loads(metadata_path("inference").read_text()) | changes
+        path = tmp_path / "kernel-metadata.json"
+        path.write_text(json.dumps({k: v for k, v in content.items() if v is not ...}))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["inference", "training", "eda"])
+def test_metadata_of_the_repository(name):
+    metadata = load_metadata(metadata_path(name))
+    assert metadata.slug == f"hbac-{name}"
+    assert metadata.is_private
+    assert not metadata.enable_internet
+    assert metadata.enable_gpu == (name != "eda")
+    assert metadata.competition_sources == [SLUG]
+    assert metadata.kernel_sources == (["USERNAME/hbac-training"] if name == "inference" else [])
+    assert (metadata_path(name).parent / metadata.code_file).is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"enable_gpuu": True}, "unknown key enable_gpuu"),
+        ({"enable_internet": ...}, "missing key enable_internet"),
+        ({"enable_gpu": ...}, "missing key enable_gpu"),
+        ({"is_private": ...}, "missing key is_private"),
+        ({"code_file": ...}, "missing key code_file"),
+        ({"enable_gpu": "true"}, "enable_gpu: Input should be a valid boolean"),
+        ({"enable_gpu": 1}, "enable_gpu: Input should be a valid boolean"),
+        ({"dataset_sources": "alice/foo"}, "dataset_sources: Input should be a valid list"),
+        ({"enable_internet": True}, "a notebook with internet cannot be submitted"),
+        ({"title": "abcd", "id": "USERNAME/abcd"}, "title: String should have at least 5"),
+        ({"title": "a" * 51, "id": f"USERNAME/{'a' * 51}"}, "title: String should have at most 50"),
+        ({"title": "a b c", "id": "USERNAME/a-b"}, "slug a-b must have 5 to 50 characters"),
+        ({"title": "Something Else"}, "the slug hbac-inference is not the title's"),
+        ({"id": "hbac-inference"}, "id: 'hbac-inference' is not of the form owner/slug"),
+        ({"id": "USERNAME/hbac-inference/3"}, "is not of the form owner/slug, without a version"),
+        ({"language": "julia"}, "language: Input should be 'python'"),
+        ({"kernel_type": "script"}, "kernel_type: Input should be 'notebook'"),
+        ({"model_sources": ["keras/a/keras/b"]}, "owner/model/framework/variation/version"),
+        ({"dataset_sources": ["foo"]}, "dataset_sources.0: 'foo' is not of the form owner/slug"),
+        ({"kernel_sources": ["foo"]}, "kernel_sources.0: 'foo' is not of the form owner/slug"),
+        ({"competition_sources": [f"c/{SLUG}"]}, "competition_sources.0"),
+        ({"competition_sources": []}, f"attach {SLUG}"),
+        ({"kernel_sources": []}, "attach the training kernel, whose output holds the weights"),
+        ({"docker_image_pinning_type": "pinned"}, "docker_image_pinning_type: Input should be"),
+        ({"machine_shape": "NvidiaTeslaP100"}, "NvidiaTeslaP100 is retired; write NvidiaTeslaT4"),
+        ({"code_file": "notebooks/inference.py"}, "a notebook's path"),
+    ],
+)
+def test_wrong_metadata_is_refused(write, changes, reason):
+    with pytest.raises(InputError, match=r"kernel-metadata\.json: ") as refused:
+        load_metadata(write(**changes))
+    assert reason in str(refused.value)
+
+
+def test_missing_or_damaged_metadata_is_refused(tmp_path):
+    path = tmp_path / "kernel-metadata.json"
+    with pytest.raises(InputError, match="no such kernel metadata"):
+        load_metadata(path)
+    path.write_text('{"id": ')
+    with pytest.raises(InputError, match="not JSON"):
+        load_metadata(path)
+
+
+def test_username_replaces_the_placeholder_only(write):
+    metadata = load_metadata(write(kernel_sources=["USERNAME/hbac-training", "bob/hbac-other"]))
+    own = metadata.for_user("alice")
+    assert own.id == "alice/hbac-inference"
+    assert own.kernel_sources == ["alice/hbac-training", "bob/hbac-other"]
+    with pytest.raises(InputError, match="the kernel belongs to bob, and the credentials are ali"):
+        load_metadata(write(id="bob/hbac-inference")).for_user("alice")
+
+
+def test_another_title_makes_another_kernel():
+    metadata = load_metadata(metadata_path("training")).with_title("hbac sweep 007")
+    assert metadata.id == "USERNAME/hbac-sweep-007"
+    with pytest.raises(InputError, match="title: String should have at most 50"):
+        metadata.with_title("a" * 51)
