@@ -21,8 +21,8 @@ from hbac_utils.notebooks import check_parameters
 from hbac_utils.recipe import load_recipe, override
 from hbac_utils.utils.config_io import parse_yaml
 from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.resources import find_resource
 
-ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path("build")
 METADATA_FILE = "kernel-metadata.json"  # the name that the client expects
 
@@ -91,14 +91,13 @@ class Kernel:
         return folder
 
 
-def metadata_path(name: str, root: Path = ROOT) -> Path:
+def metadata_path(name: str, root: Path | None = None) -> Path:
     """Path of a kernel's metadata: in the root for ``inference``, else beside the notebooks."""
-    if name == "inference":
-        return root / METADATA_FILE
-    return root / "notebooks" / f"{name}-{METADATA_FILE}"
+    path = METADATA_FILE if name == "inference" else f"notebooks/{name}-{METADATA_FILE}"
+    return root / path if root else find_resource(path)
 
 
-def load_source(name: str, root: Path = ROOT) -> tuple[KernelMetadata, Path]:
+def load_source(name: str, root: Path | None = None) -> tuple[KernelMetadata, Path]:
     """Read a kernel's metadata and get the path of its notebook."""
     path = metadata_path(name, root)
     metadata = load_metadata(path)
@@ -106,7 +105,7 @@ def load_source(name: str, root: Path = ROOT) -> tuple[KernelMetadata, Path]:
 
 
 def build_kernel(
-    name: str, parameters: dict[str, object], root: Path = ROOT, title: str = ""
+    name: str, parameters: dict[str, object], root: Path | None = None, title: str = ""
 ) -> Kernel:
     """Put library and parameters into a notebook, and check all that needs no network.
 
@@ -117,8 +116,8 @@ def build_kernel(
         ``notebooks/{name}-kernel-metadata.json``.
     parameters : dict
         Of the notebook, as `parse_settings` returns them.
-    root : Path
-        A clone of the repository.
+    root : Path, optional
+        A clone of the repository (default: the working folder, then that of the package).
     title : str
         Of another kernel of the same notebook; the metadata's by default.
 

@@ -16,8 +16,8 @@ import nbformat
 
 from hbac_utils import __version__
 from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.resources import PACKAGE, resource_root
 
-INCLUDED = ("hbac_utils/**/*.py", "recipes/*.yaml")
 EXCLUDED = ("synthetic", "sweeps", "kernels")  # packages that no notebook imports
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest; fixed, so that equal files give equal bytes
@@ -84,31 +84,36 @@ class Bundle:
         return nbformat.v4.new_code_cell(source, metadata=hidden, id="hbac-library")
 
 
-def bundle_library(root: Path) -> Bundle:
-    """Zip the library and recipes of a clone of the repository.
+def bundle_library(root: Path | None = None) -> Bundle:
+    """Zip the library and recipes of a clone of the repository, or of the installed package.
 
     Raises
     ------
     InputError
-        If ``root`` has no recipes, as an installed package.
+        If ``root`` is given and has no recipes.
     """
-    skipped = [root / "hbac_utils" / name for name in EXCLUDED]
-    files = sorted(
-        path
-        for pattern in INCLUDED
-        for path in root.glob(pattern)
-        if not any(folder in path.parents for folder in skipped)
-    )
-    if not any(path.suffix == ".yaml" for path in files):
+    root = root or resource_root()
+    package = root / "hbac_utils"
+    is_clone = package.is_dir()
+    package = package if is_clone else PACKAGE
+    modules = [path.relative_to(package) for path in sorted(package.rglob("*.py"))]
+    files = {
+        f"hbac_utils/{path.as_posix()}": package / path
+        for path in modules
+        if path.parts[0] not in EXCLUDED
+    }
+    recipes = sorted((root / "recipes").glob("*.yaml"))
+    if not recipes:
         raise InputError(f"{root}: no recipes in it; stage from a clone of the repository")
+    files |= {f"recipes/{path.name}": path for path in recipes}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for path in files:
-            entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), ZIP_DATE)
+        for name, path in files.items():
+            entry = zipfile.ZipInfo(name, ZIP_DATE)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes(), compresslevel=9)
-    return Bundle(buffer.getvalue(), *_git_state(root))
+    return Bundle(buffer.getvalue(), *(_git_state(root) if is_clone else ("release", ())))
 
 
 def _git_state(root: Path) -> tuple[str, tuple[str, ...]]:
@@ -116,7 +121,10 @@ def _git_state(root: Path) -> tuple[str, tuple[str, ...]]:
     commit = _git(root, "rev-parse", "--short", "HEAD")
     if commit is None:
         return "unknown", ("no git repository",)
-    paths = [f":(glob){pattern}" for pattern in (*INCLUDED, "notebooks/*.ipynb")]
+    paths = [
+        f":(glob){pattern}"
+        for pattern in ("hbac_utils/**/*.py", "recipes/*.yaml", "notebooks/*.ipynb")
+    ]
     paths += [f":(exclude)hbac_utils/{name}" for name in EXCLUDED]
     status = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *paths) or ""
     return commit.strip(), tuple(line[3:] for line in status.splitlines())

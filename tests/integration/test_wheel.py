@@ -47,11 +47,13 @@ def installed(wheel, tmp_path_factory) -> Path:
 def hbac(installed, tmp_path):
     """Run the installed command in another folder; what it printed."""
 
-    def run(*arguments: object) -> str:
+    def run(*arguments: object, **environment: str) -> str:
         clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         clean["JUPYTER_PATH"] = str(Path(sys.prefix, "share", "jupyter"))  # nbconvert's templates
         command = [str(installed / "hbac"), *map(str, arguments)]
-        done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=clean | environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -68,6 +70,17 @@ def test_help_lists_the_verbs(hbac):
 def test_recipes_are_found_by_name(hbac, competition, tmp_path):
     hbac("pack", "--data", competition.path, "--recipe", "multiview", "--out", "s", "--jobs", 1)
     assert (tmp_path / "s" / "store.json").is_file()
+
+
+def test_a_kernel_is_staged_with_the_installed_library(hbac, tmp_path):
+    """Credentials come from the environment; nothing is sent."""
+    hbac("stage", "training", "--set", "recipe=demo", KAGGLE_USERNAME="alice", KAGGLE_KEY="0" * 32)
+    notebook = (tmp_path / "build" / "training" / "training.ipynb").read_text()
+    assert f"hbac_utils {__version__}, commit release" in notebook
+    assert (
+        "alice/hbac-training"
+        in (tmp_path / "build" / "training" / "kernel-metadata.json").read_text()
+    )
 
 
 @pytest.mark.slow

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hbac_utils.kernels.build import ROOT
 from hbac_utils.kernels.bundle import bundle_library
 from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.resources import resource_root
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,8 @@ def clone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clone")
     for name in ("__init__.py", "labels.py", "plots/__init__.py", "synthetic/__init__.py"):
         (folder / "hbac_utils" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / "hbac_utils" / name, folder / "hbac_utils" / name)
-    shutil.copytree(ROOT / "recipes", folder / "recipes")
+        shutil.copy(resource_root() / "hbac_utils" / name, folder / "hbac_utils" / name)
+    shutil.copytree(resource_root() / "recipes", folder / "recipes")
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
     git(folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "all")
