@@ -1,11 +1,9 @@
-"""The kit's figures: arrays in, a matplotlib ``Figure`` out, one style and one colour per class.
+"""Figures: arrays in, a matplotlib ``Figure`` out, with one style and one colour per class.
 
-Nothing here reads files or needs TensorFlow, and importing it changes no global setting.
+The figures read no files and need no TensorFlow; importing them changes no global setting.
 """
 
-from hbac_utils.plots.batch import batch_images, batch_pages, batch_series
 from hbac_utils.plots.eeg import eeg_page
-from hbac_utils.plots.ensembles import error_correlation, member_weights
 from hbac_utils.plots.predictions import (
     confusion_matrix,
     distribution_against_prior,
@@ -13,12 +11,29 @@ from hbac_utils.plots.predictions import (
     prediction_bars,
     reliability_diagram,
 )
-from hbac_utils.plots.scores import kl_by_class, kl_by_group, score_bars
-from hbac_utils.plots.spectra import band_power, mean_spectra, mean_spectrograms
-from hbac_utils.plots.spectrogram import spectrogram_page
+from hbac_utils.plots.scores import (
+    error_correlation,
+    kl_by_class,
+    kl_by_group,
+    member_weights,
+    score_bars,
+)
+from hbac_utils.plots.spectrogram import mean_spectra, mean_spectrograms, spectrogram_page
 from hbac_utils.plots.style import CLASS_COLORS
-from hbac_utils.plots.tables import agreement_map, class_balance, count_histograms, vote_totals
-from hbac_utils.plots.training import learning_rate_curve, training_curves
+from hbac_utils.plots.tables import (
+    agreement_map,
+    band_power,
+    class_balance,
+    count_histograms,
+    vote_totals,
+)
+from hbac_utils.plots.training import (
+    batch_images,
+    batch_pages,
+    batch_series,
+    learning_rate_curve,
+    training_curves,
+)
 from hbac_utils.plots.windows import (
     show_pages,
     show_windows,

@@ -1,4 +1,4 @@
-"""EEG as its readers know it: the longitudinal bipolar page ("double banana")."""
+"""EEG in the longitudinal bipolar montage ("double banana")."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,18 +15,18 @@ from hbac_utils.montage import (
     RIGHT,
     derivation_matrix,
 )
-from hbac_utils.plots.style import INK, MUTED, SEGMENT_COLOR, new_figure, styled
-from hbac_utils.plots.votes import page_and_panel
+from hbac_utils.plots.classes import add_panels
+from hbac_utils.plots.style import HIGHLIGHT, INK, MUTED, new_figure, styled
 
 SEGMENT = ((WINDOW_SECONDS - SEGMENT_SECONDS) / 2, (WINDOW_SECONDS + SEGMENT_SECONDS) / 2)
-"""Where the labelled segment lies in a window: 20 to 30 s."""
+"""The labelled segment in a window: 20 to 30 s."""
 
 LEFT_INK, RIGHT_INK = "#1F4E79", "#8A1C2B"
-SENSITIVITIES = (10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 2000)  # µV a row
-FILL = 0.7  # of a row that an ordinary trace's amplitude takes
-CLOSE_UP = 20  # seconds; longer pages have finer traces and fewer ticks
-CHAIN_GAP = 0.8  # rows of paper left free between two chains
-CLIP_ROWS = 2.0  # a trace may leave its row by this much before it is cut
+SENSITIVITIES = (10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 2000)  # µV per row
+FILL = 0.7  # part of its row that a typical trace fills
+SHORT_PAGE = 20  # seconds; longer pages have thinner traces and fewer ticks
+CHAIN_GAP = 0.8  # empty rows between two chains
+CLIP_ROWS = 2.0  # rows by which a trace may leave its own row
 
 
 @styled
@@ -39,36 +39,32 @@ def eeg_page(
     title: str = "",
     sensitivity: float | None = None,
 ) -> Figure:
-    """Draw a clinical page: the double banana, negative up, the votes beside it.
+    """Draw EEG as a clinical page, negative up, with the votes at the right.
 
-    The labelled 10 s are shaded. Each trace's median over the page is taken off; filtering is
-    the caller's.
+    The labelled 10 s are shaded. The median of each trace is subtracted; the EEG is not
+    filtered.
 
     Parameters
     ----------
     eeg : array, shape (n_times, 19), microvolts, 200 Hz, referential
-        Columns in the order of `montage.ELECTRODES`; NaN leaves a gap in the trace.
+        Columns as `montage.ELECTRODES`; NaN leaves a gap.
     votes : array, shape (6,), optional
-        Counts or fractions; without votes and probabilities the page has the whole width.
+        Counts or fractions.
     probabilities : array, shape (6,), optional
-        A prediction, drawn beneath the votes.
+        Prediction, drawn beneath the votes.
     seconds : (start, stop)
-        The part of the window to show.
+        Part of the window to show.
     title : str
     sensitivity : float, optional
-        Microvolts from one trace to the next; found from the data where not given.
-
-    Returns
-    -------
-    Figure
+        Microvolts per row (default: chosen from the data).
 
     Raises
     ------
     ValueError
-        If ``eeg`` has not 19 columns, or ``seconds`` names nothing of it.
+        If ``eeg`` does not have 19 columns, or no samples within ``seconds``.
     """
     figure = new_figure(6.6, title)
-    (page,), _ = page_and_panel(figure, votes, probabilities)
+    (page,) = add_panels(figure, votes, probabilities)
     draw_eeg(page, eeg, seconds=seconds, sensitivity=sensitivity)
     return figure
 
@@ -80,7 +76,7 @@ def draw_eeg(
     seconds: tuple[float, float] = (0, WINDOW_SECONDS),
     sensitivity: float | None = None,
 ) -> None:
-    """Draw the 18 derivations of the double banana into an axes; see `eeg_page`."""
+    """Draw the 18 derivations into one axes; see `eeg_page`."""
     eeg = np.asarray(eeg, dtype=np.float32)
     if eeg.ndim != 2 or eeg.shape[1] != len(ELECTRODES):
         raise ValueError(f"eeg has shape {eeg.shape}, not (n_times, {len(ELECTRODES)})")
@@ -88,18 +84,20 @@ def draw_eeg(
     times = np.arange(len(eeg))[first:last] / SAMPLING_RATE
     if not len(times):
         raise ValueError(f"no EEG from {seconds[0]} to {seconds[1]} s: it has {len(eeg)} samples")
-    traces = centred_traces(eeg[first:last])
+    start, stop = max(SEGMENT[0], seconds[0]), min(SEGMENT[1], seconds[1])
+    if start < stop:
+        axes.axvspan(start, stop, facecolor=HIGHLIGHT, edgecolor="none", gid="segment")
+    traces = bipolar_traces(eeg[first:last])
     sensitivity = sensitivity or auto_sensitivity(traces)
-    _mark_segment(axes, seconds)
     draw_traces(axes, times, traces, sensitivity, f"{sensitivity:g} µV")
     axes.set_xlim(seconds)
-    axes.set_xlabel("Time in the window (s); the labelled 10 s shaded; negative is up")
+    axes.set_xlabel("Time in the window (s); labelled 10 s shaded; negative is up")
 
 
 def draw_traces(
-    axes: Axes, times: np.ndarray, traces: np.ndarray, sensitivity: float, measure: str
+    axes: Axes, times: np.ndarray, traces: np.ndarray, sensitivity: float, scale: str
 ) -> None:
-    """Draw the derivations of the double banana, one above the other.
+    """Draw the derivations of the double banana, one row each.
 
     Parameters
     ----------
@@ -107,24 +105,39 @@ def draw_traces(
     times : array, shape (n_times,), seconds
     traces : array, shape (n_times, 18)
     sensitivity : float
-        What fills a row, in the traces' unit.
-    measure : str
-        What the bar of one row's height says.
+        Height of a row in the unit of the traces.
+    scale : str
+        Text of the scale bar, which is one row high.
     """
     rows = trace_rows()
-    width = 0.7 if np.ptp(times) <= CLOSE_UP else 0.5
+    duration = np.ptp(times)
     for trace, row, name in zip(traces.T, rows, DOUBLE_BANANA, strict=True):
-        # the axis points down, so a negative voltage goes up, as clinicians have it
+        # the axis points down, so negative voltages point up
         shown = row + np.clip(trace / sensitivity, -CLIP_ROWS, CLIP_ROWS)
-        axes.plot(times, shown, color=_side_ink(name), lw=width, gid=name)
+        width = 0.7 if duration <= SHORT_PAGE else 0.5
+        axes.plot(times, shown, color=_side_color(name), lw=width, gid=name)
         if np.isnan(trace).all():
             axes.text(times.mean(), row, "no signal", color=MUTED, ha="center", va="center")
-    _page_axes(axes, rows, np.ptp(times))
-    _sensitivity_bar(axes, measure, rows[-1])
+    axes.margins(x=0)
+    axes.set_ylim(rows[-1] + 1.2, rows[0] - 1.2)
+    axes.set_yticks(rows, DOUBLE_BANANA)
+    for label, name in zip(axes.get_yticklabels(), DOUBLE_BANANA, strict=True):
+        label.set_color(_side_color(name))
+    axes.xaxis.set_major_locator(MultipleLocator(1 if duration <= SHORT_PAGE else 5))
+    axes.xaxis.set_minor_locator(MultipleLocator(1))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    right_edge = axes.get_yaxis_transform()
+    axes.plot(
+        [1.008, 1.008], [rows[-1] - 1, rows[-1]], transform=right_edge, color=INK, lw=2.2,
+        clip_on=False, solid_capstyle="butt", gid="sensitivity",
+    )  # fmt: skip
+    axes.text(1.016, rows[-1] - 0.5, scale, transform=right_edge, va="center", fontsize=9)
 
 
-def centred_traces(eeg: np.ndarray) -> np.ndarray:
-    """Turn a referential EEG into the double banana, each trace with median zero.
+def bipolar_traces(eeg: np.ndarray) -> np.ndarray:
+    """Derive the double banana from a referential EEG and subtract each trace's median.
 
     Parameters
     ----------
@@ -133,11 +146,11 @@ def centred_traces(eeg: np.ndarray) -> np.ndarray:
     Returns
     -------
     array of float32, shape (n_times, 18), microvolts
-        NaN where either electrode has it.
+        NaN where either electrode is NaN.
     """
     matrix = derivation_matrix(DOUBLE_BANANA)
     missing = np.isnan(eeg)
-    # in a matrix product NaN × 0 is NaN: one absent electrode would blank every derivation
+    # NaN × 0 is NaN: one missing electrode would blank every derivation
     traces = np.where(missing, 0, eeg) @ matrix
     traces[missing.astype(np.float32) @ np.abs(matrix) > 0] = np.nan
     present = ~np.isnan(traces).all(axis=0)
@@ -146,37 +159,18 @@ def centred_traces(eeg: np.ndarray) -> np.ndarray:
 
 
 def auto_sensitivity(traces: np.ndarray) -> float:
-    """Choose microvolts per row so that an `ordinary_amplitude` fills its row.
-
-    Parameters
-    ----------
-    traces : array, shape (n_times, n_traces), microvolts, median zero
-
-    Returns
-    -------
-    float, microvolts, one of `SENSITIVITIES`
-    """
-    amplitude = ordinary_amplitude(traces)
+    """Choose the sensitivity, µV per row, at which a typical trace fills `FILL` of its row."""
+    amplitude = typical_amplitude(traces)
     if amplitude is None:
         return 100.0
-    amplitude /= FILL
-    index = np.searchsorted(SENSITIVITIES, amplitude)
+    index = np.searchsorted(SENSITIVITIES, amplitude / FILL)
     return float(SENSITIVITIES[min(index, len(SENSITIVITIES) - 1)])
 
 
-def ordinary_amplitude(traces: np.ndarray) -> float | None:
-    """Find the median over traces of each one's 98th percentile of amplitude.
+def typical_amplitude(traces: np.ndarray) -> float | None:
+    """Return the median over traces of the 98th percentile of absolute amplitude.
 
-    One loose electrode, or a second of chewing, does not flatten the rest of a page.
-
-    Parameters
-    ----------
-    traces : array, shape (n_times, n_traces), median zero, may hold NaN
-
-    Returns
-    -------
-    float or None
-        None where nothing is finite.
+    Robust against a loose electrode and short artifacts. None if no value is finite.
     """
     present = traces[:, np.isfinite(traces).any(axis=0)]
     if not present.size:
@@ -185,45 +179,11 @@ def ordinary_amplitude(traces: np.ndarray) -> float | None:
 
 
 def trace_rows() -> np.ndarray:
-    """Place the 18 traces from the top: one row apart, a gap between chains.
-
-    Returns
-    -------
-    array of float64, shape (18,), rows
-    """
+    """Return the vertical positions of the 18 traces, shape (18,), with gaps between chains."""
     lengths = [len(chain) for chain in (*CHAINS.values(), MIDLINE)]
     chain = np.repeat(np.arange(len(lengths)), lengths)
     return np.arange(len(DOUBLE_BANANA)) + CHAIN_GAP * chain
 
 
-def _side_ink(derivation: str) -> str:
+def _side_color(derivation: str) -> str:
     return LEFT_INK if derivation in LEFT else RIGHT_INK if derivation in RIGHT else INK
-
-
-def _mark_segment(axes: Axes, seconds: tuple[float, float]) -> None:
-    start, stop = max(SEGMENT[0], seconds[0]), min(SEGMENT[1], seconds[1])
-    if start < stop:
-        axes.axvspan(start, stop, facecolor=SEGMENT_COLOR, edgecolor="none", gid="segment")
-
-
-def _page_axes(axes: Axes, rows: np.ndarray, seconds: float) -> None:
-    axes.margins(x=0)
-    axes.set_ylim(rows[-1] + 1.2, rows[0] - 1.2)
-    axes.set_yticks(rows, DOUBLE_BANANA)
-    for label, name in zip(axes.get_yticklabels(), DOUBLE_BANANA, strict=True):
-        label.set_color(_side_ink(name))
-    axes.xaxis.set_major_locator(MultipleLocator(1 if seconds <= CLOSE_UP else 5))
-    axes.xaxis.set_minor_locator(MultipleLocator(1))
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-
-
-def _sensitivity_bar(axes: Axes, measure: str, lowest: float) -> None:
-    """Draw a bar one row high at the right edge and write what it measures."""
-    across_axes = axes.get_yaxis_transform()
-    axes.plot(
-        [1.008, 1.008], [lowest - 1, lowest], transform=across_axes, color=INK, lw=2.2,
-        clip_on=False, solid_capstyle="butt", gid="sensitivity",
-    )  # fmt: skip
-    axes.text(1.016, lowest - 0.5, measure, transform=across_axes, va="center", fontsize=9)

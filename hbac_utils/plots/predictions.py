@@ -1,4 +1,4 @@
-"""Predictions against the votes, and on their own."""
+"""Predictions: confusion matrix, calibration, single recordings, folds, prior."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,35 +6,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hbac_utils.labels import CLASSES, N_CLASSES
-from hbac_utils.plots.classes import class_legend, class_matrix, class_pairs
-from hbac_utils.plots.style import (
-    CLASS_COLORS,
-    INK,
-    MUTED,
-    bars_only,
-    new_figure,
-    outlined,
-    styled,
-)
+from hbac_utils.plots.classes import COLORS, PLACES, class_bars, class_legend, class_matrix
+from hbac_utils.plots.style import CLASS_COLORS, INK, MUTED, new_figure, outline, styled, value_grid
 
 N_BINS = 10  # of a reliability diagram
-FEW_IN_BIN = 5  # windows; the mean of fewer is drawn as a ring and not joined to the others
-FIRST = 8  # recordings of which the folds are compared
+FEW_IN_BIN = 5  # means of fewer windows are drawn as rings and not connected
+N_COMPARED = 8  # recordings whose fold predictions are shown
 
 
 @styled
 def confusion_matrix(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
-    """Draw which class leads in the votes against which leads in the prediction.
-
-    Parameters
-    ----------
-    truth, probabilities : arrays, shape (n, 6)
-        Vote fractions and predictions; only the leading class of each counts here.
-
-    Returns
-    -------
-    Figure
-    """
+    """Draw the leading class of vote fractions against that of predictions, shape (n, 6)."""
     counts = np.zeros((N_CLASSES, N_CLASSES), dtype=int)
     np.add.at(counts, (np.argmax(truth, axis=1), np.argmax(probabilities, axis=1)), 1)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
@@ -45,44 +27,37 @@ def confusion_matrix(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
     figure = new_figure(4.8)
     axes = figure.subplots()
     class_matrix(axes, shares, texts, "Predicted class", "Class with most votes")
-    right = np.trace(counts) / max(1, counts.sum())
-    axes.set_title(f"Windows, and shares of each row; {right:.0%} on the diagonal", fontsize=10)
+    accuracy = np.trace(counts) / max(1, counts.sum())
+    axes.set_title(f"Windows and shares of each row; accuracy {accuracy:.0%}", fontsize=10)
     return figure
 
 
 @styled
 def reliability_diagram(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
-    """Draw, per class, the mean vote fraction against the predicted probability.
+    """Draw the mean vote fraction against the predicted probability for each class.
 
-    Predictions are taken in ten bins of equal width; a disc's area grows with the number of
-    windows in its bin, a ring stands for fewer than five; bars are 95 % intervals. The gap is the
-    mean distance from the diagonal over windows.
+    Predictions are averaged in ten bins of equal width. The area of a point grows with the
+    number of windows, rings stand for fewer than five; bars are 95 % intervals. "Mean gap" is
+    the expected calibration error: the mean distance from the diagonal over windows.
 
     Parameters
     ----------
     truth, probabilities : arrays, shape (n, 6)
-
-    Returns
-    -------
-    Figure
+        Vote fractions and predictions.
     """
     figure = new_figure(5.8)
     panels = figure.subplots(2, 3, sharex=True, sharey=True)
     for i, (axes, name) in enumerate(zip(panels.flat, CLASSES, strict=True)):
+        color = CLASS_COLORS[name]
         predicted, observed, error, counts = reliability_bins(truth[:, i], probabilities[:, i])
-        axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--")
         many = counts >= FEW_IN_BIN
-        axes.errorbar(
-            predicted[many], observed[many], 1.96 * error[many], fmt="none", ecolor=MUTED, lw=1,
-            zorder=1,
-        )  # fmt: skip
-        axes.plot(
-            predicted[many], observed[many], color=CLASS_COLORS[name], path_effects=outlined(),
-            zorder=2,
-        )  # fmt: skip
+        joined = predicted[many], observed[many]
+        axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--")
+        axes.errorbar(*joined, 1.96 * error[many], fmt="none", ecolor=MUTED, lw=1, zorder=1)
+        axes.plot(*joined, color=color, path_effects=outline(), zorder=2)
         axes.scatter(
             predicted, observed, s=15 + 160 * counts / counts.max(), ec=INK, lw=0.6, zorder=3,
-            color=[CLASS_COLORS[name] if enough else "white" for enough in many],
+            color=[color if enough else "white" for enough in many],
         )  # fmt: skip
         gap = np.average(np.abs(predicted - observed), weights=counts)
         axes.set_title(f"{name}, mean gap {gap:.3f}", fontsize=10)
@@ -93,30 +68,28 @@ def reliability_diagram(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
 
 
 def reliability_bins(
-    truth: np.ndarray, probabilities: np.ndarray, bins: int = N_BINS
+    truth: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Bin one class's predictions and average them and the votes in each bin.
+    """Average one class's predictions and vote fractions in `N_BINS` bins of equal width.
 
     Parameters
     ----------
     truth, probabilities : arrays, shape (n,)
-    bins : int
-        Of equal width between 0 and 1.
 
     Returns
     -------
     predicted, observed : arrays of float64, shape (m,)
-        Means in the bins that are not empty.
+        Means in the non-empty bins.
     error : array of float64, shape (m,)
-        Standard errors of the observed means.
+        Standard errors of ``observed``.
     counts : array of int64, shape (m,)
     """
-    index = np.clip((np.asarray(probabilities) * bins).astype(int), 0, bins - 1)
-    counts = np.bincount(index, minlength=bins)
+    index = np.clip((np.asarray(probabilities) * N_BINS).astype(int), 0, N_BINS - 1)
+    counts = np.bincount(index, minlength=N_BINS)
     full = counts > 0
     n, truth = counts[full], np.asarray(truth, dtype=float)
     predicted, observed, squares = (
-        np.bincount(index, values, bins)[full] / n for values in (probabilities, truth, truth**2)
+        np.bincount(index, values, N_BINS)[full] / n for values in (probabilities, truth, truth**2)
     )
     error = np.sqrt(np.maximum(0, squares - observed**2) / n)
     return predicted, observed, error, n
@@ -124,33 +97,18 @@ def reliability_bins(
 
 @styled
 def prediction_bars(probabilities: np.ndarray, ids: Sequence, *, most: int = 40) -> Figure:
-    """Draw each recording's predicted probabilities as one stacked bar.
-
-    Parameters
-    ----------
-    probabilities : array, shape (n, 6)
-    ids : sequence of length n
-        What each row is called.
-    most : int
-        How many rows to show at most, the first ones.
-
-    Returns
-    -------
-    Figure
-    """
+    """Draw predictions, shape (n, 6), as stacked bars, one row for each of the first ``most``."""
     shown = np.asarray(probabilities, dtype=float)[:most]
     names = [str(name) for name in list(ids)[:most]]
     figure = new_figure(1.1 + 0.24 * len(shown))
     axes = figure.subplots()
-    left = np.zeros(len(shown))
-    for name, widths in zip(CLASSES, shown.T, strict=True):
-        axes.barh(names, widths, 0.8, left=left, color=CLASS_COLORS[name], ec="white", lw=0.6)
-        left += widths
+    for color, widths, ends in zip(COLORS, shown.T, shown.cumsum(axis=1).T, strict=True):
+        axes.barh(names, widths, 0.8, left=ends - widths, color=color, ec="white", lw=0.6)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.set_xlabel("Predicted probability")
-    axes.set_ylabel("EEG" if len(shown) == len(probabilities) else f"EEG, the first {most}")
-    bars_only(axes, "x")
+    axes.set_ylabel("EEG" if len(shown) == len(probabilities) else f"EEG, first {most}")
+    value_grid(axes, "x")
     class_legend(figure)
     return figure
 
@@ -159,43 +117,37 @@ def prediction_bars(probabilities: np.ndarray, ids: Sequence, *, most: int = 40)
 def fold_predictions(
     by_fold: Mapping[str, np.ndarray], blended: np.ndarray, ids: Sequence
 ) -> Figure:
-    """Draw what each fold's model says of the first recordings, over what is submitted.
+    """Draw the predictions of each model over the submitted ones, for the first recordings.
 
     Parameters
     ----------
     by_fold : mapping from name to array, shape (n, 6)
     blended : array, shape (n, 6)
-        The submitted probabilities.
+        Submitted probabilities.
     ids : sequence of length n
-        What each row is called.
-
-    Returns
-    -------
-    Figure
+        Names of the recordings.
     """
-    names = [str(name) for name in list(ids)[:FIRST]]
+    names = [str(name) for name in list(ids)[:N_COMPARED]]
     columns = min(4, max(1, len(names)))
     rows = max(1, -(-len(names) // columns))
     figure = new_figure(0.7 + 2.1 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    places = np.arange(N_CLASSES)
-    marks = np.linspace(-0.22, 0.22, len(by_fold)) if len(by_fold) > 1 else [0.0]
+    shifts = np.linspace(-0.22, 0.22, len(by_fold)) if len(by_fold) > 1 else [0.0]
     for i, (axes, name) in enumerate(zip(panels.flat, names, strict=False)):
-        axes.bar(places, blended[i], 0.8, color=list(CLASS_COLORS.values()), ec=MUTED, lw=0.6)
-        for shift, values in zip(marks, by_fold.values(), strict=True):
-            axes.plot(places + shift, values[i], "o", ms=3.5, color="white", mec=INK, mew=0.8)
+        axes.bar(PLACES, blended[i], 0.8, color=COLORS, ec=MUTED, lw=0.6)
+        for shift, values in zip(shifts, by_fold.values(), strict=True):
+            axes.plot(PLACES + shift, values[i], "o", ms=3.5, color="white", mec=INK, mew=0.8)
         axes.set_title(f"EEG {name}", fontsize=9)
-        axes.set_xticks(places, CLASSES, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_xticks(PLACES, CLASSES, rotation=60, ha="right", rotation_mode="anchor")
         axes.set_ylim(0, 1.05)
         axes.set_ylabel("Probability")
-        bars_only(axes, "y")
+        value_grid(axes, "y")
         axes.label_outer()
     for axes in panels.flat[len(names) :]:
         axes.set_axis_off()
     spread = np.mean([np.abs(values - blended).mean() for values in by_fold.values()])
     figure.suptitle(
-        f"Bars: the submitted mean; rings: the {len(by_fold)} models, "
-        f"{spread:.3f} from it on average over all recordings",
+        f"Bars: submitted; rings: {len(by_fold)} models, mean absolute difference {spread:.3f}",
         x=0.01, ha="left", fontsize=10,
     )  # fmt: skip
     return figure
@@ -203,30 +155,14 @@ def fold_predictions(
 
 @styled
 def distribution_against_prior(probabilities: np.ndarray, prior: np.ndarray) -> Figure:
-    """Draw the mean prediction beside the prior of the training votes.
-
-    A mean far from the prior asks whether the test recordings differ, or the model is off.
-
-    Parameters
-    ----------
-    probabilities : array, shape (n, 6)
-    prior : array, shape (6,)
-        Mean vote fractions of the training windows.
-
-    Returns
-    -------
-    Figure
-    """
+    """Draw the mean of predictions, shape (n, 6), beside the training prior, shape (6,)."""
+    n = len(probabilities)
     figure = new_figure(3.2)
     axes = figure.subplots()
-    class_pairs(
+    class_bars(
         axes,
-        (_mean_of(len(probabilities)), np.mean(probabilities, axis=0), False),
-        ("prior of the training votes", np.asarray(prior), True),
+        (f"mean of {n:,} predictions", np.mean(probabilities, axis=0), False),
+        ("training prior", np.asarray(prior), True),
     )
     axes.set_ylabel("Mean probability")
     return figure
-
-
-def _mean_of(n: int) -> str:
-    return f"mean of {n:,} predictions" if n > 1 else "the one prediction"

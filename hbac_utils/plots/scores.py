@@ -1,4 +1,4 @@
-"""The score: of several predictions, and of groups of windows."""
+"""Scores of predictions, of groups of windows, and of the members of an ensemble."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,47 +6,46 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hbac_utils import metric
 from hbac_utils.labels import CLASSES, RELIABLE_VOTES
+from hbac_utils.plots.classes import COLORS
 from hbac_utils.plots.style import (
     ACCENT,
     CLASS_COLORS,
     HATCH,
     INK,
     MUTED,
+    PALE,
     TRAIN_COLOR,
-    bars_only,
     new_figure,
     styled,
+    text_color,
+    value_grid,
 )
 
-REFERENCES = {"prior": "-", "oracle": ":"}
-"""Line styles of what a group's score is compared with."""
+REFERENCES = {"prior": "-", "oracle": ":"}  # line styles of the reference scores of a group
+MOST_NUMBERS = 16  # largest number of members whose correlations are written as numbers
 
 
 @styled
 def score_bars(scores: Mapping[str, Mapping[str, float | None]]) -> Figure:
-    """Draw the two scores of several predictions; lower is better.
+    """Draw both scores of several predictions; lower is better.
 
     Parameters
     ----------
     scores : mapping from name to mapping
-        Each as `metric.both_scores` gives it: ``kl_all`` and ``kl_reliable`` (may be None).
-
-    Returns
-    -------
-    Figure
+        ``kl_all`` and ``kl_reliable`` (may be None) as of `metric.both_scores`, nats.
     """
     figure = new_figure(1.3 + 0.55 * len(scores))
     axes = figure.subplots()
     places = np.arange(len(scores))
     for key, shift, label, options in (
         ("kl_reliable", -0.19, f"≥ {RELIABLE_VOTES} votes", {"color": TRAIN_COLOR}),
-        ("kl_all", 0.19, "all votes", {"color": "#C9D5E8", "hatch": HATCH}),
+        ("kl_all", 0.19, "all votes", {"color": PALE, "hatch": HATCH}),
     ):
-        values = [score.get(key) for score in scores.values()]
-        widths = np.array([np.nan if value is None else value for value in values], dtype=float)
+        widths = np.array([score.get(key) for score in scores.values()], dtype=float)
         bars = axes.barh(places + shift, widths, 0.36, ec=MUTED, lw=0.6, label=label, **options)
         texts = ["" if np.isnan(width) else f"{width:.3f}" for width in widths]
         axes.bar_label(bars, texts, padding=3, fontsize=9)
@@ -54,58 +53,49 @@ def score_bars(scores: Mapping[str, Mapping[str, float | None]]) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.set_xlabel("KL divergence from the votes (nats); lower is better")
-    bars_only(axes, "x")
+    value_grid(axes, "x")
     figure.legend(loc="outside upper right", ncols=2)
     return figure
 
 
 @styled
 def kl_by_class(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
-    """Draw where the score comes from: its six terms, and its mean by the class that leads.
+    """Draw the contribution of each class to the score, and the score by leading class.
 
     Parameters
     ----------
     truth, probabilities : arrays, shape (n, 6)
         Vote fractions and predictions.
-
-    Returns
-    -------
-    Figure
     """
     terms = metric.kl_by_class(truth, probabilities)
+    means = terms.mean(axis=0)
     figure = new_figure(3.6)
     left, right = figure.subplots(1, 2)
-    means = terms.mean(axis=0)
-    bars = left.bar(CLASSES, means, 0.7, color=list(CLASS_COLORS.values()), ec=MUTED, lw=0.6)
+    bars = left.bar(CLASSES, means, 0.7, color=COLORS, ec=MUTED, lw=0.6)
     left.bar_label(bars, [f"{mean:.3f}" for mean in means], fontsize=9, padding=2)
     left.axhline(0, color=MUTED, lw=0.8)
     left.margins(y=0.12)
-    left.set_ylabel("Mean term p·ln(p/q) (nats)")
-    left.set_title(f"The terms, which sum to {means.sum():.3f}", fontsize=10)
-    bars_only(left, "y")
+    left.set_ylabel("Mean of p·ln(p/q) (nats)")
+    left.set_title(f"Contribution of each class; sum {means.sum():.3f}", fontsize=10)
+    value_grid(left, "y")
     leading = np.asarray(CLASSES)[np.argmax(truth, axis=1)]
     _draw_groups(right, terms.sum(axis=1), leading, CLASSES)
-    right.set_title("Windows by the class with most votes", fontsize=10)
+    right.set_title("Windows by class with most votes", fontsize=10)
     return figure
 
 
 @styled
 def kl_by_group(scores: Mapping[str, np.ndarray], groups: pd.Categorical, label: str) -> Figure:
-    """Draw the mean score of groups of windows, by agreement or by number of votes, say.
+    """Draw the mean score of groups of windows, such as by agreement or number of votes.
 
     Parameters
     ----------
     scores : mapping from name to array, shape (n,), nats
-        The score of each window: ``model``, and what it is compared with, ``prior`` and
-        ``oracle`` where they are known.
+        Score of each window: ``model``, and optionally ``prior`` and ``oracle``.
     groups : Categorical, length n
-        The group of each window; those that have no window are left out.
+        Group of each window; empty groups are not drawn.
     label : str
-        What the groups are.
-
-    Returns
-    -------
-    Figure
+        Label of the axis of groups.
     """
     groups = pd.Categorical(groups).remove_unused_categories()
     order, names = list(groups.categories), np.asarray(groups)
@@ -113,11 +103,11 @@ def kl_by_group(scores: Mapping[str, np.ndarray], groups: pd.Categorical, label:
     axes = figure.subplots()
     _draw_groups(axes, np.asarray(scores["model"]), names, order)
     places = np.arange(len(order))
-    for name, style in REFERENCES.items():
+    for name, line in REFERENCES.items():
         if name in scores:
             means = [np.mean(np.asarray(scores[name])[names == group]) for group in order]
             axes.hlines(
-                means, places - 0.3, places + 0.3, color=ACCENT, ls=style, lw=2, label=name,
+                means, places - 0.3, places + 0.3, color=ACCENT, ls=line, lw=2, label=name,
                 zorder=2,
             )  # fmt: skip
     axes.set_xlabel(label)
@@ -127,25 +117,84 @@ def kl_by_group(scores: Mapping[str, np.ndarray], groups: pd.Categorical, label:
 
 
 def _draw_groups(axes: Axes, kl: np.ndarray, groups: np.ndarray, order: Sequence) -> None:
-    """Draw each group's mean with its 95 % interval, over the spread of its windows."""
-    for place, group in enumerate(order):
-        values = kl[groups == group]
-        if not len(values):
+    """Draw mean, 95 % interval of the mean, and 10th to 90th percentile of each group."""
+    counts = [np.sum(groups == group) for group in order]
+    for place, (group, count) in enumerate(zip(order, counts, strict=True)):
+        if not count:
             continue
-        mean, error = values.mean(), 1.96 * values.std() / np.sqrt(len(values))
+        values = kl[groups == group]
+        mean, error = values.mean(), 1.96 * values.std() / np.sqrt(count)
         low, high = np.percentile(values, [10, 90])
-        axes.plot([place, place], [low, high], color="#C9D5E8", lw=9, solid_capstyle="butt")
+        axes.plot([place, place], [low, high], color=PALE, lw=9, solid_capstyle="butt")
         axes.errorbar(
             place, mean, error, fmt="o", color=CLASS_COLORS.get(group, TRAIN_COLOR), ecolor=INK,
             mec=INK, ms=8, capsize=3,
         )  # fmt: skip
-        axes.annotate(f"{mean:.2f}", (place, mean), (9, 0), textcoords="offset points",
-                      va="center", fontsize=9)  # fmt: skip
-    counts = [np.sum(groups == group) for group in order]
-    axes.set_xticks(
-        np.arange(len(order)), [f"{g}\nn = {n:,}" for g, n in zip(order, counts, strict=True)]
-    )
+        axes.annotate(
+            f"{mean:.2f}", (place, mean), (9, 0), textcoords="offset points", va="center",
+            fontsize=9,
+        )  # fmt: skip
+    labels = [f"{group}\nn = {count:,}" for group, count in zip(order, counts, strict=True)]
+    axes.set_xticks(np.arange(len(order)), labels)
     axes.set_xlim(-0.5, len(order) - 0.3)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("KL divergence (nats)\nmean, 95 % interval;\nband: 10 to 90 %")
-    bars_only(axes, "y")
+    value_grid(axes, "y")
+
+
+@styled
+def error_correlation(names: Sequence[str], correlation: np.ndarray) -> Figure:
+    """Draw the correlation of the errors of an ensemble's members.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Members.
+    correlation : array, shape (members, members)
+        Correlation of prediction − vote fraction over all windows and classes.
+    """
+    figure = new_figure(1.8 + 0.45 * min(len(names), MOST_NUMBERS))
+    axes = figure.subplots()
+    lowest = float(np.floor(10 * correlation.min()) / 10)  # members are much alike
+    image = axes.imshow(correlation, vmin=lowest, vmax=1, aspect="auto", cmap="viridis")
+    places = np.arange(len(names))
+    axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, names)
+    axes.grid(visible=False)
+    if len(names) <= MOST_NUMBERS:
+        for (row, column), value in np.ndenumerate(correlation):
+            color = text_color(image.cmap(image.norm(value)))
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, size=9)
+    figure.colorbar(image, label="Correlation of errors")
+    return figure
+
+
+@styled
+def member_weights(
+    names: Sequence[str], weights: np.ndarray, scores: np.ndarray, added: np.ndarray
+) -> Figure:
+    """Draw each member's weight, its own score, and the loss of the ensemble without it.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Members, drawn from the top.
+    weights, scores, added : arrays, shape (members,)
+        Weight in the linear pool; KL divergence of the member alone, nats; increase of the
+        pool's KL divergence without the member, nats.
+    """
+    figure = new_figure(1.5 + 0.3 * len(names))
+    panels = figure.subplots(1, 3, sharey=True)
+    places = np.arange(len(names))
+    for axes, values, title, color in (
+        (panels[0], weights, "Weight", TRAIN_COLOR),
+        (panels[1], scores, "KL of the member alone (nats)", MUTED),
+        (panels[2], added, "KL increase without it (nats)", TRAIN_COLOR),
+    ):
+        axes.barh(places, values, color=color, height=0.7)
+        axes.set_xlabel(title)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        value_grid(axes, "x")
+    panels[0].set_yticks(places, names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    return figure

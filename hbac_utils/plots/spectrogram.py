@@ -1,4 +1,4 @@
-"""The four-chain spectrogram: ten minutes around a label."""
+"""Spectrograms of four chains: one window, means by class, mean spectra."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,20 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MultipleLocator
 
 from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_STEP, WINDOW_SECONDS
+from hbac_utils.labels import CLASSES, N_CLASSES
 from hbac_utils.montage import CHAINS
-from hbac_utils.plots.style import ACCENT, MISSING, finite_range, new_figure, styled
-from hbac_utils.plots.votes import page_and_panel
+from hbac_utils.plots.classes import add_panels, class_legend
+from hbac_utils.plots.style import (
+    ACCENT,
+    CLASS_COLORS,
+    MISSING,
+    MUTED,
+    color_bar,
+    color_range,
+    new_figure,
+    outline,
+    styled,
+)
 
 CHAIN_NAMES = {
     "LL": "left lateral",
@@ -31,51 +42,50 @@ def spectrogram_page(
     probabilities: np.ndarray | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw the four chains around a label on one colour scale, the votes beside them.
+    """Draw ten minutes of spectrogram in four chains, with the votes at the right.
 
     Parameters
     ----------
     spectrogram : array, shape (300, 400), natural logarithm of power
-        A row every 2 s; columns as `competition.SPECTROGRAM_COLUMNS`. NaN is drawn grey.
+        One row every 2 s; columns as `layout.SPECTROGRAM_COLUMNS`. NaN is drawn grey.
     votes, probabilities : arrays, shape (6,), optional
-        As in `eeg_page`.
+        See `eeg_page`.
     title : str
-
-    Returns
-    -------
-    Figure
 
     Raises
     ------
     ValueError
-        If ``spectrogram`` has not 400 columns.
+        If ``spectrogram`` does not have 400 columns.
     """
     figure = new_figure(5.6, title)
-    page, _ = page_and_panel(figure, votes, probabilities, rows=len(CHAINS))
-    draw_spectrogram(page, spectrogram)
+    draw_spectrogram(add_panels(figure, votes, probabilities, rows=len(CHAINS)), spectrogram)
     return figure
 
 
 def draw_spectrogram(axes: Sequence[Axes], spectrogram: np.ndarray) -> None:
-    """Draw the four chains into four axes; see `spectrogram_page`."""
+    """Draw the four chains into four axes on one colour scale; see `spectrogram_page`."""
     spectrogram = np.asarray(spectrogram, dtype=np.float32)
     if spectrogram.ndim != 2 or spectrogram.shape[1] != len(CHAINS) * len(FREQUENCIES):
         raise ValueError(f"spectrogram has shape {spectrogram.shape}, not (300, 400)")
-    limits = finite_range(spectrogram)
+    limits = color_range(spectrogram)
     chains = np.split(spectrogram, len(CHAINS), axis=1)
     for panel, power, chain in zip(axes, chains, CHAINS, strict=True):
         image = draw_power(panel, power, limits)
-        _mark_window(panel, *panel.get_ylim())
-        _chain_axes(panel, chain)
+        _mark_window(panel)
+        panel.set_ylabel(f"{chain}\n(Hz)")
+        panel.yaxis.set_major_locator(MultipleLocator(5))
+        panel.tick_params(labelbottom=False)
+        panel.text(
+            0.006, 0.93, CHAIN_NAMES[chain], transform=panel.transAxes, va="top", fontsize=8,
+            color="white", bbox={"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 2},
+        )  # fmt: skip
     axes[0].set_title(
-        "▼ labelled 10 s, framed: the 50 s of EEG", fontsize=9, weight="normal", loc="center"
+        "▼ labelled 10 s; frame: the 50 s of EEG", fontsize=9, weight="normal", loc="center"
     )
     axes[-1].tick_params(labelbottom=True)
     axes[-1].xaxis.set_major_locator(MultipleLocator(1))
-    axes[-1].set_xlabel("Time from the label's centre (min)")
-    bar = axes[0].figure.colorbar(image, ax=list(axes), pad=0.01, aspect=40, fraction=0.02)
-    bar.set_label("ln power" + (", grey: no data" if np.isnan(spectrogram).any() else ""))
-    bar.outline.set_visible(False)
+    axes[-1].set_xlabel("Time from the centre of the label (min)")
+    color_bar(axes[0].figure, image, list(axes), _power_label("ln power", spectrogram))
 
 
 def draw_power(axes: Axes, power: np.ndarray, limits: tuple[float, float]) -> AxesImage:
@@ -84,9 +94,9 @@ def draw_power(axes: Axes, power: np.ndarray, limits: tuple[float, float]) -> Ax
     Parameters
     ----------
     axes : Axes
-    power : array, shape (n_rows, 100), natural logarithm of power, a row every 2 s
+    power : array, shape (n_rows, 100), natural logarithm of power, one row every 2 s
     limits : (low, high)
-        Of the colour scale.
+        Range of the colour scale.
     """
     half_step = (FREQUENCIES[1] - FREQUENCIES[0]) / 2
     half_span = len(power) * SPECTROGRAM_STEP / 2 / 60  # minutes
@@ -99,9 +109,14 @@ def draw_power(axes: Axes, power: np.ndarray, limits: tuple[float, float]) -> Ax
     )  # fmt: skip
 
 
-def _mark_window(axes: Axes, bottom: float, top: float) -> None:
-    """Frame the 50 s of EEG, and point at the labelled 10 s from above."""
+def _power_label(label: str, power: np.ndarray) -> str:
+    return f"{label}, grey: no data" if np.isnan(power).any() else label
+
+
+def _mark_window(axes: Axes) -> None:
+    """Frame the 50 s of EEG and mark the label."""
     half = WINDOW_SECONDS / 2 / 60
+    bottom, top = axes.get_ylim()
     frame = Rectangle((-half, bottom), 2 * half, top - bottom, gid="window")
     frame.set(fill=False, edgecolor="white", linewidth=1.2)
     axes.add_patch(frame)
@@ -111,11 +126,53 @@ def _mark_window(axes: Axes, bottom: float, top: float) -> None:
     )  # fmt: skip
 
 
-def _chain_axes(axes: Axes, chain: str) -> None:
-    axes.set_ylabel(f"{chain}\n(Hz)")
-    axes.yaxis.set_major_locator(MultipleLocator(5))
-    axes.tick_params(labelbottom=False)
-    axes.text(
-        0.006, 0.93, CHAIN_NAMES[chain], transform=axes.transAxes, va="top", fontsize=8,
-        color="white", bbox={"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 2},
-    )  # fmt: skip
+@styled
+def mean_spectrograms(means: np.ndarray) -> Figure:
+    """Draw the mean spectrogram of each class in each chain, on one colour scale.
+
+    Parameters
+    ----------
+    means : array, shape (6, 4, 300, 100), natural logarithm of power
+        Classes × chains × rows of 2 s × `layout.FREQUENCIES`; NaN is drawn grey.
+    """
+    figure = new_figure(6.8)
+    panels = figure.subplots(N_CLASSES, len(CHAINS), sharex=True, sharey=True)
+    limits = color_range(means)
+    for row, name, chains in zip(panels, CLASSES, means, strict=True):
+        for axes, chain, power in zip(row, CHAINS, chains, strict=True):
+            image = draw_power(axes, power, limits)
+            axes.axvline(0, ymin=0.86, color=ACCENT, lw=2)
+            axes.set_title(CHAIN_NAMES[chain] if name == CLASSES[0] else "", fontsize=10)
+            axes.set_xlabel("Time from the label (min)")
+            axes.set_ylabel(f"{name}\n(Hz)")
+            axes.yaxis.set_major_locator(MultipleLocator(10))
+            axes.label_outer()
+    color_bar(figure, image, panels, _power_label("Mean ln power", means), aspect=50)
+    return figure
+
+
+@styled
+def mean_spectra(means: np.ndarray) -> Figure:
+    """Draw the mean log power spectrum of each class in each chain, left and right side by side.
+
+    Parameters
+    ----------
+    means : array, shape (6, 4, 300, 100), natural logarithm of power
+        See `mean_spectrograms`; averaged over time.
+    """
+    figure = new_figure(5.6)
+    panels = figure.subplots(2, 2, sharex=True, sharey=True)
+    spectra = np.ma.masked_invalid(means).mean(axis=2).filled(np.nan)
+    for i, (axes, chain) in enumerate(zip(panels.flat, CHAINS, strict=True)):
+        for name, spectrum in zip(CLASSES, spectra[:, i], strict=True):
+            axes.plot(
+                FREQUENCIES, spectrum, color=CLASS_COLORS[name], label=name, path_effects=outline()
+            )
+        axes.set_title(f"{chain}, {CHAIN_NAMES[chain]}", fontsize=10)
+        axes.set(xlabel="Frequency (Hz)", ylabel="Mean ln power", xlim=(0, FREQUENCIES[-1]))
+        axes.xaxis.set_major_locator(MultipleLocator(5))
+        if np.isnan(spectra[:, i]).all():
+            axes.text(FREQUENCIES[-1] / 2, 0.5, "no spectrograms", color=MUTED, ha="center")
+        axes.label_outer()
+    class_legend(figure)
+    return figure

@@ -1,9 +1,4 @@
-"""One style sheet and one colour per class, for every figure of the kit.
-
-Figures are `StyledFigure`, made without pyplot: nothing global changes when this is imported,
-no figure lingers in pyplot's list, and a figure looks the same whatever the notebook around it
-has set.
-"""
+"""Style sheet, colours and figure class shared by all figures."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -22,33 +17,25 @@ from hbac_utils.labels import CLASSES
 CLASS_COLORS = dict(
     zip(CLASSES, ("#5C1049", "#28559F", "#128670", "#E5783A", "#E4B429", "#DADADA"), strict=True)
 )
-"""One colour per class everywhere.
+"""Colour of each class in all figures.
 
-Lightness climbs in steps of about 13 (CIE L* 20 to 87) from Seizure to Other, so the order
-survives a grey printer; hues stay apart for dichromats (deuteranopia: Lab distance above 18).
+Lightness increases in steps of about 13 (CIE L* 20 to 87) from Seizure to Other, so that the
+order survives greyscale printing; hues differ for dichromats (deuteranopia: Lab distance > 18).
 """
 
 INK = "#22272E"
 MUTED = "#6B7480"
 GRID = "#E3E6EA"
-MISSING = "#B9BEC5"
-"""The neutral grey of what is not there: NaN in an image, an absent channel."""
-
+MISSING = "#B9BEC5"  # missing values
 TRAIN_COLOR = "#28559F"
-ACCENT = "#C2410C"
-"""A mark laid over data: the labelled segment, a threshold, a reference line."""
+PALE = "#C9D5E8"  # second series beside TRAIN_COLOR, ranges behind points
+ACCENT = "#C2410C"  # marks laid over data: thresholds, reference lines, the label
+HIGHLIGHT = "#FFF3CC"  # background of the labelled segment or the best row
+HATCH = "/////"  # second of two bars
 
-SEGMENT_COLOR = "#FFF3CC"
-"""The paper under the labelled segment."""
-
-HATCH = "/////"
-"""The second of two bars: a prediction beneath votes, few votes beside many."""
-
-WIDTH = 10.0
-"""Inches of every figure: 1000 pixels of a notebook, or a page's width at nine points."""
-
-DPI = 130  # sharper than the screen, yet a notebook of twenty EEG pages stays below 10 MB
-CSS_DPI = 100  # pixels per inch that a notebook is told
+WIDTH = 10.0  # inches, of every figure
+DPI = 130  # of saved figures: sharp, yet 20 EEG pages stay below 10 MB
+CSS_DPI = 100  # pixels per inch reported to a notebook
 
 STYLE = {
     "axes.axisbelow": True,
@@ -66,7 +53,7 @@ STYLE = {
     "figure.titlesize": 13,
     "figure.titleweight": "bold",
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
+    "font.sans-serif": ["DejaVu Sans"],  # shipped with matplotlib
     "font.size": 10,
     "grid.color": GRID,
     "grid.linewidth": 0.7,
@@ -86,46 +73,12 @@ STYLE = {
 
 
 def style():
-    """Return the context in which all figures are made and drawn: defaults plus `STYLE`."""
+    """Return the context manager under which all figures are made and drawn."""
     return matplotlib.style.context(STYLE, after_reset=True)
 
 
-class StyledFigure(Figure):
-    """A figure that is drawn under the kit's style, and shows itself in a notebook.
-
-    Matplotlib looks up some settings when a figure is drawn, not when it is made; without
-    this, a notebook's own settings would leak into ours.
-    """
-
-    def draw(self, renderer):
-        """Draw under the style."""
-        with style():
-            super().draw(renderer)
-
-    def savefig(self, *args, **kwargs):
-        """Save under the style, at `DPI` unless told otherwise."""
-        with style():
-            super().savefig(*args, **kwargs)
-
-    def _repr_png_(self):
-        full, small = BytesIO(), BytesIO()
-        self.savefig(full, format="png")
-        _few_colours(Image.open(full)).save(small, "png")
-        width, height = (round(float(side) * CSS_DPI) for side in self.get_size_inches())
-        return small.getvalue(), {"width": width, "height": height}
-
-
-def _few_colours(picture: Image.Image) -> Image.Image:
-    """Reduce a picture to 256 colours: it looks the same, and a page of EEG needs a third."""
-    few = picture.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    palette = np.reshape(few.getpalette(), (-1, 3))
-    palette[(palette >= 254).all(axis=1)] = 255  # the quantization's white is not quite white
-    few.putpalette(palette.ravel().tolist())
-    return few
-
-
 def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorate a function that makes a figure so that it works under the style."""
+    """Decorate a function that returns a figure: run it under `style`."""
 
     @wraps(make)
     def wrapper(*args, **kwargs):
@@ -135,50 +88,55 @@ def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:
     return wrapper
 
 
-def new_figure(height: float, title: str = "") -> StyledFigure:
-    """Start a figure of the kit's width.
+class StyledFigure(Figure):
+    """Figure that ignores global matplotlib settings and displays itself in a notebook.
 
-    Parameters
-    ----------
-    height : float
-        Inches.
-    title : str
-        Stands above all panels.
+    Matplotlib reads some settings when a figure is drawn, not when it is created.
     """
+
+    def draw(self, renderer):
+        """Draw under `style`."""
+        with style():
+            super().draw(renderer)
+
+    def savefig(self, *args, **kwargs):
+        """Save under `style`, by default at `DPI`."""
+        with style():
+            super().savefig(*args, **kwargs)
+
+    def _repr_png_(self):
+        full, small = BytesIO(), BytesIO()
+        self.savefig(full, format="png")
+        # 256 colours need a third of the bytes
+        picture = Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        picture.save(small, "png")
+        width, height = (round(float(side) * CSS_DPI) for side in self.get_size_inches())
+        return small.getvalue(), {"width": width, "height": height}
+
+
+def new_figure(height: float, title: str = "") -> StyledFigure:
+    """Create a figure of the standard width; ``height`` in inches."""
     figure = StyledFigure(figsize=(WIDTH, height), layout="constrained")
     if title:
         figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
-def ink_on(color) -> str:
-    """Choose the ink, dark or white, that can be read on a colour."""
-    red, green, blue = to_rgb(color)
+def text_color(background) -> str:
+    """Return dark or white ink, whichever is readable on a background colour."""
+    red, green, blue = to_rgb(background)
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
 
 
-def bars_only(axes: Axes, grid: str) -> None:
-    """Leave the grid along one axis ("x" or "y"), the one that bars are measured on."""
+def value_grid(axes: Axes, axis: str) -> None:
+    """Show grid lines of the value axis of bars only, ``"x"`` or ``"y"``."""
     axes.grid(visible=False, axis="both")
-    axes.grid(visible=True, axis=grid)
-    axes.tick_params(axis="y" if grid == "x" else "x", length=0)
+    axes.grid(visible=True, axis=axis)
+    axes.tick_params(axis="y" if axis == "x" else "x", length=0)
 
 
-def finite_range(values: np.ndarray, percent: float = 2) -> tuple[float, float]:
-    """Find a robust colour range: the inner percentiles of what is finite.
-
-    Parameters
-    ----------
-    values : array
-        Any shape, may hold NaN.
-    percent : float
-        How much to leave out at each end.
-
-    Returns
-    -------
-    low, high : float
-        (0, 1) where nothing is finite.
-    """
+def color_range(values: np.ndarray, percent: float = 2) -> tuple[float, float]:
+    """Return the inner percentiles of the finite values; (0, 1) if there are none."""
     finite = np.asarray(values)[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0
@@ -186,6 +144,13 @@ def finite_range(values: np.ndarray, percent: float = 2) -> tuple[float, float]:
     return float(low), float(high if high > low else low + 1)
 
 
-def outlined():
-    """Return path effects that give a line a thin dark edge, so that pale ones hold on white."""
+def outline():
+    """Return path effects that give pale lines a thin dark edge."""
     return [Stroke(linewidth=2.6, foreground=MUTED), Normal()]
+
+
+def color_bar(figure: Figure, image, axes, label: str, aspect: int = 40) -> None:
+    """Add a thin colour bar at the right of some axes."""
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=aspect, fraction=0.02)
+    bar.set_label(label)
+    bar.outline.set_visible(False)

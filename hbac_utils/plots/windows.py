@@ -1,4 +1,4 @@
-"""A labelled window's two looks in one figure."""
+"""Labelled windows: pages with spectrogram and EEG, and grids of small EEG pages."""
 
 from collections.abc import Sequence
 from string import ascii_uppercase
@@ -9,16 +9,17 @@ from matplotlib.figure import Figure
 
 from hbac_utils.labels import vote_fractions
 from hbac_utils.montage import CHAINS
+from hbac_utils.plots.classes import add_panels, draw_strip
 from hbac_utils.plots.eeg import draw_eeg, eeg_page
 from hbac_utils.plots.spectrogram import draw_spectrogram
-from hbac_utils.plots.style import (
-    new_figure,
-    styled,
-)
-from hbac_utils.plots.votes import draw_strip, page_and_panel
+from hbac_utils.plots.style import new_figure, styled
 
-if TYPE_CHECKING:  # it brings scipy.signal along, two seconds that drawing does not need
+if TYPE_CHECKING:
     from hbac_utils.eda.examples import Window
+
+GRID_SECONDS = (17.0, 33.0)
+GRID_COLUMNS = 2
+EMPTY = "no such window in the data"
 
 
 @styled
@@ -32,32 +33,28 @@ def window_page(
     title: str = "",
     sensitivity: float | None = None,
 ) -> Figure:
-    """Draw ten minutes of spectrogram above the EEG page, the votes beside the spectrogram.
+    """Draw a window: ten minutes of spectrogram with the votes, and the EEG below.
 
     Parameters
     ----------
     eeg : array, shape (n_times, 19), microvolts, 200 Hz
-        As in `eeg_page`, like ``seconds`` and ``sensitivity``.
+        See `eeg_page`.
     spectrogram : array, shape (300, 400), natural logarithm of power, or None
-        As in `spectrogram_page`; without one the page is that of the EEG alone.
+        See `spectrogram_page`; None leaves it out.
     votes, probabilities : arrays, shape (6,), optional
-        As in `eeg_page`.
+        See `eeg_page`.
     seconds : (start, stop)
-        The part of the window to show; the default is the labelled 10 s and 5 s on each side.
+        Part of the EEG to show (default: the labelled 10 s and 5 s on either side).
     title : str
     sensitivity : float, optional
-
-    Returns
-    -------
-    Figure
+        Microvolts per row.
     """
     page = {"seconds": seconds, "sensitivity": sensitivity}
     if spectrogram is None:
         return eeg_page(eeg, votes, probabilities=probabilities, title=title, **page)
     figure = new_figure(10.2, title)
     above, below = figure.subfigures(2, 1, height_ratios=(4.2, 6))
-    images, _ = page_and_panel(above, votes, probabilities, rows=len(CHAINS))
-    draw_spectrogram(images, spectrogram)
+    draw_spectrogram(add_panels(above, votes, probabilities, rows=len(CHAINS)), spectrogram)
     draw_eeg(below.subplots(), eeg, **page)
     return figure
 
@@ -65,20 +62,16 @@ def window_page(
 def window_pages(
     windows: "Sequence[Window]", *, probabilities: np.ndarray | None = None, **options
 ) -> list[Figure]:
-    """Draw several windows.
+    """Draw a `window_page` of each window.
 
     Parameters
     ----------
     windows : sequence of Window
-        As `data.examples.read_windows` gives them.
-    probabilities : array, shape (n, 6), optional
-        Predictions for the windows in their order; more than windows are no harm.
+        See `eda.examples.read_windows`.
+    probabilities : array, shape (≥ n, 6), optional
+        Predictions in the order of the windows.
     **options
         Passed to `window_page`.
-
-    Returns
-    -------
-    list of Figure
     """
     predictions = [None] * len(windows) if probabilities is None else probabilities
     return [
@@ -90,58 +83,50 @@ def window_pages(
     ]  # fmt: skip
 
 
+def show_windows(windows: "Sequence[Window]", **options) -> None:
+    """Display `window_pages` in a notebook."""
+    show_pages(window_pages(windows, **options))
+
+
 def show_pages(figures: Sequence[Figure]) -> None:
-    """Show figures one below the other in a notebook, or say that there is none."""
-    from IPython.display import display  # only a notebook has it for sure
+    """Display figures one below the other in a notebook, or print that there is none."""
+    from IPython.display import display
 
     if figures:
         display(*figures)
     else:
-        print("no such window in the data")
-
-
-def show_windows(windows: "Sequence[Window]", **options) -> None:
-    """Show window pages in a notebook; options as for `window_pages`."""
-    show_pages(window_pages(windows, **options))
-
-
-SECONDS = (17.0, 33.0)  # the labelled 10 s and a little on either side
-COLUMNS = 2
+        print(EMPTY)
 
 
 @styled
 def window_grid(windows: "Sequence[Window]", probabilities: np.ndarray | None = None) -> Figure:
-    """Draw small EEG pages, lettered A, B, …, the votes and predictions as bars above each.
+    """Draw small EEG pages with letters A, B, …, and votes and predictions as bars above each.
 
     Parameters
     ----------
     windows : sequence of Window
-        As `data.examples` reads them.
+        See `eda.examples.read_windows`.
     probabilities : array, shape (n, 6), optional
-        A prediction for each window.
-
-    Returns
-    -------
-    Figure
+        Predictions in the order of the windows.
     """
-    rows = max(1, -(-len(windows) // COLUMNS))
+    rows = max(1, -(-len(windows) // GRID_COLUMNS))
     figure = new_figure(4.3 * rows)
-    parts = figure.subfigures(rows, COLUMNS, squeeze=False, wspace=0.02, hspace=0.02).flat
+    parts = figure.subfigures(rows, GRID_COLUMNS, squeeze=False, wspace=0.02, hspace=0.02).flat
     for i, (part, window) in enumerate(zip(parts, windows, strict=False)):
-        shares = {}
+        strips = {}
         if window.votes is not None:
             total = window.votes.sum()
-            shares[f"{total} vote{'s' if total > 1 else ''}"] = vote_fractions(window.votes)
+            strips[f"{total} vote{'s' if total > 1 else ''}"] = vote_fractions(window.votes)
         if probabilities is not None:
-            shares["predicted"] = probabilities[i]
-        panels = part.subplots(len(shares) + 1, 1, height_ratios=[0.06] * len(shares) + [1])
-        *strips, page = np.atleast_1d(panels)
-        for strip, (label, values) in zip(strips, shares.items(), strict=True):
-            draw_strip(strip, values, label)
-        draw_eeg(page, window.eeg, seconds=SECONDS)
+            strips["predicted"] = probabilities[i]
+        heights = [0.06] * len(strips) + [1]
+        *bars, page = part.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for bar, (label, shares) in zip(bars, strips.items(), strict=True):
+            draw_strip(bar, shares, label)
+        draw_eeg(page, window.eeg, seconds=GRID_SECONDS)
         page.tick_params(axis="y", labelsize=8)
         page.set_xlabel("Time in the window (s)")
         part.suptitle(f"{ascii_uppercase[i]}  {window.title}", x=0.01, ha="left", fontsize=10)
     if not windows:
-        figure.text(0.5, 0.5, "no such window in the data", ha="center", va="center")
+        figure.text(0.5, 0.5, EMPTY, ha="center", va="center")
     return figure
