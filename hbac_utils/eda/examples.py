@@ -159,7 +159,7 @@ def read_window(competition: Competition, row: pd.Series) -> Window:
     ----------
     competition : Competition
     row : Series
-        A row of ``train.csv``, optionally with a ``title``; missing offsets are zero.
+        A row of ``train.csv``, optionally with a ``title``.
 
     Raises
     ------
@@ -167,11 +167,9 @@ def read_window(competition: Competition, row: pd.Series) -> Window:
         If a file is missing or unreadable, or ends before the window does.
     """
     spectrogram = None
-    if competition.has_spectrograms("train") and "spectrogram_id" in row:
+    if competition.has_spectrograms("train"):
         spectrogram = read_window_spectrogram(competition, row)
-    known = all(column in row for column in VOTE_COLUMNS)
-    votes = row[list(VOTE_COLUMNS)].to_numpy(dtype=np.int64) if known else None
-    return Window(read_window_eeg(competition, row), spectrogram, votes, _title(row))
+    return Window(read_window_eeg(competition, row), spectrogram, _votes(row), _title(row))
 
 
 def read_window_eeg(competition: Competition, row: pd.Series) -> np.ndarray:
@@ -183,7 +181,7 @@ def read_window_eeg(competition: Competition, row: pd.Series) -> np.ndarray:
         NaN where values are missing.
     """
     path = competition.eeg_path("train", int(row["eeg_id"]))
-    start = int(row.get("eeg_label_offset_seconds", 0) * SAMPLING_RATE)
+    start = int(row["eeg_label_offset_seconds"] * SAMPLING_RATE)
     return _cut(_for_display(read_eeg(path)), start, WINDOW_SAMPLES, path)
 
 
@@ -196,7 +194,7 @@ def read_window_spectrogram(competition: Competition, row: pd.Series) -> np.ndar
         NaN where values are missing.
     """
     path = competition.spectrogram_path("train", int(row["spectrogram_id"]))
-    start = int(row.get("spectrogram_label_offset_seconds", 0) // SPECTROGRAM_STEP)
+    start = int(row["spectrogram_label_offset_seconds"] // SPECTROGRAM_STEP)
     power = _cut(read_spectrogram(path), start, SPECTROGRAM_ROWS, path)
     return preprocessing.log_power(power).astype(np.float32)
 
@@ -210,18 +208,16 @@ def read_stored_windows(store: Store, rows: pd.DataFrame) -> list[Window]:
     rows : DataFrame
         Rows of ``store.windows``, optionally with a ``title``.
     """
-    return [_read_stored_window(store, row) for _, row in rows.iterrows()]
-
-
-def _read_stored_window(store: Store, row: pd.Series) -> Window:
-    begin = row["eeg_start"]
-    eeg = store.eeg[begin : begin + WINDOW_SAMPLES].astype(np.float32)
-    spectrogram = None
-    if store.spectrogram is not None:
-        begin = row["spectrogram_start"]
-        spectrogram = store.spectrogram[begin : begin + SPECTROGRAM_ROWS].astype(np.float32)
-    votes = row[list(VOTE_COLUMNS)].to_numpy(dtype=np.int64)
-    return Window(eeg, spectrogram, votes, _title(row))
+    windows = []
+    for _, row in rows.iterrows():
+        begin = row["eeg_start"]
+        eeg = store.eeg[begin : begin + WINDOW_SAMPLES].astype(np.float32)
+        spectrogram = None
+        if store.spectrogram is not None:
+            begin = row["spectrogram_start"]
+            spectrogram = store.spectrogram[begin : begin + SPECTROGRAM_ROWS].astype(np.float32)
+        windows.append(Window(eeg, spectrogram, _votes(row), _title(row)))
+    return windows
 
 
 def read_test_windows(competition: Competition, n: int) -> list[Window]:
@@ -234,14 +230,15 @@ def read_test_windows(competition: Competition, n: int) -> list[Window]:
 
 
 def _read_or_blank(competition: Competition, row: Mapping[str, Any]) -> Window:
+    title = f"EEG {row['eeg_id']}"
     try:
         eeg, notes = salvage_eeg(recording_file(competition, row, "eeg"))
         eeg = centred(_for_display(eeg), WINDOW_SAMPLES, np.nan)
-        title = ", ".join([_title(row), *notes])
-        return Window(eeg, _test_spectrogram(competition, row), None, title)
+        spectrogram = _test_spectrogram(competition, row)
+        return Window(eeg, spectrogram, None, ", ".join([title, *notes]))
     except Exception as error:  # a figure must not fail the submission
         blank = np.full((WINDOW_SAMPLES, len(ELECTRODES)), np.nan, dtype=np.float32)
-        return Window(blank, None, None, f"{_title(row)}: {error}")
+        return Window(blank, None, None, f"{title}: {error}")
 
 
 def _test_spectrogram(competition: Competition, row: Mapping[str, Any]) -> np.ndarray | None:
@@ -269,8 +266,9 @@ def _cut(recording: np.ndarray, start: int, length: int, path: Path) -> np.ndarr
     return window
 
 
-def _title(row: Mapping[str, Any]) -> str:
-    if "title" in row:
-        return row["title"]
-    name = row.get("expert_consensus", "")
-    return f"{name} · EEG {row['eeg_id']}" if name else f"EEG {row['eeg_id']}"
+def _votes(row: pd.Series) -> np.ndarray:
+    return row[list(VOTE_COLUMNS)].to_numpy(dtype=np.int64)
+
+
+def _title(row: pd.Series) -> str:
+    return row["title"] if "title" in row else f"{row['expert_consensus']} · EEG {row['eeg_id']}"

@@ -1,8 +1,4 @@
-"""What is in a competition: the numbers and examples that the EDA notebook shows.
-
-Tables are counted whole. Recordings are sampled, with a seed: the real competition's 26 GB are
-no matter for a notebook.
-"""
+"""Statistics of a competition: tables in full, recordings in random samples."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,58 +31,46 @@ from hbac_utils.metric import both_scores
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, LEFT, RIGHT, derivation_matrix
 
 BANDS = {"delta": (0.5, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0)}
-"""Names and limits in Hz."""
+"""Frequency bands, Hz."""
 
 
 def overview(train: pd.DataFrame) -> pd.DataFrame:
-    """Count what ``train.csv`` speaks of.
+    """Count windows, groups, recordings, patients and hours of ``train.csv``.
 
-    Hours come from the windows' offsets: a recording ends where its last window ends.
-
-    Returns
-    -------
-    DataFrame of int64
-        One column, ``count``: windows, EEGs, spectrograms, patients, label groups, hours.
+    The duration of a recording is the end of its last window.
     """
     eeg = train.groupby("eeg_id")["eeg_label_offset_seconds"].max() + WINDOW_SECONDS
     last = train.groupby("spectrogram_id")["spectrogram_label_offset_seconds"].max()
-    spectrogram = last + SPECTROGRAM_SECONDS
     counts = {
         "labelled windows": len(train),
         f"windows with ≥ {RELIABLE_VOTES} votes": (total_votes(train) >= RELIABLE_VOTES).sum(),
         "(EEG, vote vector) groups": len(one_per_vote_vector(train)),
         "EEGs": len(eeg),
-        "spectrograms": len(spectrogram),
+        "spectrograms": len(last),
         "patients": train["patient_id"].nunique(),
         "hours of EEG": round(eeg.sum() / 3600),
-        "hours of spectrogram": round(spectrogram.sum() / 3600),
+        "hours of spectrogram": round((last + SPECTROGRAM_SECONDS).sum() / 3600),
     }
     return pd.Series(counts, name="count", dtype=np.int64).to_frame()
 
 
 def total_votes(train: pd.DataFrame) -> pd.Series:
-    """Add up each row's votes."""
+    """Return the number of votes of each window."""
     return train[list(VOTE_COLUMNS)].sum(axis=1)
 
 
 def windows_per_eeg(train: pd.DataFrame) -> np.ndarray:
-    """Count each EEG's windows, shape (n_eegs,)."""
+    """Return the number of windows of each EEG, shape (n_eegs,)."""
     return train["eeg_id"].value_counts().to_numpy()
 
 
 def eegs_per_patient(train: pd.DataFrame) -> np.ndarray:
-    """Count each patient's EEGs, shape (n_patients,)."""
+    """Return the number of EEGs of each patient, shape (n_patients,)."""
     return train.groupby("patient_id")["eeg_id"].nunique().to_numpy()
 
 
 def agreement_table(train: pd.DataFrame) -> pd.DataFrame:
-    """Count the kinds of agreement by class, one window per (EEG, vote vector).
-
-    Returns
-    -------
-    DataFrame of int64
-        Classes by `KINDS`.
-    """
+    """Count the (EEG, vote vector) groups by class (rows) and kind of agreement (columns)."""
     rows = one_per_vote_vector(train)
     table = pd.crosstab(rows["expert_consensus"], agreement(votes_of(rows)))
     table = table.reindex(index=CLASSES, columns=KINDS, fill_value=0)
@@ -94,90 +78,109 @@ def agreement_table(train: pd.DataFrame) -> pd.DataFrame:
 
 
 def label_changes(train: pd.DataFrame) -> pd.DataFrame:
-    """Count EEGs by how many different vote vectors their windows have.
+    """Count the EEGs by their number of different vote vectors.
 
     Returns
     -------
     DataFrame
-        Indexed by the number of vote vectors: ``EEGs``, ``share``, and ``of them the class
-        changes``, the EEGs whose leading class is not the same in all windows.
+        Indexed by the number of vote vectors: ``EEGs``, ``share``, and ``EEGs with several
+        classes``, in which the class with most votes changes.
     """
     groups = one_per_vote_vector(train).groupby("eeg_id")["expert_consensus"]
     vectors, classes = groups.size(), groups.nunique()
     table = vectors.value_counts().sort_index().rename("EEGs").to_frame()
     table["share"] = (table["EEGs"] / len(vectors)).round(3)
-    table["of them the class changes"] = (classes > 1).groupby(vectors).sum()
-    return table.rename_axis("vote vectors in one EEG")
+    table["EEGs with several classes"] = (classes > 1).groupby(vectors).sum()
+    return table.rename_axis("vote vectors per EEG")
 
 
 def constant_scores(train: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Score the two predictions that look at no signal: the bar that a model must pass.
+    """Score two constant predictions, ``uniform`` and ``prior``, as of `metric.both_scores`.
 
-    Returns
-    -------
-    dict
-        ``uniform`` and ``prior``, each as `metric.both_scores`. The prior is the mean vote
-        fractions of the very windows that are scored: no constant does better.
+    The prior is the mean vote fractions of the scored windows: the best constant prediction.
     """
     votes = votes_of(one_per_vote_vector(train))
-    reliable = votes.sum(axis=1) >= RELIABLE_VOTES
+    reliable = votes[votes.sum(axis=1) >= RELIABLE_VOTES]
     prior = both_scores(votes, vote_fractions(votes).mean(axis=0))
-    if reliable.any():
-        own = vote_fractions(votes[reliable]).mean(axis=0)
-        prior["kl_reliable"] = both_scores(votes, own)["kl_reliable"]
+    if len(reliable):
+        own = both_scores(reliable, vote_fractions(reliable).mean(axis=0))
+        prior["kl_reliable"] = own["kl_reliable"]
     return {"uniform": both_scores(votes, np.full(N_CLASSES, 1 / N_CLASSES)), "prior": prior}
 
 
 def overlap(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """Count the ids that training and test share; a shared patient would flatter a score.
-
-    Returns
-    -------
-    DataFrame of int64
-        For each id column of ``test``: how many in train, in test, in both.
-    """
+    """Count the identifiers in the training set, in the test set, and in both."""
     columns = [c for c in ("eeg_id", "spectrogram_id", "patient_id") if c in test]
     ids = {column: (set(train[column]), set(test[column])) for column in columns}
     counts = [(len(a), len(b), len(a & b)) for a, b in ids.values()]
     return pd.DataFrame(counts, index=columns, columns=["train", "test", "both"])
 
 
-def mean_spectrograms(competition: Competition, per_class: int = 20, seed: int = 0) -> np.ndarray:
-    """Average the log power of sampled windows, class by class.
-
-    Returns
-    -------
-    array of float64, shape (6, 4, 300, 100), natural logarithm of power
-        Classes × chains × rows of 2 s around the label × `competition.FREQUENCIES`; NaN for a
-        class without windows, and throughout without spectrograms.
-    """
-    means = np.full((N_CLASSES, SPECTROGRAM_ROWS, len(CHAINS) * len(FREQUENCIES)), np.nan)
-    if competition.has_spectrograms("train"):
-        rows = sample_windows(competition.train, per_class, seed)
-        spectrograms = np.array(_map_rows(read_window_spectrogram, competition, rows))
-        for i, name in enumerate(CLASSES):
-            means[i] = _mean_of_known(spectrograms[rows["expert_consensus"] == name])
-    means = means.reshape(N_CLASSES, SPECTROGRAM_ROWS, len(CHAINS), len(FREQUENCIES))
-    return np.moveaxis(means, 2, 1)
-
-
-def _mean_of_known(values: np.ndarray) -> np.ndarray:
-    # np.nanmean would warn about what no window has
-    known = np.isfinite(values)
-    total = np.where(known, values, 0).sum(axis=0, dtype=np.float64)
-    count = known.sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
-def band_powers(competition: Competition, per_class: int = 20, seed: int = 0) -> pd.DataFrame:
-    """Measure sampled windows' band powers and asymmetry over the labelled 10 s.
+def missing_data(competition: Competition, files: int = 100, seed: int = 0) -> pd.DataFrame:
+    """Summarise the missing values of randomly sampled training recordings.
 
     Returns
     -------
     DataFrame
-        A row per window: ``consensus``; a column per band, named like ``delta 0.5–4 Hz``, the
-        mean over the derivations of the double banana in dB above 1 µV²; and ``asymmetry``, dB
-        of the power from 0.5 to 30 Hz on the right above that on the left.
+        One row for EEGs and one for spectrograms: number of ``files``, of files ``with gaps``
+        (NaN), ``with an empty channel`` (column), ``with empty rows``; ``share missing`` of all
+        values.
+    """
+    kinds = {"EEG": ("eeg_id", competition.eeg_path, read_eeg)}
+    if competition.has_spectrograms("train"):
+        kinds["spectrogram"] = "spectrogram_id", competition.spectrogram_path, read_spectrogram
+    table = {}
+    for kind, (column, path, read) in kinds.items():
+        ids = pd.Series(competition.train[column].unique())
+        ids = ids.sample(min(files, len(ids)), random_state=seed)
+        gaps = pd.DataFrame(_parallel(_count_gaps, ((read, path("train", i)) for i in ids)))
+        table[kind] = {
+            "files": len(gaps),
+            "with gaps": (gaps["missing"] > 0).sum(),
+            "with an empty channel": gaps["empty_channel"].sum(),
+            "with empty rows": gaps["empty_rows"].sum(),
+            "share missing": (gaps["missing"].sum() / gaps["size"].sum()).round(4),
+        }
+    return pd.DataFrame(table.values(), index=pd.Index(table, name="recordings"))
+
+
+def _count_gaps(read: Callable, path: Path) -> dict[str, float]:
+    missing = np.isnan(read(path))
+    return {
+        "missing": missing.sum(),
+        "size": missing.size,
+        "empty_channel": missing.all(axis=0).any(),
+        "empty_rows": missing.all(axis=1).any(),
+    }
+
+
+def mean_spectrograms(competition: Competition, per_class: int = 20, seed: int = 0) -> np.ndarray:
+    """Average the log power of randomly sampled windows of each class.
+
+    Returns
+    -------
+    array of float64, shape (6, 4, 300, 100), natural logarithm of power
+        Classes × chains × rows of 2 s × `layout.FREQUENCIES`; NaN for a class without windows
+        and for a competition without spectrograms.
+    """
+    means = np.full((N_CLASSES, SPECTROGRAM_ROWS, len(CHAINS) * len(FREQUENCIES)), np.nan)
+    if competition.has_spectrograms("train"):
+        rows = sample_windows(competition.train, per_class, seed)
+        power = np.ma.masked_invalid(_map_rows(read_window_spectrogram, competition, rows))
+        for i, name in enumerate(CLASSES):
+            of_class = power[rows["expert_consensus"] == name]
+            means[i] = of_class.mean(axis=0, dtype=np.float64).filled(np.nan)
+    means = means.reshape(N_CLASSES, SPECTROGRAM_ROWS, len(CHAINS), len(FREQUENCIES))
+    return np.moveaxis(means, 2, 1)
+
+
+def band_powers(competition: Competition, per_class: int = 20, seed: int = 0) -> pd.DataFrame:
+    """Measure the band powers and asymmetry of randomly sampled windows of each class.
+
+    Returns
+    -------
+    DataFrame
+        One row per window: ``consensus`` and the values of `band_power`.
     """
     rows = sample_windows(competition.train, per_class, seed)
     powers = pd.DataFrame(_map_rows(_row_band_power, competition, rows))
@@ -189,7 +192,7 @@ def _row_band_power(competition: Competition, row: pd.Series) -> dict[str, float
 
 
 def band_power(eeg: np.ndarray) -> dict[str, float]:
-    """Measure one window's band powers and asymmetry; see `band_powers`.
+    """Measure band powers and asymmetry in the labelled 10 s of one window.
 
     Parameters
     ----------
@@ -197,11 +200,14 @@ def band_power(eeg: np.ndarray) -> dict[str, float]:
 
     Returns
     -------
-    dict of float, dB
+    dict of float
+        For each band, such as ``delta 0.5–4 Hz``, the mean power over the derivations of the
+        double banana, dB re 1 µV²; ``asymmetry``: power from 0.5 to 30 Hz on the right relative
+        to the left, dB.
     """
     margin = (WINDOW_SECONDS - SEGMENT_SECONDS) * SAMPLING_RATE // 2
     segment = np.nan_to_num(eeg[margin : len(eeg) - margin]) @ derivation_matrix(DOUBLE_BANANA)
-    # 2 s segments resolve half a hertz, the lower end of the delta band
+    # segments of 2 s resolve 0.5 Hz, the lower end of the delta band
     frequencies, density = welch(segment, SAMPLING_RATE, nperseg=2 * SAMPLING_RATE, axis=0)
     step = frequencies[1] - frequencies[0]
     power = {}
@@ -218,52 +224,10 @@ def _decibels(power: float) -> float:
     return float(10 * np.log10(max(power, 1e-6)))
 
 
-def missing_data(competition: Competition, files: int = 100, seed: int = 0) -> pd.DataFrame:
-    """Look for what is missing in sampled training recordings.
-
-    Returns
-    -------
-    DataFrame
-        A row for EEGs and one for spectrograms (if there are any): ``files`` looked at, how
-        many ``with gaps`` (NaN) at all, ``with an empty channel`` or column, ``with empty
-        rows``, and ``share missing`` of all values.
-    """
-    train = competition.train
-    kinds = {"EEG": ("eeg_id", competition.eeg_path, read_eeg)}
-    if competition.has_spectrograms("train"):
-        kinds["spectrogram"] = (
-            "spectrogram_id", competition.spectrogram_path, read_spectrogram
-        )  # fmt: skip
-    table = []
-    for column, locate, read in kinds.values():
-        ids = pd.Series(train[column].unique())
-        ids = ids.sample(min(files, len(ids)), random_state=seed)
-        gaps = pd.DataFrame(_parallel(_gaps, ((read, locate("train", i)) for i in ids)))
-        row = {
-            "files": len(gaps),
-            "with gaps": (gaps["missing"] > 0).sum(),
-            "with an empty channel": gaps["empty_channel"].sum(),
-            "with empty rows": gaps["empty_rows"].sum(),
-            "share missing": (gaps["missing"].sum() / gaps["size"].sum()).round(4),
-        }
-        table.append(row)
-    return pd.DataFrame(table, index=pd.Index(list(kinds), name="recordings"))
-
-
-def _gaps(read: Callable, path: Path) -> dict[str, float]:
-    missing = np.isnan(read(path))
-    return {
-        "missing": missing.sum(),
-        "size": missing.size,
-        "empty_channel": missing.all(axis=0).any(),
-        "empty_rows": missing.all(axis=1).any(),
-    }
-
-
 def _map_rows(measure: Callable, competition: Competition, rows: pd.DataFrame) -> list:
     return _parallel(measure, ((competition, row) for _, row in rows.iterrows()))
 
 
 def _parallel(function: Callable, arguments: Iterable[tuple]) -> list:
-    # threads: decoding and filtering release the interpreter, and nothing is copied
+    # threads suffice: decoding and filtering release the interpreter lock
     return Parallel(n_jobs=-1, prefer="threads")(delayed(function)(*args) for args in arguments)

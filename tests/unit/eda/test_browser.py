@@ -69,7 +69,7 @@ def test_options_are_those_that_lead_somewhere(catalogue):
 @pytest.fixture
 def quick(monkeypatch):
     """Pages that name their window instead of drawing it."""
-    monkeypatch.setattr(browser, "_page", lambda _, row: new_figure(1.0, row["title"]))
+    monkeypatch.setattr(browser, "_draw_page", lambda _, row: new_figure(1.0, row["title"]))
 
 
 def test_the_controls_follow_each_other(own_competition, quick):
@@ -79,29 +79,29 @@ def test_the_controls_follow_each_other(own_competition, quick):
     assert first.startswith(PNG)
     assert shown.message.value == f"1 of {len(everything)}"
 
-    shown.forth.click()
+    shown.next.click()
     assert shown.message.value == f"2 of {len(everything)}"
     assert bytes(shown.page.value) != first
-    shown.back.click()
-    shown.back.click()  # there is nothing before the first
+    shown.previous.click()
+    shown.previous.click()  # there is nothing before the first
     assert bytes(shown.page.value) == first
 
-    shown.place.value = len(everything)
-    shown.choices["expert_consensus"].value = "Other"
+    shown.position.value = len(everything)
+    shown.filters["expert_consensus"].value = "Other"
     others = everything[everything["expert_consensus"] == "Other"]
-    assert shown.place.value == 1
-    assert shown.place.max == len(others)
-    offered = [value for _, value in shown.choices["patient_id"].options]
+    assert shown.position.value == 1
+    assert shown.position.max == len(others)
+    offered = [value for _, value in shown.filters["patient_id"].options]
     assert offered[0] == ANY
     assert set(offered[1:]) == set(others["patient_id"])
 
     patient = offered[1]
-    shown.choices["patient_id"].value = patient
-    assert (shown.chosen["patient_id"] == patient).all()
+    shown.filters["patient_id"].value = patient
+    assert (shown.selected["patient_id"] == patient).all()
     absent = set(everything["expert_consensus"]) - set(
         everything.loc[everything["patient_id"] == patient, "expert_consensus"]
     )
-    assert absent.isdisjoint(v for _, v in shown.choices["expert_consensus"].options)
+    assert absent.isdisjoint(v for _, v in shown.filters["expert_consensus"].options)
 
 
 def test_a_file_that_cannot_be_read_is_named_and_the_browser_goes_on(own_competition):
@@ -110,7 +110,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_browser_goes_on(own_competi
     shown = Browser(own_competition)
     assert f"{first}.parquet: no such file" in shown.message.value
     assert not bytes(shown.page.value)
-    shown.place.value = 1 + int((shown.chosen["eeg_id"] == second).to_numpy().argmax())
+    shown.position.value = 1 + int((shown.selected["eeg_id"] == second).to_numpy().argmax())
     assert bytes(shown.page.value).startswith(PNG)
 
 

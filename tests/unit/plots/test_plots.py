@@ -773,7 +773,7 @@ def test_label_changes_by_hand(handmade):
     assert table.index.tolist() == [1, 2]
     assert table["EEGs"].tolist() == [2, 1]
     assert table["share"].tolist() == pytest.approx([2 / 3, 1 / 3], abs=1e-3)
-    assert table["of them the class changes"].tolist() == [0, 1]
+    assert table["EEGs with several classes"].tolist() == [0, 1]
 
 
 def test_agreement_table_counts_each_vote_vector_once(handmade):
