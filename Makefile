@@ -200,7 +200,7 @@ coverage: $(READY) ## run the tests and list the lines that none reaches
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(TESTS) $(ARGS)
 
 docs: $(READY) ## build the documentation site in outputs/site
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "site  outputs/site/index.html"
 
 build: $(READY) ## build wheel and sdist into dist/
