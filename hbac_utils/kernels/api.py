@@ -6,12 +6,12 @@ a push that failed.
 """
 
 import contextlib
-import functools
 import io
 import os
 import sys
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +41,10 @@ REMEDIES = {
 """What to do about an HTTP error, by its status code."""
 
 ACCEPT_RULES = {403: f"accept the competition's rules first: {RULES_PAGE}"}
-NOT_REPEATED = "it may have succeeded: check https://www.kaggle.com before you try again"
 
 
 class KaggleError(InputError):
-    """Kaggle refused a request, failed, or could not be reached.
-
-    Attributes
-    ----------
-    status : int or None
-        HTTP status code, if there was an answer.
-    """
+    """Kaggle refused a request, failed, or could not be reached; ``status`` is the HTTP code."""
 
     exit_code = 1
 
@@ -73,15 +66,13 @@ class Kaggle:
     InputError
         If there are no valid credentials.
     KaggleError
-        If they could not be checked.
+        If they could not be checked; every method raises it if its request fails.
     """
 
     def __init__(self, timeout: float = 60.0):
         self._timeout = timeout
-        self._api = None
-        # importing the client signs in, but without an error if that fails: then try again
-        self._api = self._request("sign in", lambda: _import_client(timeout), repeat=False)
-        if not self._is_signed_in:
+        self._api = _import_client(timeout)
+        if not self._is_signed_in:  # the import tries that, and suppresses its errors
             self._request("sign in", self._authenticate)
         if not self._is_signed_in:
             raise InputError(
@@ -97,8 +88,6 @@ class Kaggle:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Credentials, which must not appear in messages, logs or files."""
-        if self._api is None:
-            return ()
         names = (self._api.CONFIG_NAME_KEY, self._api.CONFIG_NAME_TOKEN, "api_token")
         return tuple(filter(None, map(self._api.get_config_value, names)))
 
@@ -112,28 +101,19 @@ class Kaggle:
 
     def push(self, folder: Path) -> Any:
         """Push a kernel's folder; the answer may hold an ``error`` or ``invalid_*`` sources."""
+        title_in_use = "the title is in use: change title and id in the kernel's metadata"
         return self._request(
             "save the notebook",
-            lambda: self._api.kernels_push(str(folder)),
+            partial(self._api.kernels_push, str(folder)),
             repeat=False,  # every version uses GPU hours
-            remedies={
-                409: "the title is in use: change title and id in the kernel's metadata",
-                413: "the notebook is too large",
-            },
+            remedies={409: title_in_use, 413: "the notebook is too large"},
         )
 
     def status(self, kernel: str, version: int) -> tuple[str, str]:
-        """Get the state of a version, such as ``QUEUED``, ``RUNNING``, ``COMPLETE`` or ``ERROR``.
-
-        Returns
-        -------
-        state : str
-        message : str
-            Kaggle's message about a failure.
-        """
+        """Get a version's state, such as ``RUNNING`` or ``COMPLETE``, and its failure message."""
         answer = self._request(
             f"get the state of {kernel} version {version}",
-            lambda: self._api.kernels_status(f"{kernel}/{version}"),
+            partial(self._api.kernels_status, f"{kernel}/{version}"),
         )
         return answer.status.name, answer.failure_message
 
@@ -141,7 +121,7 @@ class Kaggle:
         """Get what a version printed, as Kaggle stores it (JSON)."""
         return self._request(
             f"get the log of {kernel} version {version}",
-            lambda: self._api.kernels_logs(f"{kernel}/{version}"),
+            partial(self._api.kernels_logs, f"{kernel}/{version}"),
         )
 
     def download_output(
@@ -149,54 +129,46 @@ class Kaggle:
     ) -> list[Path]:
         """Download the files that a version wrote; complete and current files are skipped.
 
-        Parameters
-        ----------
-        kernel : str
-        version : int
-        folder : Path
-        pattern : str, optional
-            Regular expression for the names of the files; all by default.
+        ``pattern`` is a regular expression for the names of the files; all by default.
         """
-        files, tokens = [], [""]
-        while True:
+        expired = "check that the kernel is yours; if so, a download link expired: try again"
+        download = partial(
+            self._api.kernels_output, f"{kernel}/{version}", str(folder), pattern,
+            quiet=not sys.stderr.isatty(), page_size=100,
+        )  # fmt: skip
+        files, token, seen = [], "", set()
+        while token not in seen:  # the API sometimes repeats a page's token
+            seen |= {token, ""}
             page, token = self._request(
                 f"download the output of {kernel} version {version}",
-                functools.partial(
-                    self._api.kernels_output, f"{kernel}/{version}", str(folder), pattern,
-                    quiet=not sys.stderr.isatty(), page_token=tokens[-1], page_size=100,
-                ),
-                remedies={403: "check that the kernel is yours; if so, a download link expired: "
-                          "try again"},
-            )  # fmt: skip
-            files += page
-            if not token or token in tokens:  # the API sometimes repeats a page's token
-                return [Path(file) for file in files]
-            tokens.append(token)
+                partial(download, page_token=token),
+                remedies={403: expired},
+            )
+            files += map(Path, page)
+        return files
 
     def submit(self, kernel: str, version: int, file: str, message: str) -> Any:
         """Submit a version's output file; the answer has a ``message`` and a ``ref``."""
+        closed = "competition, notebook or version not found, or submissions have closed"
         return self._request(
             f"submit {kernel} version {version}",
-            lambda: self._api.competition_submit_code(
-                file, message, SLUG, kernel, version, quiet=True
+            partial(
+                self._api.competition_submit_code, file, message, SLUG, kernel, version, quiet=True
             ),
             repeat=False,  # each one counts against the five of a day
-            remedies=ACCEPT_RULES
-            | {404: "competition, notebook or version not found, or submissions have closed"},
+            remedies=ACCEPT_RULES | {404: closed},
         )
 
     def submission(self, ref: int) -> Any:
         """Get a submission's ``status``, ``public_score`` and ``error_description``."""
-        return self._request(f"get submission {ref}", lambda: self._api.get_submission(ref))
+        return self._request(f"get submission {ref}", partial(self._api.get_submission, ref))
 
     def download_competition(self, folder: Path) -> None:
         """Download the competition as ``folder/{SLUG}.zip``, or resume the download."""
+        quiet = not sys.stderr.isatty()
         self._request(
             "download the competition's files",
-            lambda: self._api.competition_download_files(
-                SLUG, str(folder), quiet=not sys.stderr.isatty()
-            ),
-            no_answer="run the command again, it resumes the download",
+            partial(self._api.competition_download_files, SLUG, str(folder), quiet=quiet),
             remedies=ACCEPT_RULES,
         )
 
@@ -206,42 +178,27 @@ class Kaggle:
         call: Callable[[], Any],
         *,
         repeat: bool = True,
-        no_answer: str = "",
         remedies: dict[int, str] | None = None,
     ) -> Any:
         """Call the client, with retries.
 
-        Parameters
-        ----------
-        action : str
-            Completes "Kaggle: could not …" in a message.
-        call : callable
-        repeat : bool
-            Whether to repeat a call that may have reached Kaggle. One that was refused for too
-            many requests (429) is always repeated.
-        no_answer : str
-            What the user can do if the connection failed.
-        remedies : dict of int to str, optional
-            Replace those of ``REMEDIES``.
-
-        Raises
-        ------
-        KaggleError
+        ``action`` completes "Kaggle: could not …". Without ``repeat`` a call that may have reached
+        Kaggle is made once; one refused for too many requests (429) is always repeated.
         """
-        no_answer = no_answer or (
-            "check your connection, then try again" if repeat else NOT_REPEATED
+        if_lost = (
+            "check your connection, then run the same command again"
+            if repeat
+            else "it may have succeeded: check https://www.kaggle.com before you try again"
         )
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            pause = FIRST_PAUSE * 2 ** (attempt - 1)
-            status, again = None, repeat
+            status, again, pause = None, repeat, FIRST_PAUSE * 2 ** (attempt - 1)
             try:
-                # the client prints hints for its own command line
-                with contextlib.redirect_stdout(sys.stderr):
+                with contextlib.redirect_stdout(sys.stderr):  # hints for the client's users
                     return call()
             except requests.Timeout:
-                reason = f"no answer within {self._timeout:g} s; {no_answer}"
+                reason = f"no answer within {self._timeout:g} s; {if_lost}"
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-                reason = f"the connection failed ({_root_cause(error)}); {no_answer}"
+                reason = f"the connection failed ({_root_cause(error)}); {if_lost}"
             except Exception as error:
                 refusal = _http_error(error)
                 if refusal is not None:
@@ -249,11 +206,11 @@ class Kaggle:
                     reason = self._explain(refusal, REMEDIES | (remedies or {}))
                     again = status == 429 or (repeat and status >= 500)
                     pause = _retry_after(refusal.response, pause)
-                elif isinstance(error, InputError) or _is_local(error):
+                elif isinstance(error, InputError) or _is_disk_error(error):
                     raise
                 else:
-                    text = self._redact(one_line(error))
-                    reason, again = f"unexpected answer ({text}); try again later", False
+                    reason = f"unexpected answer ({self._redact(error)}); try again later"
+                    again = False
             message = f"Kaggle: could not {action}: {reason}"
             if not again or pause > MAX_PAUSE or attempt == MAX_ATTEMPTS:
                 raise KaggleError(message, status)
@@ -264,12 +221,12 @@ class Kaggle:
     def _explain(self, error: requests.HTTPError, remedies: dict[int, str]) -> str:
         status = error.response.status_code
         # a text with an address is not shown: it may hold a signature
-        has_address = " for url: " in str(error)
-        text = error.response.reason if has_address else self._redact(one_line(error))
+        text = error.response.reason if " for url: " in str(error) else self._redact(error)
         default = "Kaggle has a problem: try again later" if status >= 500 else "see Kaggle's page"
         return f"{text} (HTTP {status}); {remedies.get(status, default)}"
 
-    def _redact(self, text: str) -> str:
+    def _redact(self, error: Exception) -> str:
+        text = one_line(error)
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
@@ -280,8 +237,7 @@ def _import_client(timeout: float) -> Any:
         os.environ.pop(variable, None)  # would print every request, with the credentials
     try:
         _set_timeout(timeout)
-        # without credentials the import prints a page of help
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()):  # help, if there are no credentials
             import kaggle
     except (ImportError, OSError) as error:
         raise InputError(
@@ -299,7 +255,7 @@ def _set_timeout(seconds: float) -> None:
         def _init_session(self):
             if self._session is None:
                 super()._init_session()
-                self._session.send = functools.partial(self._session.send, timeout=seconds)
+                self._session.send = partial(self._session.send, timeout=seconds)
 
     kaggle_client.KaggleHttpClient = HttpClient
 
@@ -312,8 +268,7 @@ def _http_error(error: BaseException) -> requests.HTTPError | None:
     return None
 
 
-def _is_local(error: Exception) -> bool:
-    """Tell errors of this machine's disk from those of a request."""
+def _is_disk_error(error: Exception) -> bool:
     return isinstance(error, OSError) and not isinstance(error, requests.RequestException)
 
 
@@ -339,42 +294,27 @@ def poll(
     minutes: float,
     poll_interval: float,
 ) -> str:
-    """Wait until a state is final; show each change on standard error.
-
-    Parameters
-    ----------
-    name : str
-        What is waited for, for the messages.
-    get_state : callable
-    final_states : collection of str
-    minutes : float
-        When to give up.
-    poll_interval : float
-        Seconds between two requests.
-
-    Returns
-    -------
-    str
-        The final state.
+    """Wait until a state is final, and return it; show each change on standard error.
 
     Raises
     ------
     KaggleError
-        If the time is over.
+        If it is not final after ``minutes``.
     """
-    start, shown = time.monotonic(), ""
+    start, shown, is_terminal = time.monotonic(), "", sys.stderr.isatty()
     while True:
         state = get_state()
         passed = (time.monotonic() - start) / 60
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{name}: {state.lower()}, {passed:.0f} min", end="", file=sys.stderr)
+        text = f"{name}: {state.lower()}, {passed:.0f} min"
+        if is_terminal:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
         elif state != shown:
-            print(f"{name}: {state.lower()}, {passed:.0f} min", file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
         shown = state
         if state in final_states or passed >= minutes:
             break
         time.sleep(poll_interval)
-    if sys.stderr.isatty():
+    if is_terminal:
         print(file=sys.stderr)
     if state not in final_states:
         raise KaggleError(

@@ -35,25 +35,13 @@ ends after nine hours without output; the last epoch and the figures need some o
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that passed all checks that need no network.
+    """A kernel that passed all checks that need no network."""
 
-    Attributes
-    ----------
-    name : str
-        Of the metadata, and of the folder under ``build``.
-    metadata : KernelMetadata
-        With the placeholder ``USERNAME``.
-    notebook : NotebookNode
-    bundle : Bundle
-    parameters : dict
-        Values of the notebook's parameters that differ from its defaults.
-    """
-
-    name: str
-    metadata: KernelMetadata
+    name: str  # of the metadata, and of the folder under ``build``
+    metadata: KernelMetadata  # with the placeholder ``USERNAME``
     notebook: nbformat.NotebookNode
     bundle: Bundle
-    parameters: dict
+    parameters: dict  # of the notebook, where they differ from its defaults
 
     @property
     def size(self) -> int:
@@ -61,20 +49,12 @@ class Kernel:
         return len(json.dumps(self.notebook))
 
     def write(self, username: str, secrets: tuple[str, ...], build: Path = BUILD) -> Path:
-        """Write the folder ``build/{name}`` that the client pushes.
-
-        Parameters
-        ----------
-        username : str
-            Replaces the placeholder in the written metadata.
-        secrets : tuple of str
-            The user's credentials, which must not be pushed.
-        build : Path
+        """Write the folder ``build/{name}`` that the client pushes, for a user.
 
         Raises
         ------
         InputError
-            If the kernel belongs to somebody else, or notebook or library hold a secret.
+            If the kernel belongs to somebody else, or notebook or library contain a secret.
         """
         metadata = self.metadata.for_user(username)
         content = nbformat.writes(self.notebook) + "\n"
@@ -146,17 +126,13 @@ def build_kernel(
 def parse_settings(notebook: Path, settings: list[str]) -> dict[str, object]:
     """Convert ``name=value`` texts to the types of a notebook's parameters.
 
-    Parameters
-    ----------
-    notebook : Path
-    settings : list of str
-        Texts without quotes; numbers, truth values, lists and dictionaries as in YAML.
+    Texts need no quotes; numbers, truth values, lists and dictionaries are written as in YAML.
 
     Raises
     ------
     InputError
-        If a setting has no ``=``, the notebook has no such parameter, or the value is of
-        another type than the parameter's default.
+        If a setting has no ``=``, the notebook has no such parameter, or the value has another
+        type than the parameter's default.
     """
     texts = {}
     for setting in settings:
@@ -227,12 +203,10 @@ def _assemble(source: Path, parameters: dict, bundle: Bundle) -> nbformat.Notebo
             cell.outputs, cell.execution_count = [], None
     if parameters:
         code = translate_parameters("python3", "python", parameters, "set by `make stage`")
-        tags = {"tags": ["injected-parameters"]}  # as papermill does
-        cell = nbformat.v4.new_code_cell(code, metadata=tags, id="hbac-parameters")
-        tagged = [
-            i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])
-        ]
-        notebook.cells.insert(tagged[0] + 1, cell)
+        metadata = {"tags": ["injected-parameters"]}  # as papermill does
+        cell = nbformat.v4.new_code_cell(code, metadata=metadata, id="hbac-parameters")
+        tags = [cell.metadata.get("tags") for cell in notebook.cells]
+        notebook.cells.insert(tags.index(["parameters"]) + 1, cell)
     notebook.cells.insert(0, bundle.cell())
     nbformat.validate(notebook)
     return notebook

@@ -43,21 +43,11 @@ print(f"hbac_utils {version}, commit {commit}, sha256 {{_sha256[:12]}}, in {{_fo
 
 @dataclass(frozen=True)
 class Bundle:
-    """The zipped library.
+    """The zipped library, and the state of the repository that it was made from."""
 
-    Attributes
-    ----------
-    data : bytes
-        The zip; equal files give equal bytes.
-    commit : str
-        Of the repository, or ``unknown``.
-    changed : tuple of str
-        Paths that differ from the commit.
-    """
-
-    data: bytes
-    commit: str
-    changed: tuple[str, ...]
+    data: bytes  # equal files give equal bytes
+    commit: str  # or "unknown"
+    changed: tuple[str, ...]  # paths that differ from the commit
 
     @property
     def sha256(self) -> str:

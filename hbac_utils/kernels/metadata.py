@@ -19,15 +19,11 @@ from hbac_utils.utils.errors import InputError
 USERNAME = "USERNAME"
 """Placeholder in the repository's files for the user who pushes."""
 
-RETIRED_MACHINES = {
-    "nvidiateslap100": "NvidiaTeslaT4",
-    "tpuv38": "TpuV5E8",
-    "tpu1vmv38": "TpuV5E8",
-}
+RETIRED = {"nvidiateslap100": "NvidiaTeslaT4", "tpuv38": "TpuV5E8", "tpu1vmv38": "TpuV5E8"}
 """Retired machine shapes, for which Kaggle silently takes another, and their successors."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-DOTTED_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+DOTTED = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
 
 def _matching(pattern: str, form: str) -> AfterValidator:
@@ -40,22 +36,17 @@ def _matching(pattern: str, form: str) -> AfterValidator:
 
 
 def _check_machine(shape: str) -> str:
-    if shape.lower() in RETIRED_MACHINES:
-        raise ValueError(f"{shape} is retired; write {RETIRED_MACHINES[shape.lower()]}")
+    if shape.lower() in RETIRED:
+        raise ValueError(f"{shape} is retired; write {RETIRED[shape.lower()]}")
     return shape
 
 
 KernelId = Annotated[str, _matching(rf"{NAME}/{NAME}", "owner/slug, without a version")]
-DatasetSource = Annotated[
-    str, _matching(rf"{NAME}/{NAME}(/\d+)?", "owner/slug or owner/slug/version")
-]
-CompetitionSlug = Annotated[str, _matching(NAME, "slug, without a slash")]
-ModelSource = Annotated[
+Dataset = Annotated[str, _matching(rf"{NAME}/{NAME}(/\d+)?", "owner/slug or owner/slug/version")]
+Competition = Annotated[str, _matching(NAME, "slug, without a slash")]
+Model = Annotated[
     str,
-    _matching(
-        rf"{NAME}/{DOTTED_NAME}/{NAME}/{DOTTED_NAME}/\d+",
-        "owner/model/framework/variation/version",
-    ),
+    _matching(rf"{NAME}/{DOTTED}/{NAME}/{DOTTED}/\d+", "owner/model/framework/variation/version"),
 ]
 
 
@@ -78,10 +69,10 @@ class KernelMetadata(BaseModel):
     enable_internet: bool
     enable_tpu: bool = False
     machine_shape: Annotated[str, AfterValidator(_check_machine)] | None = None
-    competition_sources: list[CompetitionSlug] = []
-    dataset_sources: list[DatasetSource] = []
+    competition_sources: list[Competition] = []
+    dataset_sources: list[Dataset] = []
     kernel_sources: list[KernelId] = []
-    model_sources: list[ModelSource] = []
+    model_sources: list[Model] = []
     keywords: list[str] = []
     docker_image: str | None = None
     docker_image_pinning_type: Literal["original", "latest"] | None = None
@@ -92,7 +83,7 @@ class KernelMetadata(BaseModel):
         return self.id.split("/")[1]
 
     @model_validator(mode="after")
-    def _check_slug(self):
+    def _check(self):
         if not 5 <= len(self.slug) <= 50:
             raise ValueError(f"id: the slug {self.slug} must have 5 to 50 characters")
         if self.slug != slugify(self.title):
@@ -100,23 +91,14 @@ class KernelMetadata(BaseModel):
                 f"id: the slug {self.slug} is not the title's, which is {slugify(self.title)}; "
                 "Kaggle would make a second kernel: change one of the two"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_competition(self):
         if SLUG not in self.competition_sources:
             raise ValueError(f"competition_sources: attach {SLUG}, the notebook reads its data")
-        return self
-
-    @model_validator(mode="after")
-    def _check_submittable(self):
-        if Path(self.code_file).stem != "inference":
-            return self
-        if self.enable_internet:
+        is_submitted = Path(self.code_file).stem == "inference"
+        if is_submitted and self.enable_internet:
             raise ValueError(
                 "enable_internet: a notebook with internet cannot be submitted; set it to false"
             )
-        if not self.kernel_sources + self.dataset_sources:
+        if is_submitted and not self.kernel_sources + self.dataset_sources:
             raise ValueError(
                 "kernel_sources: attach the training kernel, whose output holds the weights "
                 "(or a dataset in dataset_sources)"
@@ -124,13 +106,7 @@ class KernelMetadata(BaseModel):
         return self
 
     def for_user(self, username: str) -> "KernelMetadata":
-        """Replace ``USERNAME`` by a user's name.
-
-        Raises
-        ------
-        InputError
-            If the kernel belongs to somebody else.
-        """
+        """Replace ``USERNAME`` by a user's name; an `InputError` if the kernel is not theirs."""
 
         def replaced(source: str) -> str:
             owner, rest = source.split("/", 1)
@@ -149,13 +125,7 @@ class KernelMetadata(BaseModel):
         return KernelMetadata.model_validate(content)
 
     def with_title(self, title: str) -> "KernelMetadata":
-        """Copy with another title and its slug: another kernel.
-
-        Raises
-        ------
-        InputError
-            If the title is too short or too long.
-        """
+        """Copy with another title and its slug: another kernel."""
         owner = self.id.split("/")[0]
         content = self.model_dump() | {"title": title, "id": f"{owner}/{slugify(title)}"}
         return validate(KernelMetadata, content, f"kernel {title!r}")

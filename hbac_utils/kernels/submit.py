@@ -34,7 +34,7 @@ def submit(
     Returns
     -------
     str
-        The public score, as Kaggle writes it.
+        The public score.
 
     Raises
     ------
@@ -60,12 +60,7 @@ def submit(
 
 
 def check_output(kaggle: Kaggle, pushed: PushedVersion, folder: Path) -> dict:
-    """Download and check a version's submission.
-
-    Returns
-    -------
-    dict
-        Its ``inference_report.json``; empty if it wrote none.
+    """Download and check a version's submission; return its ``inference_report.json``.
 
     Raises
     ------

@@ -1,9 +1,8 @@
-"""A pushed notebook run as Kaggle runs it: papermill, no parameters, no network, /kaggle mounted.
+"""Run a pushed notebook as Kaggle does: papermill, no parameters, no network, /kaggle mounted.
 
-Where the system permits it (``unshare -rnm``) the notebook sees a root folder of its own, in
-which ``/kaggle/input`` holds just what is attached, there is no network, and the repository's
-library is hidden, so that only the one that it carries can be imported. Elsewhere the same
-notebook is run with these places given to it, and a message says so.
+Where the system permits it (``unshare -rnm``) the notebook has a root folder of its own:
+``/kaggle/input`` holds only what is attached, and the repository's library is hidden, so that only
+the embedded one can be imported. Elsewhere the notebook gets these places as parameters.
 """
 
 import fcntl
@@ -13,36 +12,14 @@ import socket
 import struct
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@dataclass
-class Session:
-    """What a run is given.
-
-    Attributes
-    ----------
-    scratch : str
-        A folder for the run's own files.
-    inputs : dict of str to str
-        From a path below ``/kaggle/input`` to the folder that is mounted there.
-    working : str
-        The folder that is ``/kaggle/working``.
-    environment : dict of str to str
-    """
-
-    scratch: str
-    inputs: dict[str, str]
-    working: str
-    environment: dict[str, str]
-
-
-def is_permitted() -> bool:
-    """Say whether this system lets a user make namespaces."""
+def is_isolated() -> bool:
+    """Whether this system lets a user make namespaces."""
     try:
         return subprocess.run(["unshare", "-rnm", "true"], capture_output=True).returncode == 0
     except FileNotFoundError:
@@ -54,6 +31,17 @@ def run_as_kaggle(
 ) -> list[dict]:
     """Run a pushed notebook's text and return the executed cells.
 
+    Parameters
+    ----------
+    text : str
+    scratch : Path
+        Folder for the session's own files.
+    inputs : dict of str to Path
+        From a path below ``/kaggle/input`` to the folder that is mounted there.
+    working : Path
+        The folder that is ``/kaggle/working``.
+    **environment : str
+
     Raises
     ------
     AssertionError
@@ -61,24 +49,17 @@ def run_as_kaggle(
     """
     scratch.mkdir(parents=True)
     working.mkdir(parents=True, exist_ok=True)
-    session = Session(
-        str(scratch),
-        {place: str(folder) for place, folder in inputs.items()},
-        str(working),
-        {"KAGGLE_KERNEL_RUN_TYPE": "Batch", **environment},
-    )
-    (scratch / "session.json").write_text(json.dumps(asdict(session)))
-    isolated = is_permitted()
-    if not isolated:
-        print("no namespaces here: the notebook is run with network and given its places")
-        text = _with_places(text, session)
-    (scratch / "notebook.ipynb").write_text(text)
+    session = {"scratch": scratch, "inputs": inputs, "working": working}
+    (scratch / "session.json").write_text(json.dumps(session, default=str))
+    isolated = is_isolated()
+    (scratch / "notebook.ipynb").write_text(text if isolated else _with_places(text, session))
     command = [sys.executable, __file__, str(scratch / "session.json")]
     clean = {k: v for k, v in os.environ.items() if "KAGGLE" not in k and "PROXY" not in k.upper()}
     clean |= {"TF_NUM_INTRAOP_THREADS": "2", "MPLBACKEND": "agg", "TMPDIR": str(scratch)}
     done = subprocess.run(
         ["unshare", "-rnm", *command, "isolated"] if isolated else command,
-        env=clean | session.environment, capture_output=True, text=True, timeout=1800,
+        env=clean | {"KAGGLE_KERNEL_RUN_TYPE": "Batch"} | environment,
+        capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads((working / "__notebook__.ipynb").read_text())["cells"]
@@ -86,38 +67,33 @@ def run_as_kaggle(
 
 def printed(cells: list[dict]) -> str:
     """All that the executed cells printed."""
-    return "".join(
-        "".join(output.get("text", ""))
-        for cell in cells
-        for output in cell.get("outputs", [])
-    )  # fmt: skip
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return "".join("".join(output.get("text", "")) for output in outputs)
 
 
-def _with_places(text: str, session: Session) -> str:
-    """Tell a notebook where its inputs are, where they cannot be mounted."""
+def _with_places(text: str, session: dict) -> str:
+    """Set a notebook's parameters to the places of its inputs, where they cannot be mounted."""
     content = json.loads(text)
     cells = content["cells"]
     tags = [cell["metadata"].get("tags", []) for cell in cells]
     parameters = tags.index(["parameters"])
-    place = parameters + (tags[parameters + 1] == ["injected-parameters"])
-    places = {"out": session.working, "run": f"{session.working}/run"}
-    places["store"] = f"{session.scratch}/store"
-    for folder in session.inputs.values():
-        is_competition = (Path(folder) / "test.csv").is_file()
-        places |= {"data": folder} if is_competition else {"run": f"{folder}/run"}
+    last = cells[parameters + (tags[parameters + 1] == ["injected-parameters"])]
+    working = session["working"]
+    places = {"out": working, "run": working / "run", "store": session["scratch"] / "store"}
+    for folder in session["inputs"].values():
+        is_competition = (folder / "test.csv").is_file()
+        places |= {"data": folder} if is_competition else {"run": folder / "run"}
     known = "".join(cells[parameters]["source"])
-    source = "".join(cells[place]["source"])
-    for key, value in places.items():
-        source += f"\n{key} = {value!r}" if f"{key} = " in known else ""
-    cells[place]["source"] = source
+    lines = [f"\n{key} = {str(value)!r}" for key, value in places.items() if f"{key} = " in known]
+    last["source"] = "".join([*last["source"], *lines])
     return json.dumps(content)
 
 
-def _enter(session: Session) -> None:
-    """Make a root folder with /kaggle in it, and go there."""
+def _enter(session: dict) -> None:
+    """Change into a root folder that has /kaggle."""
     with socket.socket() as any_socket:  # papermill talks to its kernel over the loopback
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
-    root = Path(session.scratch) / "root"
+    root = Path(session["scratch"]) / "root"
     root.mkdir()
     for path in Path("/").iterdir():
         place = root / path.name
@@ -126,14 +102,14 @@ def _enter(session: Session) -> None:
         elif path.is_dir() and path.name != "kaggle":
             place.mkdir()
             _mount("--rbind", path, place)
-    for name, folder in session.inputs.items():
+    for name, folder in session["inputs"].items():
         place = root / "kaggle" / "input" / name
         place.mkdir(parents=True)
         _mount("--bind", folder, place)
         _mount("-o", "remount,bind,ro", place)
     place = root / "kaggle" / "working"
     place.mkdir(parents=True)
-    _mount("--bind", session.working, place)
+    _mount("--bind", session["working"], place)
     installed = find_spec("hbac_utils")  # perhaps from elsewhere
     hidden = {REPOSITORY / "hbac_utils"} | ({Path(installed.origin).parent} if installed else set())
     for path in hidden:
@@ -147,16 +123,12 @@ def _mount(*arguments: object) -> None:
 
 
 if __name__ == "__main__":
-    given = Session(**json.loads(Path(sys.argv[1]).read_text()))
+    given = json.loads(Path(sys.argv[1]).read_text())
+    working = given["working"]
     if "isolated" in sys.argv:
         _enter(given)
-    else:
-        os.chdir(given.working)
-    executed = "/kaggle/working" if "isolated" in sys.argv else given.working
-    os.execv(
-        sys.executable,
-        [
-            sys.executable, "-m", "papermill", "--no-progress-bar", "-k", "python3",
-            f"{given.scratch}/notebook.ipynb", f"{executed}/__notebook__.ipynb",
-        ],
-    )  # fmt: skip
+        working = "/kaggle/working"
+    os.chdir(working)
+    papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", "-k", "python3"]
+    notebooks = [f"{given['scratch']}/notebook.ipynb", f"{working}/__notebook__.ipynb"]
+    os.execv(sys.executable, papermill + notebooks)
