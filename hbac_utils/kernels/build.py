@@ -71,22 +71,20 @@ class Kernel:
         return folder
 
 
-def metadata_path(name: str, root: Path | None = None) -> Path:
+def metadata_path(name: str) -> Path:
     """Path of a kernel's metadata: in the root for ``inference``, else beside the notebooks."""
-    path = METADATA_FILE if name == "inference" else f"notebooks/{name}-{METADATA_FILE}"
-    return root / path if root else find_resource(path)
+    own = METADATA_FILE if name == "inference" else f"notebooks/{name}-{METADATA_FILE}"
+    return find_resource(own)
 
 
-def load_source(name: str, root: Path | None = None) -> tuple[KernelMetadata, Path]:
+def load_source(name: str) -> tuple[KernelMetadata, Path]:
     """Read a kernel's metadata and get the path of its notebook."""
-    path = metadata_path(name, root)
+    path = metadata_path(name)
     metadata = load_metadata(path)
     return metadata, path.parent / metadata.code_file
 
 
-def build_kernel(
-    name: str, parameters: dict[str, object], root: Path | None = None, title: str = ""
-) -> Kernel:
+def build_kernel(name: str, parameters: dict[str, object], title: str = "") -> Kernel:
     """Put library and parameters into a notebook, and check all that needs no network.
 
     Parameters
@@ -96,8 +94,6 @@ def build_kernel(
         ``notebooks/{name}-kernel-metadata.json``.
     parameters : dict
         Of the notebook, as `parse_settings` returns them.
-    root : Path, optional
-        A clone of the repository (default: the working folder, then that of the package).
     title : str
         Of another kernel of the same notebook; the metadata's by default.
 
@@ -107,13 +103,13 @@ def build_kernel(
         If metadata, notebook, a parameter or the recipe is missing or wrong, or the notebook is
         too large.
     """
-    metadata, source = load_source(name, root)
+    metadata, source = load_source(name)
     check_parameters(source, parameters)
     parameters = KAGGLE_PARAMETERS.get(source.stem, {}) | parameters
     if title:
         metadata = metadata.with_title(title)
     metadata = metadata.with_models(_pretrained_models(source, parameters, metadata))
-    bundle = bundle_library(root)
+    bundle = bundle_library()
     kernel = Kernel(name, metadata, _assemble(source, parameters, bundle), bundle, parameters)
     if kernel.size > MAX_NOTEBOOK_BYTES:
         raise InputError(

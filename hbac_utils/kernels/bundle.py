@@ -15,7 +15,6 @@ from pathlib import Path
 import nbformat
 
 from hbac_utils import __version__
-from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.resources import PACKAGE, resource_root
 
 EXCLUDED = ("synthetic", "sweeps", "kernels")  # packages that no notebook imports
@@ -43,7 +42,7 @@ print(f"hbac_utils {version}, commit {commit}, sha256 {{_sha256[:12]}}, in {{_fo
 
 @dataclass(frozen=True)
 class Bundle:
-    """The zipped library, and the state of the repository that it was made from."""
+    """The zipped library, and the state of its repository."""
 
     data: bytes  # equal files give equal bytes
     commit: str  # or "unknown"
@@ -74,56 +73,42 @@ class Bundle:
         return nbformat.v4.new_code_cell(source, metadata=hidden, id="hbac-library")
 
 
-def bundle_library(root: Path | None = None) -> Bundle:
-    """Zip the library and recipes of a clone of the repository, or of the installed package.
-
-    Raises
-    ------
-    InputError
-        If ``root`` is given and has no recipes.
-    """
-    root = root or resource_root()
-    package = root / "hbac_utils"
-    is_clone = package.is_dir()
-    package = package if is_clone else PACKAGE
-    modules = [path.relative_to(package) for path in sorted(package.rglob("*.py"))]
+def bundle_library(package: Path = PACKAGE) -> Bundle:
+    """Zip the library, its recipes and those of the working folder."""
+    excluded = [package / name for name in EXCLUDED]
     files = {
-        f"hbac_utils/{path.as_posix()}": package / path
-        for path in modules
-        if path.parts[0] not in EXCLUDED
+        path.relative_to(package.parent): path
+        for path in package.glob("**/*.py")
+        if not any(folder in path.parents for folder in excluded)
     }
-    recipes = sorted((root / "recipes").glob("*.yaml"))
-    if not recipes:
-        raise InputError(f"{root}: no recipes in it; stage from a clone of the repository")
-    files |= {f"recipes/{path.name}": path for path in recipes}
+    for folder in (resource_root() / "recipes", Path("recipes")):
+        files |= {Path("recipes", path.name): path for path in folder.glob("*.yaml")}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, path in files.items():
-            entry = zipfile.ZipInfo(name, ZIP_DATE)
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name.as_posix(), ZIP_DATE)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, path.read_bytes(), compresslevel=9)
-    return Bundle(buffer.getvalue(), *(_git_state(root) if is_clone else ("release", ())))
+            archive.writestr(entry, files[name].read_bytes(), compresslevel=9)
+    return Bundle(buffer.getvalue(), *_git_state(package))
 
 
-def _git_state(root: Path) -> tuple[str, tuple[str, ...]]:
-    """Commit of a repository, and the changed paths of what is pushed."""
-    commit = _git(root, "rev-parse", "--short", "HEAD")
-    if commit is None:
-        return "unknown", ("no git repository",)
-    paths = [
-        f":(glob){pattern}"
-        for pattern in ("hbac_utils/**/*.py", "recipes/*.yaml", "notebooks/*.ipynb")
-    ]
-    paths += [f":(exclude)hbac_utils/{name}" for name in EXCLUDED]
-    status = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *paths) or ""
-    return commit.strip(), tuple(line[3:] for line in status.splitlines())
-
-
-def _git(root: Path, *arguments: str) -> str | None:
+def _git_state(package: Path) -> tuple[str, tuple[str, ...]]:
+    """Commit of the library's repository, and the changed paths of what is pushed."""
+    if (package / "_resources").is_dir():
+        return "release", ()
     try:
-        return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        ).stdout
+        commit = _git(package.parent, "rev-parse", "--short", "HEAD")
+        paths = ["hbac_utils/**/*.py", "recipes/*.yaml", "notebooks/*.ipynb"]
+        paths = [f":(glob){path}" for path in paths]
+        paths += [f":(exclude)hbac_utils/{name}" for name in EXCLUDED]
+        arguments = ("status", "--porcelain", "--untracked-files=all", "--", *paths)
+        changed = _git(package.parent, *arguments).splitlines()
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return "unknown", ("no git repository",)
+    return commit.strip(), tuple(line[3:] for line in changed)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

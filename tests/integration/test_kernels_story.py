@@ -10,6 +10,7 @@ import pytest
 from kaggle_server import SLUG, KaggleServer
 from kaggle_session import is_isolated, printed, run_as_kaggle
 
+from hbac_utils import __version__
 from hbac_utils.cli import main
 from hbac_utils.metric import check_probabilities
 
@@ -44,7 +45,7 @@ class Story:
         scratch = self.folder / f"{name}-session{len(environment)}"
         text = self.server.versions[kernel][-1]["text"]
         cells = run_as_kaggle(text, scratch, inputs, working, **environment)
-        assert printed(cells[:1]).startswith("hbac_utils 0.1.0, commit ")
+        assert printed(cells[:1]).startswith(f"hbac_utils {__version__}, commit ")
         assert not list(working.glob("**/hbac_utils*")), "the library is not part of the output"
         self.server.outputs[kernel] = working
         return working

@@ -10,22 +10,20 @@ from pathlib import Path
 import pytest
 
 from hbac_utils.kernels.bundle import bundle_library
-from hbac_utils.utils.errors import InputError
-from hbac_utils.utils.resources import resource_root
+from hbac_utils.utils.resources import PACKAGE
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    """A small repository with the same folders, committed; a test may change it."""
-    folder = tmp_path_factory.mktemp("clone")
+def package(tmp_path_factory):
+    """A few modules of the library in a repository of their own; a test may change them."""
+    package = tmp_path_factory.mktemp("clone") / "hbac_utils"
     for name in ("__init__.py", "labels.py", "plots/__init__.py", "synthetic/__init__.py"):
-        (folder / "hbac_utils" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(resource_root() / "hbac_utils" / name, folder / "hbac_utils" / name)
-    shutil.copytree(resource_root() / "recipes", folder / "recipes")
-    git(folder, "init", "--quiet")
-    git(folder, "add", ".")
-    git(folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "all")
-    return folder
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PACKAGE / name, package / name)
+    git(package, "init", "--quiet", "..")
+    git(package, "add", ".")
+    git(package, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "all")
+    return package
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -33,33 +31,44 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_equal_files_give_equal_bytes(clone):
-    first = bundle_library(clone)
-    (clone / "hbac_utils" / "labels.py").touch()
-    assert bundle_library(clone) == first
+def test_equal_files_give_equal_bytes(package):
+    first = bundle_library(package)
+    (package / "labels.py").touch()
+    assert bundle_library(package) == first
     names = zipfile.ZipFile(io.BytesIO(first.data)).namelist()
     assert {"hbac_utils/labels.py", "hbac_utils/plots/__init__.py"} <= set(names)
     assert {path.suffix for path in map(Path, names)} == {".py", ".yaml"}
     assert "hbac_utils/synthetic/__init__.py" not in names, "no notebook needs it"
 
 
-def test_uncommitted_files_are_listed(clone):
-    bundle = bundle_library(clone)
+def test_uncommitted_files_are_listed(package):
+    bundle = bundle_library(package)
     assert bundle.changed == ()
-    assert bundle.label == git(clone, "rev-parse", "--short", "HEAD")
+    assert bundle.label == git(package, "rev-parse", "--short", "HEAD")
     for name in ("extra.py", "synthetic/extra.py"):
-        path = clone / "hbac_utils" / name
+        path = package / name
         path.write_text("")
-        changed = bundle_library(clone)
+        changed = bundle_library(package)
         path.unlink()
         expected = () if name.startswith("synthetic") else ("hbac_utils/extra.py",)
         assert changed.changed == expected
         assert changed.label.endswith("+changes") == bool(expected)
 
 
-def test_an_installed_package_cannot_be_bundled(tmp_path):
-    with pytest.raises(InputError, match="stage from a clone of the repository"):
-        bundle_library(tmp_path)
+def test_recipes_of_the_working_folder_are_included(package, tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "own.yaml").write_text("name: own")
+    monkeypatch.chdir(tmp_path)
+    names = zipfile.ZipFile(io.BytesIO(bundle_library(package).data)).namelist()
+    assert {"recipes/own.yaml", "recipes/compact.yaml"} <= set(names)
+
+
+def test_an_installed_library_is_named_by_its_release(package, tmp_path):
+    installed = shutil.copytree(package, tmp_path / "hbac_utils")
+    assert bundle_library(installed).changed == ("no git repository",)
+    (installed / "_resources").mkdir()
+    assert bundle_library(installed).changed == ()
+    assert bundle_library(installed).label == "release"
 
 
 def run_cell(source: str, folder: Path) -> subprocess.CompletedProcess:
@@ -73,8 +82,8 @@ def run_cell(source: str, folder: Path) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def test_the_cell_unpacks_the_library_outside_the_working_folder(clone, tmp_path):
-    bundle = bundle_library(clone)
+def test_the_cell_unpacks_the_library_outside_the_working_folder(package, tmp_path):
+    bundle = bundle_library(package)
     done = run_cell(bundle.cell().source, tmp_path)
     assert done.returncode == 0, done.stderr
     title, module = done.stdout.splitlines()
@@ -85,8 +94,8 @@ def test_the_cell_unpacks_the_library_outside_the_working_folder(clone, tmp_path
     assert not list((tmp_path / "working").iterdir())
 
 
-def test_the_cell_refuses_a_damaged_library(clone, tmp_path):
-    source = bundle_library(clone).cell().source
+def test_the_cell_refuses_a_damaged_library(package, tmp_path):
+    source = bundle_library(package).cell().source
     i = source.index('"""') + 500
     source = source[:i] + ("A" if source[i] != "A" else "B") + source[i + 1 :]
     done = run_cell(source, tmp_path)
