@@ -37,14 +37,14 @@ from hbac_utils.training.trainer import train
 from hbac_utils.utils.backend import keras
 
 SMALL = {"backbone.variant": "b0", "backbone.weights": "none"}
-SMALL_LOOK = {"beside.0.view.frames": 128, "beside.0.view.bins": 16}
+SMALL_BRANCH = {"branches.0.view.frames": 128, "branches.0.view.bins": 16}
 
 CONTESTANTS: dict[str, tuple[str, dict[str, object]]] = {
     "compact": ("compact", {}),
     "waveform": ("waveform-b3", {**SMALL, "view.rate": 40}),
     "eeg-spectrogram": ("eeg-spectrogram", {"view.frames": 128, "view.bins": 16}),
     "multiview": (
-        "multiview", {"view.rate": 40, **SMALL_LOOK, "beside.1.view.size": [100, 75]}
+        "multiview", {"view.rate": 40, **SMALL_BRANCH, "branches.1.view.size": [100, 75]}
     ),
     "paper-efficientnetv2": ("paper-efficientnetv2b2", {**SMALL, "view.size": [200, 150]}),
 }  # fmt: skip

@@ -30,10 +30,11 @@ from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.dataset import SHAPES, TrainingWindows, evaluation_dataset
 from hbac_utils.data.packing import pack
 from hbac_utils.data.store import Store
-from hbac_utils.models.backbones import build_backbone
 from hbac_utils.models.classifier import build_classifier, compile_classifier
+from hbac_utils.models.pretrained import build_backbone
 from hbac_utils.models.views import build_view
-from hbac_utils.recipe import Data, EfficientNetV2, Recipe, load_recipe, override
+from hbac_utils.recipe import Data, Recipe, load_recipe, override
+from hbac_utils.registry import EfficientNetV2
 from hbac_utils.synthetic.render import synthesize
 from hbac_utils.utils.backend import keras, tf
 

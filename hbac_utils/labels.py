@@ -1,14 +1,14 @@
-"""The six classes, their order and their names.
+"""The six classes: names, order, votes, and the decision tree of the terminology.
 
-The terms are those of the American Clinical Neurophysiology Society's 2021
-terminology (Hirsch et al., doi:10.1097/WNP.0000000000000806). The order is the
-competition's; arrays of votes or probabilities have it on their last axis everywhere.
+Terms follow the American Clinical Neurophysiology Society's 2021 terminology (Hirsch et al.,
+doi:10.1097/WNP.0000000000000806). The order is the competition's; arrays of votes or
+probabilities have it on their last axis everywhere.
 """
 
 import numpy as np
 
 CLASSES = ("Seizure", "LPD", "GPD", "LRDA", "GRDA", "Other")
-"""Names as they stand in ``expert_consensus`` and in figures."""
+"""Names as in ``expert_consensus`` and in figures."""
 
 DESCRIPTIONS = (
     "seizure",
@@ -27,6 +27,20 @@ N_CLASSES = len(CLASSES)
 RELIABLE_VOTES = 10
 """Windows with at least this many votes track the leaderboard; both scores are reported."""
 
+DECISIONS = ("pattern", "ictal", "periodic", "lateral")
+"""The terminology as a decision tree: is there a pattern, is it ictal, are its discharges
+periodic (or rhythmic), is it lateralized (or generalized)?"""
+
+DECISION_PATHS = {
+    "Seizure": {"pattern": True, "ictal": True},
+    "LPD": {"pattern": True, "ictal": False, "periodic": True, "lateral": True},
+    "GPD": {"pattern": True, "ictal": False, "periodic": True, "lateral": False},
+    "LRDA": {"pattern": True, "ictal": False, "periodic": False, "lateral": True},
+    "GRDA": {"pattern": True, "ictal": False, "periodic": False, "lateral": False},
+    "Other": {"pattern": False},
+}
+"""The decisions that lead to each class, in the order in which they are made."""
+
 
 def vote_fractions(votes: np.ndarray) -> np.ndarray:
     """Normalise votes to fractions.
@@ -34,17 +48,17 @@ def vote_fractions(votes: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     votes : array, shape (..., 6)
-        Counts of votes, each row with at least one.
+        Counts of votes, at least one in each row.
 
     Returns
     -------
     array of float64, shape (..., 6)
-        Rows that sum to one.
+        Rows sum to one.
 
     Raises
     ------
     ValueError
-        If a row holds no vote or a negative one.
+        If a row has no vote or a negative one.
     """
     votes = np.asarray(votes, dtype=np.float64)
     totals = votes.sum(axis=-1, keepdims=True)
@@ -54,7 +68,7 @@ def vote_fractions(votes: np.ndarray) -> np.ndarray:
 
 
 def consensus(votes: np.ndarray) -> np.ndarray:
-    """Name the class with the most votes; the first one in ``CLASSES`` wins a tie.
+    """Return the class with the most votes; in a tie, the first of them in ``CLASSES``.
 
     Parameters
     ----------

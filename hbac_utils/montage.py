@@ -1,7 +1,7 @@
 """Electrodes of the 10–20 system and the longitudinal bipolar montage ("double banana").
 
-A derivation is written ``"Fp1-F7"`` and means anode minus cathode. Electrode names are
-those of the data (T3, T4, T5, T6 for what is also called T7, T8, P7, P8).
+A derivation is written ``"Fp1-F7"`` and means anode minus cathode. Electrodes have
+the names of the data (T3, T4, T5, T6; newer names of these are T7, T8, P7, P8).
 """
 
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ LEFT = CHAINS["LL"] + CHAINS["LP"]
 RIGHT = CHAINS["RL"] + CHAINS["RP"]
 
 DOUBLE_BANANA = CHAINS["LL"] + CHAINS["RL"] + CHAINS["LP"] + CHAINS["RP"] + MIDLINE
-"""The 18 derivations as a clinical page shows them, top to bottom by chain."""
+"""The 18 derivations, chain by chain, from top to bottom of a clinical page."""
 
 
 def derivation_matrix(
     derivations: Sequence[str], electrodes: Sequence[str] = ELECTRODES
 ) -> np.ndarray:
-    """Build the matrix that turns referential signals into bipolar ones.
+    """Matrix that converts referential signals to bipolar ones.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def derivation_matrix(
     Raises
     ------
     ValueError
-        If a derivation is not ``anode-cathode`` or names an unknown electrode.
+        If a derivation is not written ``anode-cathode`` or contains an unknown electrode.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def derivation_matrix(
         unknown = [name for name in (anode, cathode) if name not in row]
         if not dash or unknown or anode == cathode:
             raise ValueError(
-                f"{derivation!r} is no derivation: write anode-cathode with two of "
+                f"{derivation!r} is not a derivation: write anode-cathode with two of "
                 f"{', '.join(electrodes)}"
             )
         matrix[row[anode], column] = 1
@@ -79,7 +79,7 @@ def derivation_matrix(
 
 
 def mirror_electrode(name: str) -> str:
-    """Name the electrode on the other side of the head: odd is left, even right, z midline.
+    """Name of the mirrored electrode; odd numbers are left, even right, z midline.
 
     Examples
     --------
@@ -93,17 +93,17 @@ def mirror_electrode(name: str) -> str:
 
 
 def mirror_permutation(names: Sequence[str]) -> np.ndarray:
-    """Find, for each electrode or derivation, the place of its mirror image in ``names``.
+    """Index of the mirror image of each electrode or derivation.
 
     Parameters
     ----------
     names : sequence of str
-        Electrodes or derivations, closed under mirroring.
+        Electrodes or derivations; with each name its mirror image.
 
     Returns
     -------
     array of int64, shape (n,)
-        ``signal[..., permutation]`` is the signal of the mirrored head.
+        ``signal[..., permutation]`` is the signal with left and right exchanged.
 
     Raises
     ------
@@ -114,5 +114,5 @@ def mirror_permutation(names: Sequence[str]) -> np.ndarray:
     mirrored = ["-".join(mirror_electrode(part) for part in name.split("-")) for name in names]
     missing = sorted(set(mirrored) - set(names))
     if missing:
-        raise ValueError(f"not closed under mirroring: {', '.join(missing)} missing")
+        raise ValueError(f"mirror image missing: {', '.join(missing)}")
     return np.array([names.index(name) for name in mirrored])

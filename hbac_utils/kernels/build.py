@@ -178,13 +178,13 @@ def _pretrained_models(source: Path, parameters: dict, metadata: KernelMetadata)
         )
     recipe = override(load_recipe(name), values["overrides"])
     pretrained = [
-        look.backbone
-        for look in recipe.looks
-        if getattr(look.backbone, "weights", "none") == "imagenet"
+        branch.backbone
+        for branch in recipe.all_branches
+        if getattr(branch.backbone, "weights", "none") == "imagenet"
     ]
     if not pretrained or metadata.enable_internet:
         return []
-    from hbac_utils.models.backbones import kaggle_handle  # imports TensorFlow
+    from hbac_utils.models.pretrained import kaggle_handle  # imports TensorFlow
 
     return [kaggle_handle(backbone) for backbone in pretrained]
 

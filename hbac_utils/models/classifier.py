@@ -1,4 +1,4 @@
-"""The classifier: raw window ▸ view ▸ backbone ▸ six probabilities, augmented in between."""
+"""The classifier: raw window → view → augmentation → backbone → six probabilities."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,48 +10,22 @@ from keras import layers, ops
 
 from hbac_utils.data.dataset import SHAPES
 from hbac_utils.labels import N_CLASSES
-from hbac_utils.models import augmentation as augment
-from hbac_utils.models import backbones, views
-from hbac_utils.models.layers import QUESTIONS, PhaseMixing, Questions
-from hbac_utils.recipe import Look, Recipe
+from hbac_utils.models.augmentation import Augmentation, signal_augmentation, view_augmentation
+from hbac_utils.models.layers import N_DECISIONS, HierarchicalSoftmax, PolyphaseConv
+from hbac_utils.recipe import Branch, Recipe
 from hbac_utils.utils.errors import InputError, one_line
 from hbac_utils.utils.files import replacing
 
 
-def as_seen(recipe: Recipe, inputs: dict) -> list[np.ndarray]:
-    """Show a batch as the backbones see it in training: through each view, augmented.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    inputs : dict of arrays
-        A batch of raw inputs, as `build_classifier` says.
-
-    Returns
-    -------
-    list of array of float32
-        For each of the recipe's looks images, shape (batch, height, width, 1), or a series,
-        (batch, time, derivations).
-    """
-    signals = {name: ops.cast(inputs[name], "float32") for name in recipe.inputs}
-    signals = augment.signal_augmentation(recipe)(signals, training=True)
-    seen = []
-    for number, look in enumerate(recipe.looks):
-        view = views.build_view(look.view)(signals[look.input])
-        seen.append(augment.view_augmentation(recipe, number)(view, training=True))
-    return [ops.convert_to_numpy(x) for x in seen]
-
-
 def build_classifier(recipe: Recipe) -> keras.Model:
-    """Build the model of a recipe, freshly initialised from its seed.
+    """Build the model of a recipe, initialised from its seed.
 
     Returns
     -------
     keras.Model
         From a dict of raw inputs (``"eeg"``: float16, (batch, 10000, 19), microvolts;
         ``"spectrogram"``: float16, (batch, 300, 400), ln power) to probabilities, float32,
-        (batch, 6). A softmax head adds features × 6 + 6 parameters to the backbone's, that of
-        `Questions` features × 5 + 5.
+        (batch, 6).
     """
     keras.utils.set_random_seed(recipe.seed)
     return _assemble(recipe)
@@ -62,9 +36,9 @@ def _assemble(recipe: Recipe, pretrained: bool = True) -> keras.Model:
     signals = {
         name: layers.Identity(dtype="float32", name=f"{name}_float32")(x) for name, x in raw.items()
     }
-    signals = augment.signal_augmentation(recipe)(signals)
+    signals = signal_augmentation(recipe)(signals)
     features = [
-        _features(recipe, number, signals, pretrained) for number in range(len(recipe.looks))
+        _features(recipe, number, signals, pretrained) for number in range(len(recipe.all_branches))
     ]
     x = features[0] if len(features) == 1 else layers.Concatenate(name="joined")(features)
     if recipe.dropout:
@@ -75,30 +49,31 @@ def _assemble(recipe: Recipe, pretrained: bool = True) -> keras.Model:
 def _head(recipe: Recipe, x):
     if recipe.head == "softmax":
         return layers.Dense(N_CLASSES, "softmax", dtype="float32", name="probabilities")(x)
-    x = layers.Dense(len(QUESTIONS), dtype="float32", name="answers")(x)
-    return Questions(dtype="float32", name="probabilities")(x)
+    x = layers.Dense(N_DECISIONS, dtype="float32", name="decisions")(x)
+    return HierarchicalSoftmax(dtype="float32", name="probabilities")(x)
 
 
 def _features(recipe: Recipe, number: int, signals: dict, pretrained: bool):
-    """Build one look: view ▸ augmentation ▸ backbone ▸ pooling."""
-    look, suffix = recipe.looks[number], f"_{number}" if number else ""
-    # half precision would spoil sums over thousands of samples: it begins with the backbone
-    view = views.build_view(look.view, f"{look.view.kind}{suffix}")
-    x = augment.view_augmentation(recipe, number)(view(signals[look.input]))
-    if not look.is_series:
-        x = _three_channels(look, x, suffix)
-    x = backbones.build_backbone(look.backbone, tuple(x.shape[1:]), pretrained)(x)
+    """Build one branch: view, augmentation, backbone, pooling."""
+    branch, suffix = recipe.all_branches[number], f"_{number}" if number else ""
+    view = branch.view
+    # half precision is too coarse for sums over thousands of samples: it starts with the backbone
+    x = view.build(f"{view.kind}{suffix}")(signals[view.input])
+    x = view_augmentation(recipe, number)(x)
+    if not view.is_series:
+        x = _three_channels(branch, x, suffix)
+    x = branch.backbone.build(tuple(x.shape[1:]), pretrained)(x)
     if len(x.shape) == 4:
-        if look.pool == "centre":
+        if branch.pool == "centre":
             x = _central_columns(x, suffix)
         x = layers.GlobalAveragePooling2D(name=f"pool{suffix}")(x)
     return x
 
 
-def _three_channels(look: Look, image, suffix: str):
-    if look.view.kind == "waveform" and look.view.phases == "learned":
-        channels = look.view.channels
-        return PhaseMixing(channels, dtype="float32", name=f"phases{suffix}")(image)
+def _three_channels(branch: Branch, image, suffix: str):
+    if getattr(branch.view, "resampling", "fixed") == "learned":
+        layer = PolyphaseConv(branch.view.channels, dtype="float32", name=f"resampling{suffix}")
+        return layer(image)
     return layers.Concatenate(name=f"three_channels{suffix}")([image, image, image])
 
 
@@ -109,19 +84,43 @@ def _central_columns(x, suffix: str):
     return layers.Cropping2D(((0, 0), (left, right)), name=f"centre{suffix}")(x)
 
 
+def augmented_views(recipe: Recipe, inputs: dict) -> list[np.ndarray]:
+    """Compute the inputs of the backbones for a batch, augmented as in training.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    inputs : dict of arrays
+        A batch of raw inputs; see `build_classifier`.
+
+    Returns
+    -------
+    list of array of float32
+        For each branch images, shape (batch, height, width, 1), or series, (batch, time,
+        derivations).
+    """
+    signals = {name: ops.cast(inputs[name], "float32") for name in recipe.inputs}
+    signals = signal_augmentation(recipe)(signals, training=True)
+    outputs = []
+    for number, branch in enumerate(recipe.all_branches):
+        x = branch.view.build(branch.view.kind)(signals[branch.view.input])
+        outputs.append(view_augmentation(recipe, number)(x, training=True))
+    return [ops.convert_to_numpy(x) for x in outputs]
+
+
 def compile_classifier(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     """Compile for training against vote fractions with the KL divergence.
 
-    XLA is left off: on a CPU it makes these convolutions several times slower, and on a GPU
-    compiling a large backbone takes minutes.
+    XLA is off: on a CPU it makes these convolutions several times slower, and on a GPU it takes
+    minutes to compile a large backbone.
     """
     model.compile(optimizer, loss=keras.losses.KLDivergence(), jit_compile=False)
 
 
 def set_augmentation(model: keras.Model, active: bool) -> None:
-    """Switch the model's augmentation on or off for the step that is traced next."""
+    """Switch augmentation on or off in the training step that is traced next."""
     for layer in model.layers:
-        if isinstance(layer, augment.TrainingOnly):
+        if isinstance(layer, Augmentation):
             layer.active = active
 
 

@@ -1,15 +1,14 @@
-"""A small network over waveforms that treats both hemispheres alike, for a CPU.
+"""A small left–right symmetric network over waveforms, for a CPU.
 
-One encoder reads the left and the right half of the head with the same weights. Their
-features meet only through functions in which left and right can be exchanged (mean,
-absolute difference, product), so mirroring the head changes nothing: an exact invariance
-that other networks have to learn from mirrored examples. The product is large where both
-halves do the same at the same time, which separates generalized from lateralized.
+One encoder with shared weights reads the left and the right half of the head. The features of the
+halves are combined by symmetric functions only (mean, absolute difference, product), so the
+output does not change when the hemispheres are exchanged. The product is large where both halves
+do the same at the same time, which separates generalized from lateralized patterns.
 
-The labelled segment is seen finely, the whole window coarsely, for an expert's vote is
-about the segment and takes the rest as context. Beside the usual pooling, the segment's first
-features are looked at through their spectrum over time: how often, and how regularly, does
-what this filter finds come back? It is what rhythmic and periodic patterns are named for.
+The labelled segment is read at full resolution, the whole window at a quarter of it, because an
+expert's vote is about the segment, with the rest as context. In addition to pooled features, the
+network uses the power spectrum over time of the segment's first features: the frequency and
+regularity at which a filter responds define rhythmic and periodic patterns.
 """
 
 import keras
@@ -18,18 +17,19 @@ from keras import layers, ops
 
 from hbac_utils.data.layout import SEGMENT_SECONDS, WINDOW_SECONDS
 from hbac_utils.montage import DOUBLE_BANANA, LEFT, MIDLINE, RIGHT
+from hbac_utils.registry import Compact
 
-MARGIN_SECONDS = 1  # seen finely on either side of the labelled segment
+MARGIN_SECONDS = 1  # read at full resolution on either side of the labelled segment
 CONTEXT_POOLING = 4  # the whole window is averaged by this before its encoder
 STEM_STRIDE = 4
-RHYTHMS = 16  # features whose rhythm is looked at
+RHYTHMS = 16  # features whose spectrum is computed
 MOMENTUM = 0.9  # of batch normalisation: small data makes few steps
 
 
 class Hemispheres(layers.Layer):
-    """Lay the left and the right half of the head, each with the midline, one over the other.
+    """Stacks the left and the right half of the head, each with the midline, as rows of an image.
 
-    As rows of an image they share every ``(1, k)`` convolution's weights.
+    The rows share the weights of every ``(1, k)`` convolution.
 
     Input shape: ``(batch, time, 18)``, derivations in the order of ``DOUBLE_BANANA``.
     Output shape: ``(batch, 2, time, 10)``.
@@ -49,8 +49,8 @@ class Hemispheres(layers.Layer):
         return ops.stack([ops.matmul(series, half) for half in self._halves], axis=1)
 
 
-class Meet(layers.Layer):
-    """Bring the halves' features together by functions symmetric in left and right.
+class CombineHalves(layers.Layer):
+    """Combines the features of the two halves by functions symmetric in left and right.
 
     Input shape: ``(batch, 2, time, features)``.
     Output shape: ``(batch, 1, time, 3 * features)``: mean, absolute difference, product.
@@ -63,31 +63,30 @@ class Meet(layers.Layer):
         return ops.concatenate(parts, axis=-1)
 
 
-class Rhythm(layers.Layer):
-    """The log power spectrum of each feature's course over time.
+class FeatureSpectrum(layers.Layer):
+    """Log power spectrum of each feature over time, at logarithmically spaced frequencies.
 
-    Fourier coefficients at logarithmically spaced frequencies alone, under a Hann window.
+    A Hann window is applied.
 
     Parameters
     ----------
     rate : float, Hz
         Of the features.
     band : (low, high), Hz
-        Repetitions slower than ``low`` do not fit into the segment more than a few times.
     bins : int
 
     Input shape: ``(batch, rows, time, features)``.
     Output shape: ``(batch, rows, bins, features)``.
     """
 
-    FLOOR = 1e-4  # of power: what is weaker than a hundredth of a feature's unit is silence
+    FLOOR = 1e-4  # of power; a hundredth of a feature's unit
 
     def __init__(self, rate, band=(0.3, 6.0), bins=40, **kwargs):
         super().__init__(**kwargs)
         self.rate, self.band, self.bins = rate, tuple(band), bins
 
     def build(self, input_shape):
-        """Tabulate the waves."""
+        """Compute cosines and sines."""
         n_times = input_shape[2]
         window = np.hanning(n_times + 2)[1:-1]
         times = np.arange(n_times) / self.rate
@@ -104,24 +103,15 @@ class Rhythm(layers.Layer):
         return ops.log(power + self.FLOOR)
 
 
-def build_compact(n_times: int, width: int) -> keras.Model:
-    """Build the network.
+def build(backbone: Compact, input_shape: tuple, pretrained: bool = True) -> keras.Model:
+    """Build the network, from ``(batch, time, 18)`` to ``(batch, 4 * width)``.
 
-    Parameters
-    ----------
-    n_times : int
-        Time steps of the 50-s series.
-    width : int
-        Channels after the stem of the segment's encoder; the context's has half of them.
-
-    Returns
-    -------
-    keras.Model
-        From ``(batch, n_times, 18)`` to ``(batch, 4 * width)``.
+    See `hbac_utils.registry.Backbone.build`; there are no pretrained weights.
     """
+    n_times, width = input_shape[0], backbone.width
     series = keras.Input((n_times, len(DOUBLE_BANANA)))
-    seen_finely = n_times * (SEGMENT_SECONDS + 2 * MARGIN_SECONDS) // WINDOW_SECONDS
-    segment = layers.Cropping1D((n_times - seen_finely) // 2, name="segment")(series)
+    fine = n_times * (SEGMENT_SECONDS + 2 * MARGIN_SECONDS) // WINDOW_SECONDS
+    segment = layers.Cropping1D((n_times - fine) // 2, name="segment")(series)
     context = layers.AveragePooling1D(CONTEXT_POOLING, name="context")(series)
     segment_stem, context_stem = (
         _stem(segment, width, "segment"),
@@ -143,9 +133,9 @@ def _stem(series, width: int, name: str):
 
 def _rhythm(x, width: int, rate: float):
     x = layers.Conv2D(RHYTHMS, 1, use_bias=False, name="rhythm_features")(x)
-    x = Rhythm(rate, dtype="float32", name="rhythm")(x)
+    x = FeatureSpectrum(rate, dtype="float32", name="rhythm")(x)
     x = layers.BatchNormalization(momentum=MOMENTUM, name="rhythm_norm")(x)
-    x = Meet(name="rhythm_meet")(x)
+    x = CombineHalves(name="rhythm_meet")(x)
     x = _convolve(x, 2 * width, 5, "rhythm_0")
     x = layers.AveragePooling2D((1, 2), name="rhythm_pool")(x)
     x = layers.Flatten(name="rhythm_flat")(_convolve(x, width, 3, "rhythm_1"))
@@ -157,7 +147,7 @@ def _encode(x, width: int, name: str):
     for i, channels in enumerate((width, 2 * width, 2 * width, 2 * width)):
         x = _convolve(x, channels, 5, f"{name}_{i}")
         x = layers.AveragePooling2D((1, 2), name=f"{name}_pool{i}")(x)
-    x = Meet(name=f"{name}_meet")(x)
+    x = CombineHalves(name=f"{name}_meet")(x)
     x = _convolve(x, 3 * width, 1, f"{name}_mix")
     pooled = [
         layers.GlobalAveragePooling2D(name=f"{name}_mean")(x),

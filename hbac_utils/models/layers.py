@@ -1,19 +1,14 @@
-"""Learnable resampling of a waveform image: each row becomes a mixture of its derivation's phases.
-
-A waveform image folds 50 ms of a derivation into rows, a row per phase. Mixing the phases of a
-derivation is a convolution over time whose stride is its length (VIPEEGNet, npj Digit. Med.
-8:768, 2025). It begins as the identity, so at first it changes nothing.
-"""
+"""Layers with a meaning of their own: learned resampling of waveforms, hierarchical softmax."""
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from hbac_utils.labels import CLASSES
+from hbac_utils.labels import CLASSES, DECISION_PATHS
 
 
 class UnitSum(keras.constraints.Constraint):
-    """Keeps weights at zero or above, and their sum over the first axis at one."""
+    """Keeps weights non-negative and their sum over the first axis at one."""
 
     def __call__(self, weights):
         """Project the weights."""
@@ -21,8 +16,12 @@ class UnitSum(keras.constraints.Constraint):
         return positive / (ops.sum(positive, axis=0, keepdims=True) + 1e-7)
 
 
-class PhaseMixing(keras.layers.Layer):
-    """Mixes the phases of every derivation into three channels, by the same weights for all.
+class PolyphaseConv(keras.layers.Layer):
+    """Learned resampling of a waveform image: mixes the phases of every derivation.
+
+    A waveform image folds 50 ms of a derivation into one row per phase. A mixture of the phases is
+    a convolution over time with a stride of its length. The kernel starts as the identity and is
+    shared by all derivations.
 
     Parameters
     ----------
@@ -31,14 +30,18 @@ class PhaseMixing(keras.layers.Layer):
 
     Input shape: ``(batch, channels * phases, columns, 1)``.
     Output shape: ``(batch, channels * phases, columns, 3)``.
+
+    References
+    ----------
+    VIPEEGNet, npj Digit. Med. 8:768, 2025.
     """
 
-    def __init__(self, channels, **kwargs):
+    def __init__(self, channels: int, **kwargs):
         super().__init__(**kwargs)
         self.channels = channels
 
     def build(self, input_shape):
-        """Begin with the identity."""
+        """Create the kernel."""
         phases = input_shape[1] // self.channels
         identity = np.repeat(np.eye(phases, dtype="float32")[..., None], 3, axis=-1)
         self.kernel = self.add_weight(
@@ -49,7 +52,7 @@ class PhaseMixing(keras.layers.Layer):
         )
 
     def call(self, image):
-        """Mix."""
+        """Mix the phases."""
         phases, columns = self.kernel.shape[0], image.shape[2]
         bands = ops.reshape(image, (-1, self.channels, phases, columns))
         mixed = ops.einsum("bdpt,pqc->bdqtc", bands, self.kernel)
@@ -60,35 +63,42 @@ class PhaseMixing(keras.layers.Layer):
         return (*input_shape[:3], 3)
 
 
-QUESTIONS = ("pattern", "ictal", "periodic", "lateral if periodic", "lateral if rhythmic")
+def decision_nodes() -> np.ndarray:
+    """Inner nodes of the terminology's decision tree on the path to each class.
 
-ANSWERS = {
-    "Seizure": {"pattern": True, "ictal": True},
-    "LPD": {"pattern": True, "ictal": False, "periodic": True, "lateral if periodic": True},
-    "GPD": {"pattern": True, "ictal": False, "periodic": True, "lateral if periodic": False},
-    "LRDA": {"pattern": True, "ictal": False, "periodic": False, "lateral if rhythmic": True},
-    "GRDA": {"pattern": True, "ictal": False, "periodic": False, "lateral if rhythmic": False},
-    "Other": {"pattern": False},
-}
-"""The way to each class."""
+    Returns
+    -------
+    array of int, shape (5 nodes, 6 classes)
+        1 or −1 where the class lies beyond the node's yes or no, 0 if not beyond it. Nodes are
+        in the order of their first use: pattern, ictal, periodic, lateral of periodic patterns,
+        lateral of rhythmic ones.
+    """
+    nodes: dict[tuple, list[int]] = {}
+    for column, name in enumerate(CLASSES):
+        path: tuple = ()
+        for decision, answer in DECISION_PATHS[name].items():
+            row = nodes.setdefault((*path, decision), [0] * len(CLASSES))
+            row[column] = 1 if answer else -1
+            path = (*path, (decision, answer))
+    return np.array(list(nodes.values()))
 
 
-class Questions(layers.Layer):
-    """From the answers' logits to the classes' probabilities.
+N_DECISIONS = len(decision_nodes())
 
-    A class's probability is the product of the answers' on the way to it, summed as logarithms.
 
-    Input shape: ``(batch, 5)``, a logit for each of `QUESTIONS`.
-    Output shape: ``(batch, 6)``, probabilities that sum to one.
+class HierarchicalSoftmax(layers.Layer):
+    """Class probabilities from binary decisions along the terminology's tree.
+
+    A class's probability is the product of the decisions on the path to it (nested dichotomies),
+    computed as a sum of logarithms.
+
+    Input shape: ``(batch, 5)``, a logit for each of `decision_nodes`.
+    Output shape: ``(batch, 6)``; rows sum to one.
     """
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        steps = [(question, answer) for answer in (True, False) for question in QUESTIONS]
-        ways = [[ANSWERS[name].get(q) is answer for name in CLASSES] for q, answer in steps]
-        self._ways = np.array(ways, dtype=np.float32)
-
     def call(self, logits):
-        """Follow the ways."""
+        """Multiply the decisions on each path."""
+        nodes = decision_nodes()
+        on_path = np.concatenate([nodes == 1, nodes == -1]).astype(np.float32)
         answers = [ops.log_sigmoid(logits), ops.log_sigmoid(-logits)]
-        return ops.exp(ops.matmul(ops.concatenate(answers, axis=-1), self._ways))
+        return ops.exp(ops.matmul(ops.concatenate(answers, axis=-1), on_path))

@@ -1,7 +1,6 @@
-"""Views: layers that turn a raw window into what a backbone looks at.
+"""Views: layers without weights that turn a raw window into the input of a backbone.
 
-They belong to the model, so training and inference cannot drift apart. They hold no
-weights. Written with ``keras.ops``, so a saved model is not tied to one Keras backend.
+They are part of the model, so training and inference use the same code.
 """
 
 import keras
@@ -10,7 +9,6 @@ from keras import ops
 
 from hbac_utils.data.layout import SAMPLING_RATE, WINDOW_SAMPLES
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, derivation_matrix
-from hbac_utils.recipe import EegSpectrogram, KaggleSpectrogram, Waveform
 
 IMAGE_COLUMNS = 1000
 """Columns of a waveform image: 50 s at 20 columns a second."""
@@ -19,16 +17,16 @@ IMAGE_COLUMNS = 1000
 class KaggleSpectrogramView(keras.layers.Layer):
     """The competition's 10-minute spectrogram as a standardised image.
 
-    Log power is clipped, each image is brought to mean 0 and standard deviation 1, and gaps
-    become 0, its mean.
+    Log power is clipped, each image is standardised to mean 0 and standard deviation 1, and gaps
+    become 0.
 
     Parameters
     ----------
     clip : (low, high), ln power
     size : (height, width)
-        The native size is 400 × 300; another is reached by bilinear resizing.
+        The native size is 400 × 300; others by bilinear resizing.
 
-    Input shape: ``(batch, 300, 400)``, ln power, time × frequency, NaN where there is none.
+    Input shape: ``(batch, 300, 400)``, ln power, time × frequency, NaN in gaps.
     Output shape: ``(batch, height, width, 1)``, frequency × time.
     """
 
@@ -37,7 +35,7 @@ class KaggleSpectrogramView(keras.layers.Layer):
         self.clip, self.size = tuple(clip), tuple(size)
 
     def call(self, spectrogram):
-        """Make the image."""
+        """Compute the image."""
         image = ops.transpose(spectrogram, (0, 2, 1))
         present = ops.logical_not(ops.isnan(image))
         image = ops.clip(ops.where(present, image, 0.0), *self.clip)
@@ -53,14 +51,14 @@ class KaggleSpectrogramView(keras.layers.Layer):
 class EegSpectrogramView(keras.layers.Layer):
     """Spectrograms of the four chains, computed from the EEG, one above the other.
 
-    A Hann-windowed Fourier transform at the wanted frequencies alone (a strided convolution
-    with cosines and sines), power averaged over a chain's four derivations, logarithm, and
-    one fixed normalisation for all: amplitude is information.
+    A Hann-windowed Fourier transform at the given frequencies only (a strided convolution with
+    cosines and sines), power averaged over a chain's four derivations, logarithm. The
+    normalisation is fixed, because the amplitude is informative.
 
     Parameters
     ----------
     seconds : float
-        Stretch of EEG around the label's centre.
+        Length of EEG around the label's centre.
     frame : float
         Seconds of EEG in one column.
     frames, bins : int
@@ -100,7 +98,7 @@ class EegSpectrogramView(keras.layers.Layer):
         return waves[:, None, :].astype(np.float32)
 
     def call(self, eeg):
-        """Make the image."""
+        """Compute the image."""
         bipolar = ops.matmul(eeg[:, self._start : self._start + self._length], self._montage)
         series = ops.reshape(ops.transpose(bipolar, (0, 2, 1)), (-1, self._length, 1))
         waves = ops.conv(series, self._kernel, strides=self.hop, padding="valid")
@@ -114,9 +112,9 @@ class EegSpectrogramView(keras.layers.Layer):
 
 
 class WaveformView(keras.layers.Layer):
-    """The bipolar EEG itself, compressed so that large waves do not drown small ones.
+    """The bipolar EEG, logarithmically compressed.
 
-    The signal is averaged down to ``rate`` and each value x becomes sign(x)·ln(1 + |x|/scale):
+    The signal is averaged to ``rate`` and each value x becomes sign(x)·ln(1 + |x|/scale):
     linear for small, logarithmic for large amplitudes.
 
     Parameters
@@ -144,7 +142,7 @@ class WaveformView(keras.layers.Layer):
         self._kernel = np.repeat(montage[None], self.factor, axis=0)
 
     def call(self, eeg):
-        """Make the series or the image."""
+        """Compute the series or the image."""
         bipolar = ops.conv(eeg, self._kernel, strides=self.factor, padding="valid")
         size = ops.abs(bipolar) / self.scale
         signal = ops.sign(bipolar) * ops.log(1 + size)
@@ -154,18 +152,3 @@ class WaveformView(keras.layers.Layer):
         signal = ops.reshape(signal, (-1, IMAGE_COLUMNS, phases, signal.shape[-1]))
         rows = ops.transpose(signal, (0, 3, 2, 1))
         return ops.reshape(rows, (-1, rows.shape[1] * phases, IMAGE_COLUMNS, 1))
-
-
-VIEWS = {
-    KaggleSpectrogram: KaggleSpectrogramView,
-    EegSpectrogram: EegSpectrogramView,
-    Waveform: WaveformView,
-}
-
-
-def build_view(
-    view: KaggleSpectrogram | EegSpectrogram | Waveform, name: str | None = None
-) -> keras.layers.Layer:
-    """Build the layer that a recipe's ``view`` describes; its kind is its name by default."""
-    arguments = view.model_dump(exclude={"kind", "phases"})
-    return VIEWS[type(view)](**arguments, name=name or view.kind, dtype="float32")

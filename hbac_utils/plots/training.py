@@ -27,7 +27,8 @@ from hbac_utils.plots.style import (
 )
 
 if TYPE_CHECKING:
-    from hbac_utils.recipe import Look, View, Waveform
+    from hbac_utils.recipe import Branch
+    from hbac_utils.registry import View, Waveform
 
 IMAGES, IMAGE_COLUMNS = 8, 4
 SERIES, SERIES_COLUMNS = 4, 2
@@ -44,7 +45,7 @@ FOLD_DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1
 
 
 def batch_pages(
-    inputs: Sequence[np.ndarray], labels: np.ndarray, branches: "Sequence[Look]"
+    inputs: Sequence[np.ndarray], labels: np.ndarray, branches: "Sequence[Branch]"
 ) -> list[Figure]:
     """Draw a training batch, one figure per branch of the recipe.
 
@@ -54,11 +55,11 @@ def batch_pages(
         Input of each branch's backbone, see `batch_series` and `batch_images`.
     labels : array, shape (B, 6)
         Vote fractions.
-    branches : sequence of Look
+    branches : sequence of Branch
         Of the recipe.
     """
     return [
-        (batch_series if branch.is_series else batch_images)(values, labels, branch.view)
+        (batch_series if branch.view.is_series else batch_images)(values, labels, branch.view)
         for values, branch in zip(inputs, branches, strict=True)
     ]
 

@@ -19,7 +19,7 @@ from hbac_utils.models.schedules import learning_rates
 from hbac_utils.models.test_time import average, predict_stored
 from hbac_utils.recipe import Recipe, load_recipe, save_recipe
 from hbac_utils.training.callbacks import SetLearningRate, Watch, undamaged
-from hbac_utils.training.pseudo_labels import relabelled
+from hbac_utils.training.pseudo_labels import pseudo_labels
 from hbac_utils.training.runs import LAST_WEIGHTS, WEIGHTS, is_complete, summarize
 from hbac_utils.training.state import Workbench
 from hbac_utils.utils.backend import tf
@@ -231,13 +231,13 @@ def train_fold(
 def _soft_votes(
     bench: Workbench, store: Store, training: np.ndarray, fold: int, folder: Path, index: int
 ) -> np.ndarray | None:
-    """Relabel for a stage that asks for it; kept in the folder, to go on with the same labels."""
-    relabel = bench.recipe.stages[index].relabel
-    if relabel is None:
+    """Make the soft labels of a stage, kept in the folder so that a resumed run has the same."""
+    labels = bench.recipe.stages[index].pseudo_labels
+    if labels is None:
         return None
     kept = folder / f"labels{index}.npy"
     if not kept.is_file():
-        votes = relabelled(store, training, fold, relabel, bench.model, bench.recipe.inputs)
+        votes = pseudo_labels(store, training, fold, labels, bench.model, bench.recipe.inputs)
         with replacing(kept) as file:
             np.save(file, votes)
     with undamaged(kept):

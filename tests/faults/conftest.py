@@ -30,7 +30,7 @@ def tiny(tiny_recipe, tmp_path_factory) -> Path:
 def rich_recipe(tiny_recipe) -> Recipe:
     """Averages weights, keeps the best epoch, relabels, predicts with test-time changes."""
     stages = [stage.model_dump(mode="json") for stage in tiny_recipe.stages]
-    stages[1] |= {"relabel": {"share": 0.5, "below": 10}}
+    stages[1] |= {"pseudo_labels": {"share": 0.5, "below": 10}}
     changes = {"stages": stages, "select": "best", "ema": 0.8, "tta": {"mirror": True}}
     return override(tiny_recipe, changes)
 

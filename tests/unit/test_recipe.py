@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hbac_utils.recipe import as_table, load_recipe, override, parse_recipe, save_recipe
+from hbac_utils.recipe import load_recipe, override, parse_recipe, recipe_table, save_recipe
 from hbac_utils.utils.errors import InputError
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
@@ -95,7 +95,7 @@ def test_wrong_overrides_are_refused(changes, reason):
 def test_loading_says_what_there_is(tmp_path, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     assert load_recipe("demo").name == "demo"
-    with pytest.raises(InputError, match="no such recipe; there are .*demo"):
+    with pytest.raises(InputError, match="no such recipe; available: .*demo"):
         load_recipe("domo")
     (tmp_path / "broken.yaml").write_text("name: [")
     with pytest.raises(InputError, match="not YAML"):
@@ -110,7 +110,7 @@ def test_yaml_is_data_not_code(tmp_path):
 
 
 def test_the_table_lists_every_value():
-    table = as_table(parse_recipe(MINIMAL))
+    table = recipe_table(parse_recipe(MINIMAL))
     assert table.loc[("stages.0", "epochs"), "value"] == "1"
     assert table.loc[("view", "rate"), "value"] == "100"
 

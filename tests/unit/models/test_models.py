@@ -7,28 +7,20 @@ import numpy as np
 import pytest
 
 from hbac_utils.data.dataset import SHAPES
-from hbac_utils.models.backbones import build_backbone
 from hbac_utils.models.classifier import (
     _three_channels,
-    as_seen,
+    augmented_views,
     build_classifier,
     load_classifier,
     save_weights,
     set_augmentation,
 )
-from hbac_utils.models.compact import Rhythm
-from hbac_utils.models.layers import PhaseMixing, Questions
+from hbac_utils.models.compact import FeatureSpectrum
+from hbac_utils.models.layers import HierarchicalSoftmax, PolyphaseConv
 from hbac_utils.models.schedules import learning_rates
 from hbac_utils.montage import ELECTRODES, mirror_permutation
-from hbac_utils.recipe import (
-    EfficientNetV2,
-    Stage,
-    YoloV8,
-    load_recipe,
-    override,
-    parse_recipe,
-    save_recipe,
-)
+from hbac_utils.recipe import Stage, load_recipe, override, parse_recipe, save_recipe
+from hbac_utils.registry import EfficientNetV2, YoloV8
 
 
 def raw(name, n=4, seed=0):
@@ -52,7 +44,7 @@ def from_scratch(name):
     ids=["efficientnetv2-b2-5x5", "efficientnetv2-b2-7x7", "yolov8"],
 )
 def test_backbones_have_the_published_size(backbone, parameters, channels):
-    model = build_backbone(backbone, (None, None, 3))
+    model = backbone.build((None, None, 3))
     assert model.count_params() == parameters
     assert model.output_shape[-1] == channels
 
@@ -86,7 +78,7 @@ def sizes(model):
 def test_bare_architectures_need_no_network():
     """The explicit constructors build bare architectures offline; presets would not."""
     recipe = EfficientNetV2(kind="efficientnetv2", variant="b0")
-    assert build_backbone(recipe, (64, 64, 3)).count_params() == 5_919_312
+    assert recipe.build((64, 64, 3)).count_params() == 5_919_312
 
 
 # -- the compact network -----------------------------------------------------
@@ -115,7 +107,7 @@ def test_compact_cannot_tell_left_from_right(compact):
 def test_the_rhythm_of_a_feature_is_the_frequency_of_its_course():
     times = np.arange(300) / 25
     courses = np.stack([np.sin(2 * np.pi * f * times) + 3 for f in (0.8, 2.0, 4.5)], axis=-1)
-    layer = Rhythm(25.0)
+    layer = FeatureSpectrum(25.0)
     spectra = np.asarray(layer(courses[None, None].astype("float32")))[0, 0]
     frequencies = np.geomspace(0.3, 6.0, 40)
     assert spectra.shape == (40, 3)
@@ -129,7 +121,7 @@ def test_the_rhythm_of_a_feature_is_the_frequency_of_its_course():
 
 
 def test_the_phases_begin_as_the_plain_image_and_stay_a_mean():
-    layer = PhaseMixing(channels=16)
+    layer = PolyphaseConv(channels=16)
     image = np.random.default_rng(0).normal(size=(2, 160, 50, 1)).astype("float32")
     mixed = np.asarray(layer(image))
     np.testing.assert_allclose(mixed, np.repeat(image, 3, axis=-1), rtol=1e-5, atol=1e-6)
@@ -146,9 +138,11 @@ def test_the_phases_begin_as_the_plain_image_and_stay_a_mean():
         np.testing.assert_allclose(mixed, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("phases", "layer"), [("learned", "phases"), ("fixed", "three_channels")])
-def test_a_recipe_says_whether_phases_are_learned(phases, layer):
-    look = override(load_recipe("waveform-b3"), {"view.phases": phases})
+@pytest.mark.parametrize(
+    ("resampling", "layer"), [("learned", "resampling"), ("fixed", "three_channels")]
+)
+def test_a_recipe_says_whether_resampling_is_learned(resampling, layer):
+    look = override(load_recipe("waveform-b3"), {"view.resampling": resampling})
     channels = _three_channels(look, keras.Input((160, 50, 1)), "")
     assert channels.shape == (None, 160, 50, 3)
     assert keras.Model(channels._keras_history.operation.input, channels).layers[-1].name == layer
@@ -168,13 +162,13 @@ def test_answers_lead_to_every_distribution_over_the_classes():
         logit(1 - other, other), logit(seizure, steady), logit(lpd + gpd, rhythmic),
         logit(lpd, gpd), logit(lrda, grda),
     ]  # fmt: skip
-    given = Questions()(np.stack(answers, axis=1).astype(np.float32))
+    given = HierarchicalSoftmax()(np.stack(answers, axis=1).astype(np.float32))
     np.testing.assert_allclose(given, p, rtol=1e-4)
-    extreme = Questions()(np.float32(100 * random.normal(size=(20, 5))))
+    extreme = HierarchicalSoftmax()(np.float32(100 * random.normal(size=(20, 5))))
     np.testing.assert_allclose(np.sum(extreme, axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize(("head", "parameters"), [("softmax", 774), ("questions", 645)])
+@pytest.mark.parametrize(("head", "parameters"), [("softmax", 774), ("hierarchical", 645)])
 def test_a_recipe_says_how_the_head_asks(head, parameters):
     model = build_classifier(override(load_recipe("compact"), {"head": head}))
     assert model.count_params() == 211_424 + parameters
@@ -198,7 +192,7 @@ def test_several_looks_are_joined_before_the_head():
             "name": "several",
             "view": {"kind": "waveform"},
             "backbone": {"kind": "compact", "width": 8},
-            "beside": [
+            "branches": [
                 {
                     "view": {"kind": "kaggle_spectrogram", "size": [64, 64]},
                     "backbone": {"kind": "efficientnetv2", "variant": "b0"},
@@ -219,8 +213,8 @@ def test_several_looks_are_joined_before_the_head():
     ):
         assert np.abs(model.predict_on_batch(other) - both).max() > 1e-5
     # a series has no frequencies to mask
-    assert model.get_layer("view_augmentation").frequency_mask == 0
-    assert model.get_layer("view_augmentation_1").frequency_mask == 0.2
+    assert len(model.get_layer("view_augmentation").steps) == 1
+    assert len(model.get_layer("view_augmentation_1").steps) == 2
 
 
 def test_probabilities_are_probabilities(compact):
@@ -277,13 +271,17 @@ def test_augmentation_acts_in_training_until_a_stage_switches_it_off(tiny_recipe
 
 
 def test_what_the_network_sees_can_be_drawn(tiny_recipe):
-    (series,) = as_seen(tiny_recipe, {"eeg": raw("eeg")})
+    (series,) = augmented_views(tiny_recipe, {"eeg": raw("eeg")})
     assert series.shape == (4, 5000, 18)
     recipe = load_recipe("recipes/paper-efficientnetv2b2.yaml")
-    (image,) = as_seen(recipe, {"spectrogram": raw("spectrogram")})
+    (image,) = augmented_views(recipe, {"spectrogram": raw("spectrogram")})
     assert image.shape == (4, 400, 300, 1)
     both = {name: raw(name) for name in SHAPES}
-    assert [len(seen.shape) for seen in as_seen(load_recipe("multiview"), both)] == [4, 4, 4]
+    assert [len(seen.shape) for seen in augmented_views(load_recipe("multiview"), both)] == [
+        4,
+        4,
+        4,
+    ]
 
 
 def test_a_loaded_model_predicts_without_xla(tiny_recipe, tmp_path):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from hbac_utils.models import backbones as pretrained
-from hbac_utils.models.backbones import build_backbone
-from hbac_utils.recipe import EfficientNetV2, ResNet50V2, YoloV8, load_recipe, override
+from hbac_utils.models import pretrained
+from hbac_utils.recipe import load_recipe, override
+from hbac_utils.registry import EfficientNetV2, ResNet50V2, YoloV8
 from hbac_utils.utils.errors import InputError
 
 SHAPE = (64, 75, 3)  # odd and even sides: strides pad them differently
@@ -13,7 +13,7 @@ B0 = {"kind": "efficientnetv2", "variant": "b0"}
 @pytest.fixture(scope="module")
 def trained():
     """A B0 whose weights, those of the batch normalisation too, are not the initial ones."""
-    model = build_backbone(EfficientNetV2(**B0), SHAPE)
+    model = EfficientNetV2(**B0).build(SHAPE)
     rng = np.random.default_rng(0)
     for variable in model.variables:
         value = variable.numpy()
@@ -53,7 +53,7 @@ def nowhere(monkeypatch, tmp_path):
 @pytest.mark.parametrize("kernel_size", [5, pytest.param(7, marks=pytest.mark.slow)])
 def test_larger_kernels_start_as_the_pretrained_network(trained, preset, images, kernel_size):
     section = EfficientNetV2(**B0, kernel_size=kernel_size, weights=str(preset))
-    model = build_backbone(section, SHAPE)
+    model = section.build(SHAPE)
     expected = trained.predict(images, verbose=0)
     assert expected.std() > 1e-3
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=1e-4, atol=1e-5)
@@ -107,7 +107,7 @@ def test_weights_are_downloaded_last(nowhere, monkeypatch):
 
 def test_unreachable_weights_say_what_to_attach(nowhere):
     with pytest.raises(InputError, match="weights to none") as error:
-        build_backbone(EfficientNetV2(**B0, weights="imagenet"), SHAPE)
+        EfficientNetV2(**B0, weights="imagenet").build(SHAPE)
     assert '"model_sources": ["keras/efficientnetv2/keras/efficientnetv2_b0_imagenet/2"]' in str(
         error.value
     )
@@ -128,16 +128,16 @@ def test_a_folder_without_weights_is_refused(tmp_path):
 def test_another_networks_weights_are_refused(preset):
     other = EfficientNetV2(kind="efficientnetv2", variant="b1", weights=str(preset))
     with pytest.raises(InputError, match="not weights of efficientnetv2"):
-        build_backbone(other, SHAPE)
+        other.build(SHAPE)
 
 
 def test_a_recipe_is_asked_for_all_its_weights_at_once(preset, nowhere):
     recipe = load_recipe("multiview")
     pretrained.check_weights(recipe)
     pretrained.check_weights(load_recipe("compact"))
-    pretrained.check_weights(override(recipe, {"beside.1.backbone.weights": str(preset)}))
+    pretrained.check_weights(override(recipe, {"branches.1.backbone.weights": str(preset)}))
     with pytest.raises(InputError, match="keras/efficientnetv2/keras/efficientnetv2_b0_imagenet/2"):
-        pretrained.check_weights(override(recipe, {"beside.1.backbone.weights": "imagenet"}))
+        pretrained.check_weights(override(recipe, {"branches.1.backbone.weights": "imagenet"}))
 
 
 @pytest.mark.parametrize("name", ["efficientnetv2b2", "resnet50v2", "yolov8"])

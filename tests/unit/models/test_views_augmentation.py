@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, signal
 
-from hbac_utils.models.augmentation import MIRROR, SignalAugmentation, ViewAugmentation
+from hbac_utils.models.augmentation import MIRROR, Augmentation
 from hbac_utils.models.views import EegSpectrogramView, KaggleSpectrogramView, WaveformView
 from hbac_utils.montage import (
     CHAINS,
@@ -155,8 +155,10 @@ def changed(layer, signal, name="eeg", training=True):
 
 
 def test_nothing_happens_outside_training_or_when_switched_off():
-    signal_layer = SignalAugmentation(mirror=1, polarity=1, reverse=1)
-    view_layer = ViewAugmentation(0.5, 0.5, 0.3, 0.5)
+    signal_layer = Augmentation({"mirror": 1, "polarity": 1, "reverse": 1})
+    view_layer = Augmentation(
+        {"translation": 0.3, "cutout": 0.5, "frequency_mask": 0.5, "time_mask": 0.5}
+    )
     eeg, image = noise(2, 100, 19), noise(2, 40, 50, 1)
     np.testing.assert_array_equal(changed(signal_layer, eeg, training=False), eeg)
     np.testing.assert_array_equal(view_layer(image, training=False), image)
@@ -167,26 +169,26 @@ def test_nothing_happens_outside_training_or_when_switched_off():
 
 def test_the_mirror_exchanges_hemispheres():
     eeg = np.tile(np.arange(19, dtype=np.float32), (2, 5, 1))
-    mirrored = changed(SignalAugmentation(mirror=1), eeg)[0, 0]
+    mirrored = changed(Augmentation({"mirror": 1}), eeg)[0, 0]
     for name, partner in (("Fp1", "Fp2"), ("T6", "T5"), ("Cz", "Cz")):
         assert mirrored[ELECTRODES.index(name)] == ELECTRODES.index(partner)
 
 
 def test_the_mirror_exchanges_chains_of_the_kaggle_spectrogram():
     bins = np.tile(np.arange(400, dtype=np.float32), (1, 3, 1))
-    mirrored = changed(SignalAugmentation(mirror=1), bins, "spectrogram")[0, 0]
+    mirrored = changed(Augmentation({"mirror": 1}), bins, "spectrogram")[0, 0]
     np.testing.assert_array_equal(mirrored, np.r_[100:200, 0:100, 300:400, 200:300])
 
 
 def test_polarity_and_reversal():
     eeg = noise(2, 50, 19)
-    np.testing.assert_array_equal(changed(SignalAugmentation(polarity=1), eeg), -eeg)
-    np.testing.assert_array_equal(changed(SignalAugmentation(reverse=1), eeg), eeg[:, ::-1])
+    np.testing.assert_array_equal(changed(Augmentation({"polarity": 1}), eeg), -eeg)
+    np.testing.assert_array_equal(changed(Augmentation({"reverse": 1}), eeg), eeg[:, ::-1])
 
 
 def test_all_inputs_of_a_sample_are_mirrored_and_reversed_together():
     eeg, bins = noise(60, 40, 19), noise(60, 30, 400)
-    layer = SignalAugmentation(mirror=0.5, reverse=0.5, seed=3)
+    layer = Augmentation({"mirror": 0.5, "reverse": 0.5}, seed=3)
     both = layer({"eeg": eeg, "spectrogram": bins}, training=True)
     both = {name: np.asarray(signal) for name, signal in both.items()}
     seen = set()
@@ -206,7 +208,7 @@ def test_all_inputs_of_a_sample_are_mirrored_and_reversed_together():
 
 
 def test_derivations_are_shuffled_inside_their_hemisphere():
-    layer = ViewAugmentation(channel_shuffle=0.7, channels=18)
+    layer = Augmentation({"channel_shuffle": 0.7}, channels=18)
     series = np.tile(np.arange(18, dtype=np.float32), (300, 5, 1))
     shuffled = np.asarray(layer(series, training=True))
     assert (shuffled == shuffled[:, :1]).all(), "one order for all times"
@@ -220,7 +222,7 @@ def test_derivations_are_shuffled_inside_their_hemisphere():
 
 
 def test_a_derivation_of_an_image_keeps_its_rows_together():
-    layer = ViewAugmentation(channel_shuffle=1, channels=16)
+    layer = Augmentation({"channel_shuffle": 1}, channels=16)
     image = np.tile(np.arange(160, dtype=np.float32)[None, :, None, None], (4, 1, 7, 1))
     rows = np.asarray(layer(image, training=True))[:, :, 0, 0].reshape(4, 16, 10)
     np.testing.assert_array_equal(rows % 10, np.broadcast_to(np.arange(10), rows.shape))
@@ -230,7 +232,7 @@ def test_a_derivation_of_an_image_keeps_its_rows_together():
 
 def test_the_gain_is_each_samples_own_and_within_its_range():
     eeg = noise(300, 20, 19)
-    factors = changed(SignalAugmentation(gain=0.7), eeg) / eeg
+    factors = changed(Augmentation({"gain": 0.7}), eeg) / eeg
     own = factors[:, :1, :1]
     np.testing.assert_allclose(factors, np.broadcast_to(own, factors.shape), rtol=1e-4)
     logs = np.log(own.ravel())
@@ -243,7 +245,7 @@ def test_the_gain_is_each_samples_own_and_within_its_range():
     ("shape", "channels", "axis"), [((500, 18), 18, 2), ((160, 30, 1), 16, 1), ((130, 30, 1), 4, 1)]
 )
 def test_channels_are_masked_as_a_whole(shape, channels, axis):
-    layer = ViewAugmentation(channel_mask=0.8, channels=channels)
+    layer = Augmentation({"channel_mask": 0.8}, channels=channels)
     kept = np.asarray(layer(np.ones((200, *shape), np.float32), training=True))
     others = tuple(i for i in range(1, kept.ndim) if i != axis)
     np.testing.assert_array_equal(kept.min(axis=others), kept.max(axis=others))
@@ -258,7 +260,7 @@ def test_channels_are_masked_as_a_whole(shape, channels, axis):
 
 def test_each_sample_throws_its_own_coin():
     eeg = np.ones((200, 4, 19), np.float32)
-    flipped = changed(SignalAugmentation(polarity=0.3), eeg)
+    flipped = changed(Augmentation({"polarity": 0.3}), eeg)
     signs = flipped[:, 0, 0]
     assert (flipped == signs[:, None, None]).all(), "a sample is flipped as a whole"
     assert 0.15 < (signs < 0).mean() < 0.45
@@ -267,8 +269,8 @@ def test_each_sample_throws_its_own_coin():
 def test_a_time_mask_masks_time_and_a_frequency_mask_frequency():
     image = np.ones((64, 40, 50, 1), np.float32)
     for layer, axis, length in (
-        (ViewAugmentation(time_mask=0.4), 2, 50),
-        (ViewAugmentation(frequency_mask=0.4), 1, 40),
+        (Augmentation({"time_mask": 0.4}), 2, 50),
+        (Augmentation({"frequency_mask": 0.4}), 1, 40),
     ):
         masked = np.asarray(layer(image, training=True))[..., 0]
         lines = masked.transpose(0, axis, 3 - axis)
@@ -283,7 +285,7 @@ def test_a_time_mask_masks_time_and_a_frequency_mask_frequency():
 
 def test_a_time_mask_of_a_series_masks_all_derivations():
     series = np.ones((32, 100, 18), np.float32)
-    masked = np.asarray(ViewAugmentation(time_mask=0.5)(series, training=True))
+    masked = np.asarray(Augmentation({"time_mask": 0.5})(series, training=True))
     assert (masked == masked[:, :, :1]).all()
     assert (masked == 0).any()
 
@@ -291,7 +293,7 @@ def test_a_time_mask_of_a_series_masks_all_derivations():
 def test_a_translation_moves_in_time_only():
     image = np.zeros((64, 8, 50, 1), np.float32)
     image[:, 3, 25] = 1
-    moved = np.asarray(ViewAugmentation(translation=0.2)(image, training=True))[..., 0]
+    moved = np.asarray(Augmentation({"translation": 0.2})(image, training=True))[..., 0]
     _, rows, columns = np.nonzero(moved)
     assert set(rows) == {3}
     assert np.abs(columns - 25).max() <= 10
@@ -300,7 +302,7 @@ def test_a_translation_moves_in_time_only():
 
 def test_cutout_cuts_a_rectangle_with_sides_up_to_its_share():
     image = np.ones((64, 40, 50, 1), np.float32)
-    cut = np.asarray(ViewAugmentation(cutout=0.5)(image, training=True))[..., 0] == 0
+    cut = np.asarray(Augmentation({"cutout": 0.5})(image, training=True))[..., 0] == 0
     heights, widths = cut.any(axis=2).sum(axis=1), cut.any(axis=1).sum(axis=1)
     np.testing.assert_array_equal(cut.sum(axis=(1, 2)), heights * widths)
     assert 15 < heights.max() <= 21

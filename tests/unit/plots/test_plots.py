@@ -37,7 +37,8 @@ from hbac_utils.montage import CHANNELS, DOUBLE_BANANA, ELECTRODES
 from hbac_utils.plots.eeg import auto_sensitivity, bipolar_traces, trace_rows
 from hbac_utils.plots.predictions import reliability_bins
 from hbac_utils.plots.style import MISSING
-from hbac_utils.recipe import EegSpectrogram, KaggleSpectrogram, Look, Waveform
+from hbac_utils.recipe import Branch
+from hbac_utils.registry import EegSpectrogram, KaggleSpectrogram, Waveform
 from hbac_utils.utils.errors import InputError
 
 NOTEBOOK = Path(__file__).parents[3] / "notebooks" / "eda.ipynb"
@@ -535,12 +536,12 @@ def test_batch_series_are_traces_of_named_derivations():
     assert "GPD 40%" in texts(figure)
 
 
-def test_a_batch_has_a_figure_for_each_look():
-    look = {"view": {"kind": "waveform"}, "backbone": {"kind": "compact"}}
+def test_a_batch_has_a_figure_for_each_branch():
+    series = {"view": {"kind": "waveform"}, "backbone": {"kind": "compact"}}
     image = {"view": {"kind": "eeg_spectrogram"}, "backbone": {"kind": "resnet50v2"}}
-    looks = [Look.model_validate(look), Look.model_validate(image)]
+    branches = [Branch.model_validate(series), Branch.model_validate(image)]
     seen = [np.ones((2, 500, 18)), np.ones((2, 8, 6, 1))]
-    series, images = plots.batch_pages(seen, LABELS[:2], looks)
+    series, images = plots.batch_pages(seen, LABELS[:2], branches)
     assert by_gid(series, "Cz-Pz")
     assert not [axes for axes in series.axes if axes.images]
     assert len([axes for axes in images.axes if axes.images]) == 2

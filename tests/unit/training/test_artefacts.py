@@ -107,7 +107,7 @@ def test_truncated_weights_are_refused(copied, tiny_recipe):
         load_classifier(tiny_recipe, path)
 
 
-@pytest.mark.parametrize("change", [{"backbone.width": 9}, {"head": "questions"}])
+@pytest.mark.parametrize("change", [{"backbone.width": 9}, {"head": "hierarchical"}])
 def test_weights_of_another_recipe_are_refused(run, tiny_recipe, change):
     path = run / "fold0" / "model.weights.h5"
     with refused(path, "not weights of recipe tiny"):

@@ -11,9 +11,9 @@ from hbac_utils.data.splits import patient_folds
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.models.test_time import Variant, predict_stored
-from hbac_utils.recipe import Relabel, override
+from hbac_utils.recipe import PseudoLabels, override
 from hbac_utils.recipe import TestTime as Changes
-from hbac_utils.training.pseudo_labels import relabelled
+from hbac_utils.training.pseudo_labels import pseudo_labels
 from hbac_utils.training.runs import read_recipe
 from hbac_utils.training.trainer import train
 from hbac_utils.utils.errors import InputError
@@ -45,8 +45,8 @@ def mixed_by_hand(store, training, path, share):
 
 
 def test_few_votes_are_mixed_and_many_are_not(run, store, split):
-    relabel = Relabel(share=0.4, runs=(str(run),))
-    votes = relabelled(store, split, 0, relabel, None, ("eeg",))
+    relabel = PseudoLabels(share=0.4, runs=(str(run),))
+    votes = pseudo_labels(store, split, 0, relabel, None, ("eeg",))
     expected = mixed_by_hand(store, split, run / "fold0" / "model.weights.h5", 0.4)
     np.testing.assert_allclose(votes, expected, atol=2e-5)
     given = store.windows[COLUMNS].to_numpy()
@@ -61,30 +61,30 @@ def test_few_votes_are_mixed_and_many_are_not(run, store, split):
 
 
 def test_a_run_that_saw_the_held_out_patients_is_refused(run, store, split, tmp_path):
-    with pytest.raises(InputError, match="held out other patients in fold 1"):
-        relabelled(store, split, 1, Relabel(runs=(str(run),)), None, ("eeg",))
+    with pytest.raises(InputError, match="holds out other patients in fold 1"):
+        pseudo_labels(store, split, 1, PseudoLabels(runs=(str(run),)), None, ("eeg",))
     lacking = shutil.copytree(run, tmp_path / "lacking")
     shutil.rmtree(lacking / "fold0")
     with pytest.raises(InputError, match="fold0/model.weights.h5: missing; copy the whole run"):
-        relabelled(store, split, 0, Relabel(runs=(str(lacking),)), None, ("eeg",))
+        pseudo_labels(store, split, 0, PseudoLabels(runs=(str(lacking),)), None, ("eeg",))
     metrics = json.loads((lacking / "metrics.json").read_text())
     del metrics["sha256"]["fold0/model.weights.h5"]  # as of a run of other folds
     (lacking / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(InputError, match="has no fold 0; train it first"):
-        relabelled(store, split, 0, Relabel(runs=(str(lacking),)), None, ("eeg",))
+        pseudo_labels(store, split, 0, PseudoLabels(runs=(str(lacking),)), None, ("eeg",))
 
 
 def test_a_first_stage_needs_a_teacher(tiny_recipe):
-    with pytest.raises(InputError, match="an untrained model cannot relabel; name runs"):
-        override(tiny_recipe, {"stages.0.relabel": {"share": 0.5}})
-    override(tiny_recipe, {"stages.1.relabel": {"share": 0.5}})
+    with pytest.raises(InputError, match="the model is untrained yet; name runs"):
+        override(tiny_recipe, {"stages.0.pseudo_labels": {"share": 0.5}})
+    override(tiny_recipe, {"stages.1.pseudo_labels": {"share": 0.5}})
 
 
 def test_a_stage_trains_on_soft_labels_and_goes_on_with_the_same(store, tiny_recipe, tmp_path):
     """Stopped within the stage, it goes on with the labels that it began with."""
     soft = override(
         tiny_recipe,
-        {"stages.1.relabel": {"share": 0.5, "below": 21}, "stages.1.epochs": 2},
+        {"stages.1.pseudo_labels": {"share": 0.5, "below": 21}, "stages.1.epochs": 2},
     )
     kept = tmp_path / "fold0" / "labels1.npy"
 
@@ -110,10 +110,10 @@ def test_a_stage_trains_on_soft_labels_and_goes_on_with_the_same(store, tiny_rec
 
 
 def test_a_stage_is_relabelled_by_the_averaged_weights(store, tiny_recipe, split, tmp_path):
-    soft = {"stages.1.relabel": {"share": 0.5, "below": 21}, "ema": 0.8}
+    soft = {"stages.1.pseudo_labels": {"share": 0.5, "below": 21}, "ema": 0.8}
     recipe = override(tiny_recipe, soft)
     train(recipe, store, tmp_path, folds=[0], max_hours=1e-9)  # one epoch, the first stage
     first = load_classifier(recipe, tmp_path / "fold0" / "model.weights.h5")
-    expected = relabelled(store, split, 0, recipe.stages[1].relabel, first, ("eeg",))
+    expected = pseudo_labels(store, split, 0, recipe.stages[1].pseudo_labels, first, ("eeg",))
     train(recipe, store, tmp_path, folds=[0])
     np.testing.assert_allclose(np.load(tmp_path / "fold0" / "labels1.npy"), expected, atol=1e-4)

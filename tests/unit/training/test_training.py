@@ -249,7 +249,7 @@ def shrunk(name):
     """A shipped recipe for a minute on a CPU: smaller views and EfficientNets, one short epoch."""
     recipe = load_recipe(name)
     looks = []
-    for look in recipe.model_dump(mode="json")["beside"], [recipe.model_dump(mode="json")]:
+    for look in recipe.model_dump(mode="json")["branches"], [recipe.model_dump(mode="json")]:
         for part in look:
             image = part["view"].get("layout") != "series"
             part["view"] |= SMALL[part["view"]["kind"]] if image else {}
@@ -257,9 +257,9 @@ def shrunk(name):
             if part["backbone"]["kind"] == "efficientnetv2":
                 part["backbone"]["variant"] = "b0"
             looks.append(part)
-    *beside, own = looks
+    *branches, own = looks
     stage = own["stages"][0] | {"epochs": 1, "batch_size": 32}
-    changes = {"stages": [stage], "data": own["data"] | {"folds": 2}, "beside": beside}
+    changes = {"stages": [stage], "data": own["data"] | {"folds": 2}, "branches": branches}
     return parse_recipe(own | changes)
 
 

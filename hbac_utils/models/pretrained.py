@@ -1,7 +1,7 @@
-"""Backbones: from an image or a series to features.
+"""KerasCV's backbones for images, with or without pretrained weights.
 
-KerasCV is frozen upstream, so it is used here alone. Its presets and alias classes go to
-the network even for a bare architecture; its explicit constructors do not.
+KerasCV is no longer developed, so no other module uses it. Its presets and alias classes access
+the network even without weights; its explicit constructors do not.
 """
 
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from hbac_utils.data.layout import KAGGLE_INPUT
-from hbac_utils.models.compact import build_compact
-from hbac_utils.recipe import Compact, EfficientNetV2, Recipe, ResNet50V2, YoloV8
+from hbac_utils.recipe import Recipe
+from hbac_utils.registry import EfficientNetV2, Pretrained, ResNet50V2, YoloV8
 from hbac_utils.utils.backend import keras
-from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.errors import InputError, one_line
 
 # Tan and Le (2021), arXiv:2104.00298: width and depth of B0–B3
 EFFICIENTNETV2_SCALING = {"b0": (1.0, 1.0), "b1": (1.0, 1.1), "b2": (1.1, 1.2), "b3": (1.2, 1.4)}
@@ -62,66 +62,43 @@ def _yolov8(backbone: YoloV8, input_shape) -> keras.Model:
     )
 
 
-def _compact(backbone: Compact, input_shape) -> keras.Model:
-    return build_compact(input_shape[0], backbone.width)
+BUILDERS = {"efficientnetv2": _efficientnetv2, "resnet50v2": _resnet50v2, "yolov8": _yolov8}
 
 
-BUILDERS = {
-    EfficientNetV2: _efficientnetv2,
-    ResNet50V2: _resnet50v2,
-    YoloV8: _yolov8,
-    Compact: _compact,
-}
+def build(backbone: Pretrained, input_shape: tuple, pretrained: bool = True) -> keras.Model:
+    """Build a backbone with the pretrained weights that its section asks for.
 
-
-def build_backbone(
-    backbone: EfficientNetV2 | ResNet50V2 | YoloV8 | Compact,
-    input_shape: tuple,
-    pretrained: bool = True,
-) -> keras.Model:
-    """Build the network that a recipe's ``backbone`` describes, with its pretrained weights.
-
-    Parameters
-    ----------
-    backbone : section of a recipe
-    input_shape : tuple
-        Without the batch: (height, width, 3) for the image backbones, (time, 18) for compact.
-    pretrained : bool
-        Start from ``backbone.weights``; False where trained weights are loaded next.
-
-    Returns
-    -------
-    keras.Model
-        To a feature map (batch, height, width, channels), or, compact, (batch, features).
+    See `hbac_utils.registry.Backbone.build`.
 
     Raises
     ------
     InputError
-        If the weights that the recipe asks for are nowhere, or are of another network.
+        If the weights are not found, or are of another network.
     """
-    build = BUILDERS[type(backbone)]
-    weights = find_weights(backbone) if pretrained and backbone.kind != "compact" else None
-    model = build(backbone, input_shape)
+    make = BUILDERS[backbone.kind]
+    weights = find_weights(backbone) if pretrained else None
+    model = make(backbone, input_shape)
     if weights:
         of_preset = {"kernel_size": 3} if backbone.kind == "efficientnetv2" else {}
-        given = build(backbone.model_copy(update=of_preset), input_shape)
+        given = make(backbone.model_copy(update=of_preset), input_shape)
         try:
             given.load_weights(weights)
         except (ValueError, OSError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{weights}: not weights of {backbone.kind} ({reason})") from None
+            raise InputError(
+                f"{weights}: not weights of {backbone.kind} ({one_line(error)})"
+            ) from None
         take_weights(model, given)
     return model
 
 
 VARIABLE = "HBAC_WEIGHTS"
+"""Environment variable: a folder with presets."""
+
 FILE = "model.weights.h5"  # in every preset of KerasCV
 
-PretrainedBackbone = EfficientNetV2 | ResNet50V2 | YoloV8
 
-
-def kaggle_handle(backbone: PretrainedBackbone) -> str:
-    """Name the model to attach to a Kaggle notebook, as ``model_sources`` wants it.
+def kaggle_handle(backbone: Pretrained) -> str:
+    """Name of the pretrained model on Kaggle, as in ``model_sources``.
 
     Raises
     ------
@@ -140,8 +117,8 @@ def kaggle_handle(backbone: PretrainedBackbone) -> str:
     return "keras/yolov8/keras/yolo_v8_l_backbone_coco/2"
 
 
-def find_weights(backbone: PretrainedBackbone) -> Path | None:
-    """Find the file that a recipe's ``backbone.weights`` asks for.
+def find_weights(backbone: Pretrained) -> Path | None:
+    """Find the file of pretrained weights that a recipe asks for, or download it.
 
     Parameters
     ----------
@@ -155,7 +132,7 @@ def find_weights(backbone: PretrainedBackbone) -> Path | None:
     Raises
     ------
     InputError
-        If it is nowhere: the message says what to attach, and how to run without.
+        If it is not found: the message says what to attach, and how to run without.
     """
     if backbone.weights == "none":
         return None
@@ -169,16 +146,16 @@ def find_weights(backbone: PretrainedBackbone) -> Path | None:
 
 
 def check_weights(recipe: Recipe) -> None:
-    """Look for the weights that a recipe asks for, before hours go into packing its data.
+    """Find all pretrained weights of a recipe, before hours are spent on packing its data.
 
     Raises
     ------
     InputError
         As `find_weights`.
     """
-    for look in recipe.looks:
-        if look.backbone.kind != "compact":
-            find_weights(look.backbone)
+    for branch in recipe.all_branches:
+        if isinstance(branch.backbone, Pretrained):
+            find_weights(branch.backbone)
 
 
 def _in_folder(folder: Path) -> Path:
@@ -205,20 +182,19 @@ def _download(handle: str) -> Path:
         import kagglehub
 
         return Path(kagglehub.model_download(handle, FILE))
-    except Exception as error:  # whatever the network answers, the remedy is the same
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception as error:  # the remedy is the same for all of them
         raise InputError(
-            f"backbone.weights: no pretrained weights for {handle} ({reason[0][:120]}); attach "
-            f'the model to the Kaggle notebook ("model_sources": ["{handle}"]), or put its '
+            f"backbone.weights: no pretrained weights for {handle} ({one_line(error)[:120]}); "
+            f'attach the model to the Kaggle notebook ("model_sources": ["{handle}"]), or put its '
             f"{FILE} under a folder that ${VARIABLE} names, or set backbone.weights to none"
         ) from None
 
 
 def take_weights(model: keras.Model, pretrained: keras.Model) -> None:
-    """Copy weights between two backbones that differ in the sizes of their kernels at most.
+    """Copy weights between two backbones that differ at most in the sizes of their kernels.
 
-    A 3×3 kernel becomes the centre of a 5×5 or 7×7 one whose border is zero, so the larger
-    network starts as exactly the function that the smaller one is.
+    A 3×3 kernel becomes the centre of a 5×5 or 7×7 one with a border of zeros, so the larger
+    network starts as the same function.
 
     Parameters
     ----------
@@ -230,14 +206,14 @@ def take_weights(model: keras.Model, pretrained: keras.Model) -> None:
 
 
 def centred(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Put a kernel into the centre of zeros.
+    """Pad a kernel with zeros on all sides.
 
     Parameters
     ----------
     kernel : array, shape (height, width, …)
         Of odd height and width.
     shape : tuple of int
-        Wanted; equal but for the first two, which are odd and not smaller.
+        The new shape; only height and width differ, which are odd and not smaller.
 
     Returns
     -------

@@ -1,0 +1,301 @@
+"""Views, augmentations and backbones that a recipe can name, and the decorators that add one.
+
+The classes here hold the settings of a part and say where its code is. TensorFlow is imported when
+a part is built, so recipes can be validated without it.
+"""
+
+import functools
+import importlib
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    create_model,
+)
+
+from hbac_utils.utils.config_io import StrictModel
+
+
+class View(StrictModel):
+    """Base class of views, which turn a raw window into the input of a backbone.
+
+    A subclass sets ``kind`` and either ``code`` or its own `build`.
+    """
+
+    kind: str
+    code: ClassVar[str] = ""  # "module:Layer"; the view's fields are its arguments
+    input: ClassVar[str] = "eeg"  # or "spectrogram"
+    channels: ClassVar[int] = 1  # derivations or chains; in an image equal bands of rows
+
+    @property
+    def is_series(self) -> bool:
+        """Whether the output is a series (time, derivation) instead of an image."""
+        return False
+
+    def build(self, name: str) -> Any:
+        """Make the Keras layer; its input is float32, (batch, time, electrode or frequency)."""
+        arguments = self.model_dump(exclude={"kind", "resampling"})
+        return load(self.code)(**arguments, name=name, dtype="float32")
+
+
+class Backbone(StrictModel):
+    """Base class of backbones, networks from a view's output to features.
+
+    A subclass sets ``kind`` and either ``code`` or its own `build`.
+    """
+
+    kind: str
+    code: ClassVar[str] = ""  # "module:function", called as `build` is
+    reads_series: ClassVar[bool] = False  # or images
+
+    def build(self, input_shape: tuple[int, ...], pretrained: bool = True) -> Any:
+        """Make the Keras model.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            Without the batch: (height, width, 3) of images, (time, 18) of series.
+        pretrained : bool
+            Start from the pretrained weights of the recipe; False if trained ones are loaded next.
+
+        Returns
+        -------
+        keras.Model
+            To a feature map (batch, height, width, channels), or features (batch, n).
+        """
+        return load(self.code)(self, input_shape, pretrained)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A random change of training inputs.
+
+    Attributes
+    ----------
+    name : str
+        Its key in the section ``augment`` of a recipe.
+    on : {"signal", "view"}
+        Whether it changes the raw inputs, a dict, or the output of a view.
+    code : callable or str
+        ``code(strength, layer)`` returns a function of the inputs. ``layer`` has the random
+        generator ``layer.random`` and ``layer.coins(inputs, probability)``. Or ``"module:name"``.
+    needs : str
+        ``eeg``, ``image`` or ``waveform``: where it applies; everywhere if empty.
+    limit : float or None
+        The greatest strength.
+    """
+
+    name: str
+    on: Literal["signal", "view"]
+    code: Callable | str
+    needs: str = ""
+    limit: float | None = 1.0
+
+
+class Augment(StrictModel):
+    """Random changes of training inputs; zero switches one off.
+
+    Shift and MixUp are done by the dataset, because they choose another window or mix labels;
+    all others, which are in `AUGMENTATIONS`, by layers of the model.
+    """
+
+    shift: NonNegativeFloat = 0.0  # s, window moved by up to ± this
+    mixup: NonNegativeFloat = 0.0  # α of the Beta distribution of the mixing share
+
+
+VIEWS: dict[str, type[View]] = {}
+BACKBONES: dict[str, type[Backbone]] = {}
+AUGMENTATIONS: dict[str, Augmentation] = {}  # in the order in which they are applied
+_models: list[type[BaseModel]] = []
+
+
+def register(part: type) -> type:
+    """Add a `View` or a `Backbone` to what recipes can name, as a class decorator."""
+    registry: dict = VIEWS if issubclass(part, View) else BACKBONES
+    registry[part.model_fields["kind"].annotation.__args__[0]] = part
+    _rebuild()
+    return part
+
+
+def register_augmentation(name: str, on: Literal["signal", "view"], **options) -> Callable:
+    """Add an augmentation, as a function decorator; `Augmentation` describes the arguments."""
+
+    def add(code):
+        AUGMENTATIONS[name] = Augmentation(name, on, code, **options)
+        _rebuild()
+        return code
+
+    return add
+
+
+def has_parts(model: type) -> type:
+    """Rebuild a model with fields of registered parts whenever one is added; a decorator."""
+    _models.append(model)
+    return model
+
+
+def _rebuild() -> None:
+    for model in _models:
+        model.model_rebuild(force=True)
+
+
+def load(code: Callable | str) -> Callable:
+    """Import ``"module:name"``."""
+    if callable(code):
+        return code
+    module, _, name = code.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+class _Current:
+    """Annotation that is computed whenever a model is rebuilt."""
+
+    def __init__(self, annotation: Callable[[], Any]):
+        self._annotation = annotation
+
+    def __get_pydantic_core_schema__(self, source, handler):
+        return handler.generate_schema(self._annotation())
+
+
+def _one_of(registry: dict) -> Any:
+    return Annotated[functools.reduce(operator.or_, registry.values()), Field(discriminator="kind")]
+
+
+@functools.cache
+def _augment_section(augmentations: tuple[Augmentation, ...]) -> type[Augment]:
+    fields: dict[str, Any] = {
+        a.name: (Annotated[float, Field(ge=0, le=a.limit)], 0.0) for a in augmentations
+    }
+    return create_model("Augment", __base__=Augment, **fields)
+
+
+AnyView = Annotated[View, _Current(lambda: _one_of(VIEWS))]
+AnyBackbone = Annotated[Backbone, _Current(lambda: _one_of(BACKBONES))]
+AnyAugment = Annotated[Augment, _Current(lambda: _augment_section(tuple(AUGMENTATIONS.values())))]
+
+# -- views ---------------------------------------------------------------------
+
+
+@register
+class KaggleSpectrogram(View):
+    """The competition's own 10-minute spectrogram as an image, frequency × time."""
+
+    kind: Literal["kaggle_spectrogram"]
+    clip: tuple[float, float] = (-4.0, 8.0)  # ln power
+    size: tuple[PositiveInt, PositiveInt] = (400, 300)  # frequency bins × frames
+    code = "hbac_utils.models.views:KaggleSpectrogramView"
+    input = "spectrogram"
+    channels = 4  # chains
+
+
+@register
+class EegSpectrogram(View):
+    """Spectrograms of the four chains, computed from the raw EEG."""
+
+    kind: Literal["eeg_spectrogram"]
+    seconds: Annotated[float, Field(gt=2, le=50)] = 50.0  # around the label's centre
+    frame: PositiveFloat = 2.0  # s of EEG in one column
+    frames: PositiveInt = 256  # columns
+    bins: PositiveInt = 32  # rows per chain
+    band: tuple[NonNegativeFloat, PositiveFloat] = (0.5, 20.0)  # Hz
+    code = "hbac_utils.models.views:EegSpectrogramView"
+    channels = 4  # chains
+
+
+@register
+class Waveform(View):
+    """The bipolar EEG, one row per derivation."""
+
+    kind: Literal["waveform"]
+    rate: Literal[20, 25, 40, 50, 100, 200] = 100  # Hz after averaging neighbours
+    scale: PositiveFloat = 50.0  # µV that become about 1; larger values are compressed
+    layout: Literal["series", "image"] = "series"
+    resampling: Literal["fixed", "learned"] = "fixed"  # of the rows of an image
+    code = "hbac_utils.models.views:WaveformView"
+
+    @property
+    def channels(self) -> int:
+        """Derivations; an image has all but the two of the midline."""
+        return 18 if self.is_series else 16
+
+    @property
+    def is_series(self) -> bool:
+        """Whether the output is a series (time, derivation) instead of an image."""
+        return self.layout == "series"
+
+
+# -- augmentations, in the order in which they are applied ------------------------
+
+_CODE = "hbac_utils.models.augmentation:"
+for _part in (
+    # strength: probability of exchanging the hemispheres
+    Augmentation("mirror", "signal", _CODE + "mirror"),
+    # probability of reversing the time of the EEG
+    Augmentation("reverse", "signal", _CODE + "reverse", needs="eeg"),
+    # probability of changing the sign of the EEG
+    Augmentation("polarity", "signal", _CODE + "polarity", needs="eeg"),
+    # the EEG is multiplied by e^u, u uniform in ± this
+    Augmentation("gain", "signal", _CODE + "gain", needs="eeg", limit=None),
+    # greatest share of the image's width by which it is moved in time
+    Augmentation("translation", "view", _CODE + "translation", needs="image"),
+    # greatest share of each side of a rectangle that is cut out
+    Augmentation("cutout", "view", _CODE + "cutout", needs="image"),
+    # greatest share of the frequency axis, or of the time axis, that is masked
+    Augmentation("frequency_mask", "view", _CODE + "frequency_mask", needs="image"),
+    Augmentation("time_mask", "view", _CODE + "time_mask"),
+    # probability of permuting the derivations of each hemisphere
+    Augmentation("channel_shuffle", "view", _CODE + "channel_shuffle", needs="waveform"),
+    # greatest probability of masking a derivation or a chain
+    Augmentation("channel_mask", "view", _CODE + "channel_mask"),
+):
+    AUGMENTATIONS[_part.name] = _part
+
+
+# -- backbones -----------------------------------------------------------------
+
+
+class Pretrained(Backbone):
+    """Fields of the backbones that have pretrained weights."""
+
+    weights: str = "none"  # imagenet (YOLOv8: COCO), none, or the folder of a KerasCV preset
+    code = "hbac_utils.models.pretrained:build"
+
+
+@register
+class EfficientNetV2(Pretrained):
+    """KerasCV's EfficientNetV2 B0–B3."""
+
+    kind: Literal["efficientnetv2"]
+    variant: Literal["b0", "b1", "b2", "b3"] = "b2"
+    kernel_size: Literal[3, 5, 7] = 3
+
+
+@register
+class ResNet50V2(Pretrained):
+    """KerasCV's ResNet50V2."""
+
+    kind: Literal["resnet50v2"]
+
+
+@register
+class YoloV8(Pretrained):
+    """KerasCV's YOLOv8 backbone, size l."""
+
+    kind: Literal["yolov8"]
+
+
+@register
+class Compact(Backbone):
+    """A small left–right symmetric network over waveforms, for a CPU."""
+
+    kind: Literal["compact"]
+    width: PositiveInt = 32  # channels after the stem
+    code = "hbac_utils.models.compact:build"
+    reads_series = True
