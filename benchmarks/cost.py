@@ -15,8 +15,7 @@ import pandas as pd
 
 from hbac_utils.models.classifier import build_classifier
 from hbac_utils.recipe import Recipe, override
-from hbac_utils.sweeps.config import describe, load_sweep
-from hbac_utils.sweeps.plan import Plan
+from hbac_utils.sweeps.config import SweepPlan, describe, load_sweep
 from hbac_utils.utils.backend import tf
 
 SWEEPS = ("backbone", "batch-size", "kernel-size", "epochs")
@@ -31,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
         "sweeps", nargs="*", default=[f"sweeps/{name}.yaml" for name in SWEEPS], type=Path
     )
     for path in parser.parse_args(arguments).sweeps:
-        plan = Plan(load_sweep(path, reduced=False))
+        plan = SweepPlan(load_sweep(path, reduced=False))
         trials = []
         for settings in plan.grid:
             gigaflops, hours = estimate(plan.recipe(settings))

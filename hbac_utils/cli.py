@@ -256,14 +256,13 @@ def sweep(
     retry_failed: Annotated[bool, flag("run failed trials again", "--retry-failed")] = False,
 ) -> None:
     """Run a parameter sweep, or continue."""
-    from hbac_utils.sweeps.config import load_sweep
-    from hbac_utils.sweeps.plan import Plan
-    from hbac_utils.sweeps.worker import run
+    from hbac_utils.sweeps.config import SweepPlan, load_sweep
+    from hbac_utils.sweeps.worker import run_sweep
 
-    plan = Plan(load_sweep(file, reduced))
+    plan = SweepPlan(load_sweep(file, reduced))
     if kaggle:
         from hbac_utils.kernels.api import Kaggle
-        from hbac_utils.sweeps.kaggle import AT_ONCE, prepare
+        from hbac_utils.sweeps.kaggle import MAX_SESSIONS, prepare
 
         if dask:
             raise InputError("--dask, --kaggle: choose one of the two")
@@ -271,13 +270,13 @@ def sweep(
         Kaggle()  # refuses wrong credentials before any trial
         if plan.sweep.pruning:
             print("no trial is pruned: the epochs of a kernel cannot be seen while it runs")
-        workers = workers or AT_ONCE
+        workers = workers or MAX_SESSIONS
     else:
         from hbac_utils.data.competition import open_competition
-        from hbac_utils.sweeps.jobs import prepare
+        from hbac_utils.sweeps.worker import prepare
 
         job = prepare(plan, open_competition(data), store, out, storage)
-    if not run(job, workers, dask, retry_failed):
+    if not run_sweep(job, workers, dask, retry_failed):
         print("complete already")
     sweep_report(file, out, storage, reduced)
 
@@ -290,16 +289,14 @@ def sweep_report(
     reduced: Reduced = False,
 ) -> None:
     """Write a sweep's page and table from its trials."""
-    from hbac_utils.sweeps.config import load_sweep
-    from hbac_utils.sweeps.plan import Plan
-    from hbac_utils.sweeps.report import write_report
-    from hbac_utils.sweeps.results import read_results
+    from hbac_utils.sweeps.config import SweepPlan, load_sweep
+    from hbac_utils.sweeps.report import read_results, write_report
 
-    plan = Plan(load_sweep(file, reduced))
+    plan = SweepPlan(load_sweep(file, reduced))
     folder = out / plan.sweep.name
     results = read_results(plan, folder, storage)
     print(results.summary)
-    page = write_report(results, folder)
+    page = write_report(results)
     print(f"table  {folder / 'results.csv'}\npage   {page}")
 
 

@@ -1,42 +1,43 @@
-"""A sweep file: which recipe, which of its keys take which values, how far to go.
+"""Sweep files: schema, validation, and the recipe of every combination.
 
-Like a recipe it is YAML, validated, and refuses a key that it does not know.
+Like a recipe, a sweep file is YAML, and an unknown key is an error.
 """
 
+import itertools
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from hbac_utils.data.splits import patient_folds
+from hbac_utils.data.store import Store
+from hbac_utils.labels import RELIABLE_VOTES
+from hbac_utils.recipe import Recipe, load_recipe, override
 from hbac_utils.utils.config_io import StrictModel, find_config, read_config, validate
 from hbac_utils.utils.errors import InputError
 
 RECIPE = "recipe"
-"""The axis whose values are recipes, not a key of one."""
+"""Name of the axis whose values are recipes instead of values of a recipe's key."""
 
 Label = bool | int | float | str | None
-"""What a storage can keep of a value."""
+"""Value as an Optuna storage keeps it: lists and sections become JSON."""
 
 Settings = dict[str, Label]
-"""What sets a trial apart: the labels of its values by key."""
+"""Labels of a trial's values by axis."""
 
 
 class Range(StrictModel):
-    """Numbers from ``low`` to ``high``, both included; whole ones if both ends are."""
+    """Numbers from ``low`` to ``high``, both included; integers if all bounds are integers."""
 
     low: int | float
     high: int | float
     log: bool = False
     step: PositiveInt | PositiveFloat | None = None
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether only whole numbers are meant."""
-        return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
-
     @model_validator(mode="after")
-    def _is_a_range(self):
+    def _check_bounds(self):
         if not self.low < self.high:
             raise ValueError(f"low must be below high, not {self.low} and {self.high}")
         if self.log and (self.low <= 0 or self.step is not None):
@@ -45,13 +46,13 @@ class Range(StrictModel):
 
 
 class Choices(StrictModel):
-    """Any values, one of which is chosen."""
+    """Values to choose from."""
 
     choices: Annotated[tuple[Any, ...], Field(min_length=2)]
 
 
 class Search(StrictModel):
-    """Which values are proposed, and by what."""
+    """Sampler and search space."""
 
     sampler: Literal["tpe", "random"] = "tpe"
     seed: NonNegativeInt = 0
@@ -59,31 +60,27 @@ class Search(StrictModel):
 
 
 class Pruning(StrictModel):
-    """When a trial is given up: its best epoch so far is worse than the others' median there.
+    """Median pruning on the epochs of the first fold."""
 
-    Counted are the epochs of the first fold.
-    """
-
-    startup_trials: NonNegativeInt = 4  # trials to finish before any is given up
-    warmup_epochs: NonNegativeInt = 2  # epochs that every trial has
+    startup_trials: NonNegativeInt = 4  # finished trials before the first one is pruned
+    warmup_epochs: NonNegativeInt = 2  # epochs that no trial is pruned in
 
 
 class Budget(StrictModel):
-    """How far a sweep goes."""
+    """Limits of a sweep."""
 
     trials: PositiveInt | None = None  # None: the whole grid
-    hours: PositiveFloat | None = None  # of one call; the next call goes on
+    hours: PositiveFloat | None = None  # of one call; the next call continues
 
 
 Grid = Annotated[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], Field(min_length=1)]
-Changes = dict[str, Any]
-NOTHING = Field(default_factory=dict)
+Overrides = Annotated[dict[str, Any], Field(default_factory=dict)]
 
 
 class Reduced(StrictModel):
-    """What stands in for the sweep's own keys where a small machine has to do."""
+    """Replacements of the sweep's keys for a small machine."""
 
-    overrides: Changes = NOTHING  # beside the sweep's
+    overrides: Overrides  # added to the sweep's
     grid: Grid | None = None
     search: Search | None = None
     folds: tuple[NonNegativeInt, ...] | None = None
@@ -91,74 +88,60 @@ class Reduced(StrictModel):
 
 
 class Sweep(StrictModel):
-    """A sweep file's content."""
+    """Content of a sweep file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: str = ""  # of the report
-    recipe: str | None = None  # a file, or a name in recipes/; none where the grid has them
-    overrides: Changes = NOTHING  # of all trials, as `recipe.override` takes them
+    recipe: str | None = None  # a file, or a name in recipes/; None if it is an axis
+    overrides: Overrides  # of all trials, as `recipe.override` takes them
     grid: Grid | None = None  # every combination
-    search: Search | None = None  # or proposals
-    folds: tuple[NonNegativeInt, ...] | None = None  # None: all of the recipe
+    search: Search | None = None
+    folds: tuple[NonNegativeInt, ...] | None = None  # None: all folds of the recipe
     objective: Literal["kl_reliable", "kl_all"] = "kl_reliable"
     pruning: Pruning | None = None
     budget: Budget = Budget()
-    workers: PositiveInt = 1  # trials at once on a machine
+    workers: PositiveInt = 1  # concurrent trials on one machine
     reduced: Reduced | None = None
 
     @model_validator(mode="after")
-    def _is_a_grid_or_a_search(self):
+    def _check_consistency(self):
         if (self.grid is None) == (self.search is None):
             raise ValueError("a sweep has either a grid or a search")
         if self.search is not None and self.budget.trials is None:
-            raise ValueError("budget.trials: say how many trials a search may take")
+            raise ValueError("budget.trials: a search needs a number of trials")
         if (self.recipe is None) != (RECIPE in self.axes):
             raise ValueError("recipe: name one, or make it an axis, not both")
         recipes = self.axes.get(RECIPE, ())
-        if isinstance(recipes, Range) or any(not isinstance(n, str) for n in values(recipes)):
+        if isinstance(recipes, Range) or not all(isinstance(name, str) for name in recipes):
             raise ValueError("recipe: the values of this axis are names or files of recipes")
         for key, axis in self.axes.items():
-            labels = () if isinstance(axis, Range) else [label(value) for value in values(axis)]
-            if len(set(labels)) < len(labels):
-                raise ValueError(f"{key}: a value stands there twice")
-        common = sorted(set(self.axes) & set(self.overrides))
-        if common:
-            raise ValueError(f"overrides.{common[0]}: this key is an axis, too")
+            if key in self.overrides:
+                raise ValueError(f"overrides.{key}: this key is an axis, too")
+            if not isinstance(axis, Range) and len(set(map(label, axis))) < len(axis):
+                raise ValueError(f"{key}: a value is listed twice")
         return self
 
     @property
-    def axes(self) -> dict[str, tuple | Range | Choices]:
-        """What varies: the values or the range of each key."""
-        return self.grid if self.grid is not None else self.search.space
+    def axes(self) -> dict[str, tuple | Range]:
+        """Values or range of each key that varies."""
+        if self.grid is not None:
+            return self.grid
+        space = self.search.space.items()
+        return {key: axis.choices if isinstance(axis, Choices) else axis for key, axis in space}
 
     def at_reduced_size(self) -> "Sweep":
-        """Put the section ``reduced`` in force; the name says so.
-
-        Raises
-        ------
-        InputError
-            If there is no such section, or the result is no valid sweep.
-        """
+        """Apply the section ``reduced``; the name gets the suffix ``-reduced``."""
         if self.reduced is None:
-            raise InputError(f"sweep {self.name}: has no section reduced; add one, or run it whole")
-        content = self.model_dump(exclude={"reduced"}, exclude_unset=True)
-        stand_in = self.reduced.model_dump(exclude_unset=True)
-        content["overrides"] = self.overrides | stand_in.pop("overrides", {})
-        if "grid" in stand_in or "search" in stand_in:
-            content = {key: content[key] for key in content if key not in ("grid", "search")}
-        content |= stand_in | {"name": f"{self.name}-reduced"}
-        return validate(Sweep, content, self.name)
+            raise InputError(f"sweep {self.name}: no section reduced; add one, or omit REDUCED=1")
+        changes = self.reduced.model_dump(exclude_unset=True)
+        replaced = {"grid", "search"} if {"grid", "search"} & set(changes) else set()
+        content = self.model_dump(exclude={"reduced"} | replaced, exclude_unset=True)
+        changes["overrides"] = self.overrides | changes.get("overrides", {})
+        return validate(Sweep, content | changes | {"name": f"{self.name}-reduced"}, self.name)
 
 
 def load_sweep(path: str | Path, reduced: bool = False) -> Sweep:
-    """Load a sweep file.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file, or the bare name of one in the folder ``sweeps``.
-    reduced : bool
-        Take its reduced size.
+    """Load a sweep file, or the one of that name in the folder ``sweeps``.
 
     Raises
     ------
@@ -171,20 +154,128 @@ def load_sweep(path: str | Path, reduced: bool = False) -> Sweep:
 
 
 def label(value: Any) -> Label:
-    """Give a value the form in which a storage keeps it: lists and sections become JSON."""
+    """Convert a value to the form in which a storage keeps it."""
     return value if isinstance(value, Label) else json.dumps(value)
 
 
 def describe(settings: Settings) -> str:
-    """Write settings in one line, numbers to four digits."""
-    return ", ".join(f"{key}={shown(value)}" for key, value in settings.items())
+    """Format settings in one line, numbers with four digits."""
+    return ", ".join(f"{key}={format_value(value)}" for key, value in settings.items())
 
 
-def shown(value: Label) -> str:
-    """Write a value for people: a number to four digits."""
+def format_value(value: Label) -> str:
+    """Format a value, a number with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def values(axis: tuple | Choices) -> tuple:
-    """List the values of an axis that is no range."""
-    return axis.choices if isinstance(axis, Choices) else axis
+class SweepPlan:
+    """A sweep with its recipes; every combination of a grid is checked.
+
+    The recipes are read once: editing a file while the sweep runs changes nothing.
+
+    Attributes
+    ----------
+    originals, recipes : dict of str to Recipe
+        By name in the sweep file: as read, and with the overrides that all trials share.
+
+    Raises
+    ------
+    InputError
+        If a recipe does not exist, or does not accept a key or value.
+    """
+
+    def __init__(self, sweep: Sweep):
+        self.sweep = sweep
+        names = (sweep.recipe,) if sweep.recipe else sweep.axes[RECIPE]
+        if len({Path(name).stem for name in names}) < len(names):
+            raise InputError(f"sweep {sweep.name}: recipe: two of them have the same file name")
+        self.originals = {name: load_recipe(name) for name in names}
+        self.recipes = {
+            name: self._override(f"recipe {name}", recipe, sweep.overrides)
+            for name, recipe in self.originals.items()
+        }
+        for settings in self.grid:
+            self.recipe(settings)
+        if sweep.search:
+            self._check_bounds_of_search()
+
+    @cached_property
+    def grid(self) -> list[Settings]:
+        """All combinations of a grid, the last key changing fastest; empty for a search."""
+        axes = self.sweep.grid
+        rows = itertools.product(*(map(label, axis) for axis in axes.values())) if axes else ()
+        return [dict(zip(axes, row, strict=True)) for row in rows]
+
+    @property
+    def n_trials(self) -> int:
+        """Number of trials."""
+        return min(filter(None, (self.sweep.budget.trials, len(self.grid))))
+
+    def base(self, settings: Settings) -> str:
+        """Name of the recipe that a trial starts from, a key of `recipes`."""
+        return self.sweep.recipe or settings[RECIPE]
+
+    def changes(self, settings: Settings) -> dict[str, Any]:
+        """Dotted keys and values that a trial changes in `recipes`."""
+        axes = self.sweep.axes
+        values = {k: () if isinstance(axis, Range) else axis for k, axis in axes.items()}
+        by_label = {key: {label(v): v for v in values[key]} for key in axes}
+        return {k: by_label[k].get(v, v) for k, v in settings.items() if k != RECIPE}
+
+    def recipe(self, settings: Settings) -> Recipe:
+        """Make a trial's recipe; an `InputError` names the settings."""
+        base = self.recipes[self.base(settings)]
+        return self._override(describe(settings), base, self.changes(settings))
+
+    def fixed(self) -> dict[str, Any]:
+        """Collect as JSON what must not change while a study goes on."""
+        keys = {"grid", "search", "folds", "objective", "pruning"}
+        recipes = {name: recipe.model_dump(mode="json") for name, recipe in self.recipes.items()}
+        return self.sweep.model_dump(mode="json", include=keys) | {"recipes": recipes}
+
+    def check(self, store: Store) -> None:
+        """Check that a store can serve every trial.
+
+        Raises
+        ------
+        InputError
+            If it holds other signals, lacks an input, a fold does not exist, or no held-out
+            window counts for the objective.
+        """
+        recipes = [self.recipe(settings) for settings in self.grid] or self.recipes.values()
+        distinct = {f"{r.data!r} {r.seed} {r.inputs}": r for r in recipes}
+        for recipe in distinct.values():
+            store.check(recipe.data, recipe.inputs)
+            self._check_folds(store, recipe)
+
+    def _check_folds(self, store: Store, recipe: Recipe) -> None:
+        name, count = self.sweep.name, recipe.data.folds
+        folds = self.sweep.folds or range(count)
+        if max(folds) >= count:
+            raise InputError(
+                f"sweep {name}: folds: {max(folds)} does not exist; recipe {recipe.name} has "
+                f"0–{count - 1}"
+            )
+        rows = store.evaluation_windows()
+        held_out = rows[
+            [f in folds for f in patient_folds(store.windows, count, recipe.seed)[rows]]
+        ]
+        votes = store.windows["total_votes"].to_numpy()[held_out]
+        if self.sweep.objective == "kl_reliable" and not (votes >= RELIABLE_VOTES).any():
+            raise InputError(
+                f"sweep {name}: objective: no held-out window has {RELIABLE_VOTES} votes; choose "
+                "kl_all"
+            )
+
+    def _check_bounds_of_search(self) -> None:
+        for key, axis in self.sweep.axes.items():
+            ends = (axis.low, axis.high) if isinstance(axis, Range) else axis
+            for value in ends if key != RECIPE else ():
+                for name, base in self.recipes.items():
+                    self._override(f"{key}={label(value)} on {name}", base, {key: value})
+
+    def _override(self, where: str, recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+        try:
+            return override(recipe, changes)
+        except InputError as error:
+            raise InputError(f"sweep {self.sweep.name}: {where}: {error}") from None

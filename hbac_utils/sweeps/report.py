@@ -1,213 +1,226 @@
-"""The page of a sweep: figures and a table that need nothing but a browser."""
+"""Results of a sweep: table, best trial, importances, and one self-contained page."""
 
 import base64
+import warnings
 from datetime import datetime
 from pathlib import Path
 
 import jinja2
 import numpy as np
+import optuna
 import pandas as pd
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState
 
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.notebooks import TEMPLATE
 from hbac_utils.plots.sweeps import importance_bars, setting_curves, setting_scores
-from hbac_utils.sweeps.config import shown
-from hbac_utils.sweeps.jobs import trial_folder
-from hbac_utils.sweeps.results import SCORES, Results
-from hbac_utils.sweeps.study import Slot
+from hbac_utils.sweeps.config import SweepPlan, describe, format_value
+from hbac_utils.sweeps.study import ENDED, SweepStudy, SweepTrial
+from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
 
-HEADINGS = {
-    "kl_reliable": f"KL, ≥ {RELIABLE_VOTES} votes",
-    "kl_all": "KL, all votes",
-    "windows_per_second": "windows/s",
-    "training_minutes": "training, min",
-    "minutes": "notebook, min",
+SCORES = ("kl_reliable", "kl_all")
+
+MIN_TRIALS = 8
+"""Complete trials below which importances are not shown."""
+
+FORMATS = {  # heading, format
+    "kl_reliable": (f"KL, ≥ {RELIABLE_VOTES} votes", "{:.4f}"),
+    "kl_all": ("KL, all votes", "{:.4f}"),
+    "parameters": ("parameters", "{:,.0f}"),
+    "windows_per_second": ("windows/s", "{:,.1f}"),
+    "training_minutes": ("training, min", "{:.1f}"),
+    "minutes": ("notebook, min", "{:.1f}"),
+    "epochs": ("epochs", "{:.0f}"),
 }
-"""Of the table's columns, where the name in ``results.csv`` is not what a reader wants."""
-
-HIDDEN = ("prior_kl_reliable", "prior_kl_all", "attempts", "host", "error")
-"""Columns of ``results.csv`` that the page's table leaves out."""
-
-FORMATS = {
-    "kl_reliable": "{:.4f}", "kl_all": "{:.4f}", "windows_per_second": "{:,.1f}",
-    "parameters": "{:,.0f}", "training_minutes": "{:.1f}", "minutes": "{:.1f}", "epochs": "{:.0f}",
-}  # fmt: skip
+CSV_ONLY = ["prior_kl_reliable", "prior_kl_all", "attempts", "host", "error"]
 
 
-def write_report(results: Results, folder: Path) -> Path:
-    """Write ``report.html`` and ``results.csv`` into the sweep's folder.
+class SweepResults:
+    """Results of a sweep's trials, ended or not.
 
-    Everything comes from the study but the links to the trials' notebooks, which are there for
-    those that were run into this folder.
-
-    Parameters
+    Attributes
     ----------
-    results : Results
-    folder : Path
-
-    Returns
-    -------
-    Path
-        Of the page.
+    trials : list of SweepTrial
+    table : DataFrame
+        A row per trial: ``trial`` (number), ``state``, the axes, both scores and the constant
+        prior's (nats), ``parameters``, ``windows_per_second`` (median over the epochs),
+        ``training_minutes`` (of all epochs), ``minutes`` (last attempt, whole notebook),
+        ``epochs``, ``attempts``, ``host``, ``error`` (last line).
+    best : int or None
+        Number of the complete trial with the lowest objective.
     """
-    results.write(folder)
-    loader = jinja2.FileSystemLoader([Path(__file__).parent, TEMPLATE])
+
+    def __init__(self, study: SweepStudy):
+        self.study, self.sweep = study, study.plan.sweep
+        self.trials = study.trials()
+        table = pd.DataFrame([self._row(trial) for trial in self.trials])
+        self.table = table.astype({"parameters": "Int64", "epochs": "Int64"})
+        complete = [trial for trial in self.trials if trial.state == "complete"]
+        best = min(complete, key=lambda trial: trial.attempt.value, default=None)
+        self.best = best and best.number
+
+    def _row(self, trial: SweepTrial) -> dict:
+        result, error = trial.result, trial.error.strip().splitlines()
+        row = {"trial": trial.number, "state": trial.state}
+        row |= {axis: trial.settings.get(axis) for axis in self.sweep.axes}
+        row |= {score: result.get("scores", {}).get(score) for score in SCORES}
+        row |= {f"prior_{score}": result.get("prior", {}).get(score) for score in SCORES}
+        row |= {name: result.get(name) for name in FORMATS if name not in SCORES}
+        started = [a for a in trial.attempts if a.state != TrialState.WAITING]
+        failed = error and trial.state == "failed"
+        return row | {
+            "attempts": len(started),
+            "host": result.get("host", ""),
+            "error": error[-1] if failed else "",
+        }
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of trials by state."""
+        return self.table["state"].value_counts(sort=False).to_dict()
+
+    @property
+    def summary(self) -> str:
+        """Counts, best trial and errors, one line each."""
+        lines = [", ".join(f"{count} {state}" for state, count in self.counts.items())]
+        for trial, error in zip(self.trials, self.table["error"], strict=True):
+            if trial.number == self.best:
+                value = f"{self.sweep.objective} {trial.attempt.value:.4f}"
+                lines.append(f"lowest {value}: {self.name(trial)}")
+            if trial.state == "failed":
+                lines.append(f"failed: {self.name(trial)}: {error}")
+        if set(self.counts) - set(ENDED):
+            lines.append("not finished; the same command continues")
+        return "\n".join(lines)
+
+    def name(self, trial: SweepTrial) -> str:
+        """Format a trial's settings, keys without their sections."""
+        keys = list(self.sweep.axes)
+        last = [key.rpartition(".")[2] for key in keys]
+        names = last if len(set(last)) == len(last) else keys
+        return describe({n: trial.settings.get(k) for n, k in zip(names, keys, strict=True)})
+
+    def importances(self) -> dict[str, float]:
+        """Estimate the share of the objective's variance that each key explains, by fANOVA.
+
+        Returns
+        -------
+        dict of str to float
+            In descending order, summing to 1; empty for a grid and for too few trials.
+
+        References
+        ----------
+        Hutter et al., ICML 2014.
+        """
+        values = {t.attempt.value for t in self.trials if t.state == "complete"}
+        complete = self.counts.get("complete", 0)
+        if self.sweep.search is None or complete < MIN_TRIALS or len(values) == 1:
+            return {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+            return optuna.importance.get_param_importances(self.study.optuna, evaluator=evaluator)
+
+
+def read_results(plan: SweepPlan, folder: Path, storage: str = "") -> SweepResults:
+    """Read the results of a sweep from its study.
+
+    Raises
+    ------
+    InputError
+        If the sweep was not begun there, or with other settings.
+    """
+    if not storage and not (folder / "journal.log").is_file():
+        raise InputError(f"{folder}: no sweep was begun there; run it, or give its storage")
+    return SweepResults(SweepStudy(plan, folder, storage))
+
+
+def write_report(results: SweepResults) -> Path:
+    """Write ``results.csv`` and ``report.html`` into the sweep's folder; return the page's path.
+
+    Everything comes from the study but the links to notebooks, which exist for the trials that
+    were run into this folder.
+    """
+    folder, table = results.study.folder, results.table
+    with replacing(folder / "results.csv") as file:
+        table.to_csv(file, index=False)
+    loader = jinja2.FileSystemLoader(TEMPLATE)
     pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    pages.filters["picture"] = _picture
-    sweep = results.plan.sweep
-    page = pages.get_template("report.html.j2").render(
-        sweep=sweep,
-        recipes=[recipe.name for recipe in results.plan.recipes.values()],
+    pages.filters["picture"] = lambda figure: base64.b64encode(figure._repr_png_()[0]).decode()
+    shown = table.drop(columns=CSV_ONLY).astype(object)
+    links = {n: f"trials/{n:03d}/training.html" for n in table["trial"]}
+    html = pages.get_template("report.html.j2").render(
+        sweep=results.sweep,
+        recipes=[recipe.name for recipe in results.study.plan.recipes.values()],
         counts=results.counts,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        best=_best(results),
+        best=results.best,
         overview=_overview(results),
-        columns=_columns(results),
-        rows=_rows(results, folder),
-        importances=_importances(results),
-        trials=_trials(results, folder),
+        headings={name: FORMATS.get(name, (name,))[0] for name in shown},
+        rows=shown.apply(lambda column: column.map(lambda v: _format(column.name, v))),
+        links={n: link for n, link in links.items() if (folder / link).is_file()},
+        importances=results.importances(),
+        importance_bars=importance_bars,
+        trials=results.trials,
+        curves=_curves(results),
+        name=results.name,
+        earlier=_earlier_attempts,
         reliable=RELIABLE_VOTES,
     )
-    path = folder / "report.html"
-    with replacing(path) as file:
-        file.write(page.encode())
-    return path
+    with replacing(folder / "report.html") as file:
+        file.write(html.encode())
+    return folder / "report.html"
 
 
-def _picture(figure) -> str:
-    return base64.b64encode(figure._repr_png_()[0]).decode()
+def _format(column: str, value) -> str:
+    if pd.isna(value):
+        return ""
+    return FORMATS[column][1].format(value) if column in FORMATS else format_value(value)
 
 
-def _best(results: Results) -> dict | None:
-    if results.best is None:
-        return None
-    slot = next(slot for slot in results.slots if slot.number == results.best)
-    row = results.table.set_index("trial").loc[results.best]
-    return {"name": results.name(slot), "number": slot.number} | {
-        score: _format(score, row[score]) for score in SCORES
-    }
-
-
-def _overview(results: Results):
+def _overview(results: SweepResults):
+    """Plot both scores of every trial that has them."""
     table = results.table[results.table["kl_all"].notna()].reset_index(drop=True)
     if table.empty:
         return None
-    names = {slot.number: f"{slot.number:03d}  {results.name(slot)}" for slot in results.slots}
+    names = {t.number: f"{t.number:03d}  {results.name(t)}" for t in results.trials}
+    priors = {s: table[f"prior_{s}"].astype(float).round(6).dropna().unique() for s in SCORES}
     best = table.index[table["trial"] == results.best]
     return setting_scores(
         [names[number] for number in table["trial"]],
-        {score: [_number(value) for value in table[score]] for score in SCORES},
-        _prior(table),
-        int(best[0]) if len(best) else None,
+        {score: [None if pd.isna(v) else v for v in table[score]] for score in SCORES},
+        # trials with different folds have different priors
+        {score: values[0] if len(values) == 1 else None for score, values in priors.items()},
+        best[0] if len(best) else None,
     )
 
 
-def _prior(table: pd.DataFrame) -> dict[str, float | None]:
-    """Take the prior's scores, where all trials have the same: not where the folds differ."""
-    scores = {}
-    for score in SCORES:
-        values = table[f"prior_{score}"].astype(float).round(6).dropna().unique()
-        scores[score] = float(values[0]) if len(values) == 1 else None
-    return scores
-
-
-def _columns(results: Results) -> list[dict]:
-    return [
-        {"name": name, "heading": HEADINGS.get(name, name)}
-        for name in results.table.columns
-        if name not in HIDDEN
-    ]
-
-
-def _rows(results: Results, folder: Path) -> list[dict]:
-    rows = []
-    for record in results.table.to_dict("records"):
-        values = {column["name"]: record[column["name"]] for column in _columns(results)}
-        cells = [{"text": _format(n, v), "value": _key(v), "name": n} for n, v in values.items()]
-        rows.append(
-            {
-                "cells": cells,
-                "page": _page(folder, record["trial"]),
-                "state": record["state"],
-                "best": record["trial"] == results.best,
-            }
-        )
-    return rows
-
-
-def _importances(results: Results) -> dict | None:
-    shares = results.importances()
-    if not shares:
-        return None
-    said = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
-    return {"figure": importance_bars(shares), "said": said}
-
-
-def _trials(results: Results, folder: Path) -> list[dict]:
-    histories = {slot.number: results.history(slot) for slot in results.slots}
-    shown = [history for history in histories.values() if history is not None]
-    same = {
-        "limits": _limits(shown),
-        "epochs": max((int(history["epoch"].max()) + 1 for history in shown), default=None),
+def _curves(results: SweepResults) -> dict:
+    """Plot the curves of each trial by number, on the same axes."""
+    histories = {
+        trial.number: pd.DataFrame(trial.result["history"]).astype(float)
+        for trial in results.trials
+        if trial.result.get("history")
     }
-    rows = results.table.set_index("trial")
-    trials = []
-    for slot in results.slots:
-        history, row = histories[slot.number], rows.loc[slot.number]
-        prior = {score: _number(row[f"prior_{score}"]) for score in SCORES}
-        trials.append(
-            {
-                "number": f"{slot.number:03d}",
-                "name": results.name(slot),
-                "state": slot.state,
-                "scores": {score: _format(score, row[score]) for score in SCORES},
-                "figure": history is not None and setting_curves(history, prior, **same),
-                "page": _page(folder, slot.number),
-                "error": slot.error if slot.state == "failed" else "",
-                "host": row["host"],
-                "attempts": _attempts(slot),
-            }
-        )
-    return trials
+    if not histories:
+        return {}
+    together = pd.concat(histories.values())
+    values = together[["loss", *SCORES]].to_numpy()
+    values = values[np.isfinite(values)]
+    # a diverging loss may leave the axes
+    top = min(values.max(), 2 * np.percentile(values, 90)) if len(values) else None
+    limits = (0.0, 1.08 * float(top)) if top else None
+    epochs = int(together["epoch"].max()) + 1
+    priors = {trial.number: trial.result.get("prior", {}) for trial in results.trials}
+    return {n: setting_curves(h, priors[n], limits, epochs) for n, h in histories.items()}
 
 
-def _attempts(slot: Slot) -> list[str]:
-    """Say how the attempts before the one that counts have ended."""
-    said = []
-    for attempt in slot.attempts:
-        if attempt.state.name == "FAIL" and attempt is not slot.attempt:
-            known = attempt.user_attrs
-            said.append(known.get("stopped") or ("failed" if "error" in known else "killed"))
-    return said
-
-
-def _limits(histories: list[pd.DataFrame]) -> tuple[float, float] | None:
-    """Choose vertical limits for all curves; what bursts upwards may leave the picture."""
-    values = [
-        history[["loss", "kl_all", "kl_reliable"]].to_numpy().ravel() for history in histories
+def _earlier_attempts(trial: SweepTrial) -> list[str]:
+    """Say how the attempts before the current one ended."""
+    failed = [a for a in trial.attempts if a.state == TrialState.FAIL and a != trial.attempt]
+    return [
+        a.user_attrs.get("stopped", "failed" if "error" in a.user_attrs else "killed")
+        for a in failed
     ]
-    finite = np.concatenate([column[np.isfinite(column)] for column in values] or [[]])
-    if not len(finite):
-        return None
-    return 0.0, 1.08 * float(min(finite.max(), 2 * np.percentile(finite, 90)))
-
-
-def _page(folder: Path, number: int) -> str:
-    page = trial_folder(folder, number) / "training.html"
-    return page.relative_to(folder).as_posix() if page.is_file() else ""
-
-
-def _number(value) -> float | None:
-    return None if pd.isna(value) else float(value)
-
-
-def _format(name: str, value) -> str:
-    if pd.isna(value):
-        return ""
-    return FORMATS[name].format(value) if name in FORMATS else shown(value)
-
-
-def _key(value) -> str:
-    """Give the text by which the page's script sorts: a number as such."""
-    return "" if pd.isna(value) else str(value)

@@ -1,223 +1,240 @@
-"""A sweep's trials: which wait, which run, which have ended, and whose turn it is.
+"""State of a sweep in an Optuna study: next trial, attempts, detection of dead workers.
 
-Every trial that is to be has a slot, a number from 0. What Optuna calls a trial is an attempt at
-a slot: usually there is one, but if its worker is killed, or told to stop, another follows. All
-slots are queued at the start, so that any number of workers take exactly as many trials as the
-sweep has, whoever dies.
+A trial of a sweep has a number from 0. Each Optuna trial is one attempt at it: after a kill or an
+interruption another one follows, with the same settings. The storage is a journal file for
+workers that share a folder, or a database with Optuna's heartbeats. On a file, which has no
+heartbeats, a worker locks a file of its trial; the operating system frees that lock when the
+process ends.
 """
 
+import os
+import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
+from filelock import FileLock, Timeout
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hbac_utils.sweeps.config import Choices, Range, Settings, label, values
-from hbac_utils.sweeps.plan import Plan
-from hbac_utils.sweeps.storage import Hold, Storage
+from hbac_utils.sweeps.config import Range, Settings, SweepPlan, label
 from hbac_utils.utils.errors import InputError
-from hbac_utils.utils.files import lock
 
-DEATHS = 3
-"""After so many killed workers a slot counts as failed: it may be what kills them."""
+HEARTBEAT = 30
+"""Seconds between two heartbeats in a database."""
+
+MAX_MISSED_HEARTBEATS = 4
+"""Missed heartbeats after which a worker counts as dead."""
+
+MAX_KILLS = 3
+"""Killed attempts after which a trial counts as failed: it may be what kills its workers."""
+
+CONNECTION_ATTEMPTS = 5
+"""Attempts to open a database; of workers that start together, one creates the tables."""
 
 ENDED = ("complete", "pruned", "failed")
-"""States of a slot that nothing more comes of."""
+"""States of a trial that is not run again."""
+
+RunTrial = Callable[[Trial, int, Settings], float]
+"""Run a trial (attempt, number, settings) and return the objective."""
+
+
+class TrialFailed(Exception):
+    """End of an attempt whose reason is recorded in its user attributes."""
 
 
 @dataclass(frozen=True)
-class Slot:
-    """A trial of the sweep, with all attempts at it, the first one first."""
+class SweepTrial:
+    """A trial of a sweep with all attempts at it, the oldest first."""
 
     number: int
     attempts: tuple[FrozenTrial, ...]
+    planned: Settings  # of a grid
+
+    @property
+    def attempt(self) -> FrozenTrial | None:
+        """The attempt with the result, the current one, or the last one."""
+        states = [TrialState[name] for name in ("FAIL", "WAITING", "RUNNING", "PRUNED", "COMPLETE")]
+        rank = {state: i for i, state in enumerate(states)}
+        return max(self.attempts, key=lambda a: (rank[a.state], a.number), default=None)
 
     @property
     def state(self) -> str:
         """One of `ENDED`, or ``running``, ``waiting``, ``interrupted``."""
-        states = {attempt.state for attempt in self.attempts}
-        for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
-            if state in states:
-                return state.name.lower()
-        if TrialState.WAITING in states:
+        if self.attempt is None:
             return "waiting"
+        if self.attempt.state != TrialState.FAIL:
+            return self.attempt.state.name.lower()
         return "failed" if self.error else "interrupted"
 
     @property
     def error(self) -> str:
-        """Why it has failed; empty if it has not."""
-        failed = [a for a in self.attempts if a.state == TrialState.FAIL]
-        if not failed:
-            return ""
-        if failed[-1].user_attrs.get("error"):
-            return failed[-1].user_attrs["error"]
-        killed = [a for a in failed if not {"stopped", "error"} & a.user_attrs.keys()]
-        return f"its worker was killed {len(killed)} times" if len(killed) >= DEATHS else ""
-
-    @property
-    def attempt(self) -> FrozenTrial:
-        """The attempt that counts: the one with a result, or the last."""
-        for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
-            for attempt in self.attempts:
-                if attempt.state == state:
-                    return attempt
-        return self.attempts[-1]
+        """Error of the last attempt, or the number of kills if there were too many."""
+        failed = [a.user_attrs for a in self.attempts if a.state == TrialState.FAIL]
+        if failed and "error" in failed[-1]:
+            return failed[-1]["error"]
+        kills = sum(not {"error", "stopped"} & set(attributes) for attributes in failed)
+        return f"its worker was killed {kills} times" if kills >= MAX_KILLS else ""
 
     @property
     def settings(self) -> Settings:
-        """What sets it apart, as far as it is known."""
-        attempt = self.attempt
-        return attempt.system_attrs.get("fixed_params", {}) | attempt.params
+        """Settings as far as they are known: those of a search follow when it starts."""
+        if self.attempt is None:
+            return self.planned
+        return self.attempt.system_attrs.get("fixed_params", {}) | self.attempt.params
 
-
-def begin_study(plan: Plan, storage: Storage, folder: Path, data: str) -> "SweepStudy":
-    """Open a plan's study in a storage; make it if it is not there.
-
-    Parameters
-    ----------
-    plan : Plan
-    storage : Storage
-    folder : Path
-        Of the sweep, for a lock among the workers of this machine.
-    data : str
-        Identifies what the trials are trained on: trials on other data do not compare.
-
-    Raises
-    ------
-    InputError
-        If there is a study of this name that was begun with other settings or data.
-    """
-    with suppress(DuplicatedStudyError):
-        optuna.create_study(study_name=plan.sweep.name, storage=storage.optuna)
-    study = open_study(plan, storage, folder, data)
-    if "fixed" not in study.optuna.user_attrs:
-        study.optuna.set_user_attr("fixed", plan.fixed() | {"data": data})
-    return study
-
-
-def open_study(plan: Plan, storage: Storage, folder: Path, data: str | None = None) -> "SweepStudy":
-    """Open a plan's study, which must be there; ``data`` None: whatever it was trained on.
-
-    Raises
-    ------
-    InputError
-        If it is not there, or was begun with other settings or data.
-    """
-    name = plan.sweep.name
-    try:
-        study = optuna.load_study(study_name=name, storage=storage.optuna)
-    except KeyError:
-        raise InputError(f"sweep {name}: was not begun, says {storage.name}; run it") from None
-    begun = study.user_attrs.get("fixed", {})
-    wanted = plan.fixed() | ({} if data is None else {"data": data})
-    changed = [key for key in wanted if begun.get(key, wanted[key]) != wanted[key]]
-    if changed:
-        raise InputError(
-            f"sweep {name}: was begun with other {changed[0]}, says {storage.name}; give the sweep "
-            "another name, or remove what is there"
-        )
-    return SweepStudy(plan, study, storage, folder)
+    @property
+    def result(self) -> dict:
+        """Result of the attempt, as `trials.read_result` returns it."""
+        return self.attempt.user_attrs.get("result", {}) if self.attempt else {}
 
 
 class SweepStudy:
-    """A plan's study; `begin_study` and `open_study` make one.
+    """The Optuna study of a plan, in a database or in ``journal.log`` in the sweep's folder.
 
-    Attributes
+    Parameters
     ----------
-    plan : Plan
-    optuna : optuna.Study
-    storage : Storage
-    folder : Path
+    data : str, optional
+        Fingerprint of the training data; without it, the study must exist.
+
+    Raises
+    ------
+    InputError
+        If the storage cannot be used, or the study was begun with other settings or data.
     """
 
-    def __init__(self, plan: Plan, study: optuna.Study, storage: Storage, folder: Path):
-        self.plan, self.optuna, self.storage, self.folder = plan, study, storage, folder
-
-    def slots(self) -> list[Slot]:
-        """List the trials, begun or not."""
-        attempts: dict[int, list[FrozenTrial]] = {}
-        for trial in self.optuna.get_trials(deepcopy=False):
-            attempts.setdefault(trial.user_attrs["slot"], []).append(trial)
-        return [Slot(number, tuple(attempts[number])) for number in sorted(attempts)]
-
-    def fill(self, retry_failed: bool = False) -> None:
-        """Queue the slots that are missing; those that have failed too, if asked to."""
-        if retry_failed:
-            # the one that has killed its worker for the last time may not be known to have failed
-            self.storage.fail_dead(self.optuna)
-        with self._alone():
-            slots = self.slots()
-            for slot in slots:
-                if retry_failed and slot.state == "failed":
-                    self._queue(slot.number, slot.settings)
-            there = {slot.number for slot in slots}
-            for number in range(self.plan.n_trials):
-                if number not in there:
-                    self._queue(number, self.plan.grid[number] if self.plan.grid else {})
-
-    def recover(self) -> None:
-        """Queue again what was stopped, or whose worker has died."""
-        self.storage.fail_dead(self.optuna)
-        if not any(slot.state == "interrupted" for slot in self.slots()):
-            return
-        with self._alone():
-            for slot in self.slots():
-                if slot.state == "interrupted":
-                    self._queue(slot.number, slot.settings)
-
-    def claim(self) -> "Claim | None":
-        """Begin the first trial that waits; None if none does."""
-        for slot in self.slots():
-            if slot.state != "waiting" or slot.number >= self.plan.n_trials:
-                continue
-            waiting = next(a for a in slot.attempts if a.state == TrialState.WAITING)
-            hold = self.storage.hold(waiting._trial_id)
-            if hold is None:
-                continue
-            if self._begin(waiting):
-                return Claim(self, slot, self._trial(slot, waiting), hold)
-            hold.release()
-        return None
-
-    def _queue(self, number: int, settings: Settings) -> None:
-        self.optuna.enqueue_trial(settings, user_attrs={"slot": number})
-
-    def _begin(self, waiting: FrozenTrial) -> bool:
-        # what `Study.ask` does, but it would make a trial more where another worker was faster
+    def __init__(self, plan: SweepPlan, folder: Path, url: str = "", data: str | None = None):
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.plan, self.folder = plan, folder
+        (folder / "trials").mkdir(parents=True, exist_ok=True)
+        self.storage = _open_database(url) if url else _open_journal(folder)
+        self._queue = FileLock(folder / ".queue.lock")
+        place = _without_password(url) if url else folder / "journal.log"
+        name = plan.sweep.name
+        if data:
+            optuna.create_study(study_name=name, storage=self.storage, load_if_exists=True)
         try:
-            return self.storage.optuna.set_trial_state_values(
-                waiting._trial_id, state=TrialState.RUNNING
+            self.optuna = optuna.load_study(study_name=name, storage=self.storage)
+        except KeyError:
+            raise InputError(f"sweep {name}: not in {place}; run it first") from None
+        wanted = plan.fixed() | ({"data": data} if data else {})
+        if "fixed" not in self.optuna.user_attrs:
+            self.optuna.set_user_attr("fixed", wanted)
+        begun = self.optuna.user_attrs["fixed"]
+        changed = [key for key in wanted if begun.get(key) != wanted[key]]
+        if changed:
+            raise InputError(
+                f"sweep {name}: was begun with other {changed[0]} ({place}); give the sweep "
+                "another name, or remove that study"
             )
-        except UpdateFinishedTrialError:
-            return False
 
-    def _trial(self, slot: Slot, waiting: FrozenTrial) -> Trial:
-        # a study of its own: samplers and pruners keep what they have read of the others
-        study = optuna.load_study(
-            study_name=self.plan.sweep.name,
-            storage=self.storage.optuna,
-            sampler=self._sampler(slot.number),
-            pruner=self._pruner(),
+    def trials(self) -> list[SweepTrial]:
+        """List the trials by number, begun or not."""
+        attempts: dict[int, list] = {number: [] for number in range(self.plan.n_trials)}
+        for attempt in self.optuna.get_trials(deepcopy=False):
+            if "number" in attempt.user_attrs and "superfluous" not in attempt.user_attrs:
+                attempts.setdefault(attempt.user_attrs["number"], []).append(attempt)
+        grid = dict(enumerate(self.plan.grid))
+        return [SweepTrial(n, tuple(attempts[n]), grid.get(n, {})) for n in sorted(attempts)]
+
+    def retry_failed(self) -> None:
+        """Queue the failed trials again."""
+        with self._queue:
+            self._fail_dead()
+            for trial in self.trials():
+                if trial.state == "failed":
+                    self._enqueue(trial)
+
+    def run_next(self, run: RunTrial) -> bool:
+        """Run the next trial that is neither running nor ended; return False if there is none.
+
+        ``run`` may raise `TrialFailed` after it has set a user attribute: ``error`` if the trial
+        has failed, ``stopped`` if it is to continue; without either, it counts as killed.
+        """
+        self._held, self._lost = None, False
+        self._queue.acquire()
+        try:
+            self._fail_dead()
+            trials = self.trials()[: self.plan.n_trials]
+            trial = next((t for t in trials if t.state in ("waiting", "interrupted")), None)
+            if trial is None:
+                return False
+            if trial.attempt is None or trial.attempt.state != TrialState.WAITING:
+                self._enqueue(trial)
+            study = optuna.load_study(
+                study_name=self.plan.sweep.name, storage=self.storage,
+                sampler=self._sampler(trial.number), pruner=self._pruner(),
+            )  # fmt: skip
+            study.optimize(partial(self._attempt, run), n_trials=1, catch=(TrialFailed,))
+        except ValueError:  # Optuna's: the attempt has ended already
+            if not self._lost:
+                raise
+        finally:
+            self._queue.release()
+            if self._held:
+                self._held.release()  # after the state is stored, see `_fail_dead`
+        return True
+
+    def _attempt(self, run: RunTrial, trial: Trial) -> float:
+        number = trial.user_attrs.get("number")
+        if number is None or self._is_superfluous(number, trial):
+            trial.set_user_attr("superfluous", True)
+            raise TrialFailed
+        self._held = self._trial_lock(number)
+        self._held.acquire()
+        self._queue.release()
+        try:
+            axes = self.plan.sweep.axes.items()
+            return run(trial, number, {key: _suggest(trial, key, axis) for key, axis in axes})
+        except UpdateFinishedTrialError:
+            self._lost = True
+            print(f"trial {number}: another worker has taken it over", flush=True)
+            raise
+
+    def _is_superfluous(self, number: int, trial: Trial) -> bool:
+        """Tell whether another machine, which has a queue lock of its own, was faster."""
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
+        return any(
+            a.state in ended or (a.state == TrialState.RUNNING and a.number < trial.number)
+            for a in self.trials()[number].attempts
         )
-        study.get_trials(deepcopy=False)  # a database's cache must have seen the trial
-        return Trial(study, waiting._trial_id)
+
+    def _enqueue(self, trial: SweepTrial) -> None:
+        self.optuna.enqueue_trial(trial.settings, user_attrs={"number": trial.number})
+
+    def _trial_lock(self, number: int) -> FileLock:
+        return FileLock(self.folder / "trials" / f".{number:03d}.lock")
+
+    def _fail_dead(self) -> None:
+        """Fail the running attempts whose worker is dead."""
+        if isinstance(self.storage, RDBStorage):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                optuna.storages.fail_stale_trials(self.optuna)
+            return
+        for attempt in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            lock = self._trial_lock(attempt.user_attrs.get("number", 0))
+            with suppress(Timeout), lock.acquire(timeout=0):
+                # a worker that finished it meanwhile has stored so before freeing the lock
+                self.optuna.tell(attempt.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Seeded by the slot: two workers must not draw the same numbers."""
+        """Make a sampler seeded by the trial: two workers must not draw the same numbers."""
         search = self.plan.sweep.search
         if search is None:
-            return optuna.samplers.RandomSampler()  # a grid's settings are in the queue
+            return optuna.samplers.RandomSampler()  # unused: the settings are queued
         seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
         if search.sampler == "random":
             return optuna.samplers.RandomSampler(seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            # with several workers: do not propose what already runs
             return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
     def _pruner(self) -> optuna.pruners.BasePruner:
@@ -226,90 +243,59 @@ class SweepStudy:
             return optuna.pruners.NopPruner()
         return optuna.pruners.MedianPruner(pruning.startup_trials, pruning.warmup_epochs)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        # of workers on other machines a slot may come twice into the queue; then the first of
-        # both is taken, and the other one only if that dies
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with lock(self.folder / "queue"):
-            yield
 
-
-class Claim:
-    """A trial that this worker has begun.
-
-    Attributes
-    ----------
-    number : int
-        Of the slot.
-    settings : dict
-    lost : bool
-        Whether it was given to another worker, because this one seemed dead.
-    """
-
-    def __init__(self, study: SweepStudy, slot: Slot, trial: Trial, hold: Hold):
-        self.number, self.lost = slot.number, False
-        self._trial, self._hold = trial, hold
-        self.settings: Settings = {
-            key: _suggest(trial, key, axis) for key, axis in study.plan.sweep.axes.items()
-        }
-
-    def beat(self) -> None:
-        """Give a sign of life, if one is due."""
-        self._hold.beat()
-
-    def report(self, epoch: int, value: float) -> None:
-        """Report the objective after an epoch."""
-        try:
-            self._trial.report(value, epoch)
-        except UpdateFinishedTrialError:
-            self.lost = True
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether the pruner gives the trial up."""
-        return self._trial.should_prune()
-
-    def complete(self, value: float, result: dict) -> None:
-        """End with a value of the objective."""
-        self._end(TrialState.COMPLETE, value, result=result)
-
-    def prune(self, result: dict) -> None:
-        """End before the last epoch; the last report is the value."""
-        self._end(TrialState.PRUNED, result=result)
-
-    def fail(self, error: str, result: dict) -> None:
-        """End for good with an error."""
-        self._end(TrialState.FAIL, result=result, error=error)
-
-    def interrupt(self, reason: str) -> None:
-        """End for now; the trial is queued again."""
-        self._end(TrialState.FAIL, stopped=reason)
-
-    def die(self) -> None:
-        """End as if this worker had been killed; the trial is queued again a few times."""
-        self._end(TrialState.FAIL)
-
-    def _end(self, state: TrialState, value: float | None = None, **attributes) -> None:
-        try:
-            for name, attribute in attributes.items():
-                self._trial.set_user_attr(name, attribute)
-            self._trial.study.tell(self._trial, value, state)
-        except (UpdateFinishedTrialError, ValueError) as error:
-            if not self._was_lost():
-                raise
-            print(f"trial {self.number}: another worker has taken it over ({error})", flush=True)
-        finally:
-            self._hold.release()
-
-    def _was_lost(self) -> bool:
-        self.lost = self._trial.study.trials[self._trial.number].state.is_finished()
-        return self.lost
-
-
-def _suggest(trial: Trial, key: str, axis: tuple | Range | Choices):
+def _suggest(trial: Trial, key: str, axis: tuple | Range):
     if not isinstance(axis, Range):
-        return trial.suggest_categorical(key, [label(value) for value in values(axis)])
-    if axis.is_whole:
+        return trial.suggest_categorical(key, [label(value) for value in axis])
+    if all(isinstance(bound, int) for bound in (axis.low, axis.high, axis.step or 1)):
         return trial.suggest_int(key, axis.low, axis.high, step=axis.step or 1, log=axis.log)
     return trial.suggest_float(key, axis.low, axis.high, step=axis.step, log=axis.log)
+
+
+def _open_journal(folder: Path) -> BaseStorage:
+    """Open the journal file, with a lock that a killed process cannot leave behind.
+
+    A line that a full disk has cut off is removed; Optuna could not read past it.
+    """
+    path, lock = folder / "journal.log", FileLock(folder / ".journal.lock")
+    with lock:
+        content = path.read_bytes() if path.exists() else b""
+        if content and not content.endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+def _open_database(url: str) -> BaseStorage:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    shown = _without_password(url)
+    for attempt in range(CONNECTION_ATTEMPTS):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return RDBStorage(
+                    url, {"pool_pre_ping": True}, heartbeat_interval=HEARTBEAT,
+                    grace_period=MAX_MISSED_HEARTBEATS * HEARTBEAT,
+                )  # fmt: skip
+        except ImportError as error:
+            raise InputError(
+                f"storage {shown}: its driver is not installed ({error.name or error}); for "
+                'PostgreSQL: pip install "psycopg[binary]"'
+            ) from None
+        except SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+            if attempt + 1 < CONNECTION_ATTEMPTS:
+                time.sleep(1)
+    raise InputError(f"storage {shown}: cannot be used ({reason}); check the server and the URL")
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        raise InputError(
+            "storage: not a database URL; write postgresql+psycopg://user:password@host/database"
+        ) from None

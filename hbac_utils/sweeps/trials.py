@@ -1,7 +1,7 @@
-"""One trial: a training notebook run by papermill into a folder of its own, watched meanwhile.
+"""One trial: a training notebook run in its own folder, monitored for pruning and time.
 
-The folder is a run's, with the executed notebook beside it: everything that works on a run
-works on a trial. A trial that is taken up again goes on in its folder where it was.
+The folder is a run with the executed notebook beside it: whatever works on a run works on a
+trial. A trial that is run again continues after its last epoch.
 """
 
 import threading
@@ -14,52 +14,37 @@ from typing import Any
 
 import h5py
 import numpy as np
+import optuna
 import pandas as pd
+from optuna.exceptions import UpdateFinishedTrialError
 
 from hbac_utils.notebooks import run_notebook
-from hbac_utils.sweeps.config import Settings
 from hbac_utils.training.runs import STOP, is_complete, read_history, read_metrics
 from hbac_utils.utils.errors import InputError
 
 PERIOD = 1.0
-"""Seconds between two looks at a running trial."""
+"""Seconds between two checks of a running trial."""
 
-SHOWN = ("fold", "epoch", "loss", "kl_all", "kl_reliable")
-"""Columns of the history that are kept in the storage, for the curves of the report."""
+CURVES = ["fold", "epoch", "loss", "kl_all", "kl_reliable"]
+"""Columns of the history that the storage keeps for the report."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a trial is to do.
-
-    Attributes
-    ----------
-    number : int
-    settings : dict
-        For messages.
-    competition : str
-    store, recipe : Path
-    overrides : dict
-        Of the recipe: dotted keys and values.
-    folder : Path
-    folds : sequence of int
-    max_hours : float
-        Zero: no limit.
-    """
+class TrialRun:
+    """Inputs and output folder of one trial."""
 
     number: int
-    settings: Settings
     competition: str
     store: Path
     recipe: Path
-    overrides: dict[str, Any]
+    overrides: dict[str, Any]  # dotted keys and values
     folder: Path
     folds: tuple[int, ...]
-    max_hours: float = 0
+    max_hours: float = 0  # 0: no limit
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Of the training notebook."""
+        """Parameters of the training notebook."""
         return {
             "data": self.competition,
             "store": str(self.store),
@@ -72,126 +57,104 @@ class Task:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every fold has been trained to its end."""
+        """Whether every fold is trained."""
         return all(is_complete(self.folder / f"fold{fold}") for fold in self.folds)
 
 
-Execute = Callable[[Task], None]
-"""Does a task: fills its folder with a run, returns when that has ended, raises what goes wrong."""
+Execute = Callable[[TrialRun], None]
+"""Train a trial into its folder; return when the training has ended."""
 
 
-def execute_notebook(task: Task) -> None:
-    """Run the training notebook here; what it prints goes to ``log.txt`` in the task's folder."""
-    with logged(task.folder):
-        run_notebook("training", task.parameters, task.folder)
+def execute_notebook(run: TrialRun) -> None:
+    """Run the training notebook on this machine; its output goes to ``log.txt``."""
+    with logged(run.folder):
+        run_notebook("training", run.parameters, run.folder)
 
 
 @contextmanager
 def logged(folder: Path) -> Iterator[None]:
-    """Write what is printed meanwhile to ``log.txt`` in a trial's folder, made if need be."""
+    """Append what is printed to ``log.txt`` in a trial's folder, created if needed."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a", encoding="utf-8") as log:  # noqa: SIM117
         with redirect_stdout(log), redirect_stderr(log):
             yield
 
 
-class Watcher(threading.Thread):
-    """Carries what a running trial has reached to its study, and a wish to end it back.
+class TrialMonitor:
+    """Reports a trial's epochs to its study; ends the training if it is pruned or time is up.
 
-    The training runs in the notebook's process. Its history is a file that is replaced after
-    each epoch; the file `STOP` makes it stop after one.
-
-    Parameters
-    ----------
-    task : Task
-    claim : study.Claim
-    objective : str
-        The history's column to report.
-    prune : bool
-        Whether the pruner is asked.
-    is_over : callable
-        Whether the sweep was told to stop.
+    The training replaces ``history.csv`` after each epoch, and ends if the file `STOP` exists.
 
     Attributes
     ----------
     pruned, stopped : bool
-        Whether the trial was asked to end, and on whose account.
+        Whether the training was told to end by the pruner, or for another reason.
     """
 
-    def __init__(self, task: Task, claim, objective: str, prune: bool, is_over: Callable[[], bool]):
-        super().__init__(name=f"watcher of trial {task.number}", daemon=True)
-        self.task, self.claim, self.objective, self.prune = task, claim, objective, prune
-        self.is_over = is_over
+    def __init__(
+        self, run: TrialRun, trial: optuna.Trial, objective: str, is_over: Callable[[], bool]
+    ):
+        self.run, self.trial, self.objective, self.is_over = run, trial, objective, is_over
         self.pruned = self.stopped = False
+        self._thread = threading.Thread(target=self._monitor, daemon=True)
         self._ended = threading.Event()
-        self._reported = 0
+        self._reported = 0  # epochs
 
-    def __enter__(self) -> "Watcher":
-        (self.task.folder / STOP).unlink(missing_ok=True)
-        self.start()
+    def __enter__(self) -> "TrialMonitor":
+        (self.run.folder / STOP).unlink(missing_ok=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_) -> None:
         self._ended.set()
-        self.join()
-        (self.task.folder / STOP).unlink(missing_ok=True)
+        self._thread.join()
+        (self.run.folder / STOP).unlink(missing_ok=True)
 
-    def run(self) -> None:
-        """Look until the trial has ended, and once more then."""
-        last = False
-        while not last:
-            last = self._ended.wait(PERIOD)
+    def _monitor(self) -> None:
+        """Check the trial until it has ended, and once more then."""
+        ended = False
+        while not ended:
+            ended = self._ended.wait(PERIOD)
             try:
-                self._look(last)
-            except Exception as error:
-                # a database that is away for a moment must not cost the trial
-                self._note(f"not reported ({type(error).__name__}: {error})")
+                if not self.stopped:
+                    self._report(ended)
+                self.stopped = self.stopped or self.is_over()
+                if self.pruned or self.stopped:
+                    (self.run.folder / STOP).touch()
+            except UpdateFinishedTrialError:  # another worker has taken the trial over
+                self.stopped = True
+            except Exception as error:  # a database may be unreachable for a moment
+                with suppress(OSError), (self.run.folder / "log.txt").open("a") as log:
+                    log.write(f"{time.strftime('%H:%M:%S')}  not reported ({error!r})\n")
 
-    def _look(self, last: bool) -> None:
-        self.claim.beat()
-        for epoch, value in self._news():
-            self.claim.report(epoch, value)
-            self._reported = epoch + 1
-            if self.prune and not last and not self.pruned and self.claim.is_hopeless:
+    def _report(self, ended: bool) -> None:
+        # only of the first fold: epochs of another one are not comparable
+        path = self.run.folder / f"fold{self.run.folds[0]}" / "history.csv"
+        history = pd.read_csv(path).iloc[self._reported :] if path.is_file() else pd.DataFrame()
+        for row in history.to_dict("records"):
+            if not np.isnan(row[self.objective]):
+                self.trial.report(row[self.objective], int(row["epoch"]))
+            self._reported += 1
+            if not ended and self.trial.should_prune():
                 self.pruned = True
-        self.stopped = self.stopped or self.claim.lost or self.is_over()
-        if self.pruned or self.stopped:
-            (self.task.folder / STOP).touch()
-
-    def _news(self) -> list[tuple[int, float]]:
-        # of the first fold: an epoch of another one is not comparable with it
-        path = self.task.folder / f"fold{self.task.folds[0]}" / "history.csv"
-        if not path.is_file():
-            return []
-        history = pd.read_csv(path)
-        rows = history[(history["epoch"] >= self._reported) & history[self.objective].notna()]
-        return list(zip(rows["epoch"].astype(int), rows[self.objective].astype(float), strict=True))
-
-    def _note(self, line: str) -> None:
-        with suppress(OSError), (self.task.folder / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(f"{time.strftime('%H:%M:%S')}  {line}\n")
 
 
 def read_result(folder: Path) -> dict:
-    """Collect what a trial has reached, as JSON keeps it.
-
-    Parameters
-    ----------
-    folder : Path
-        A run, complete or not.
+    """Collect the result of a run, complete or not, as JSON.
 
     Returns
     -------
     dict
-        ``history`` (the columns `SHOWN` as lists), ``epochs`` of all folds together,
-        ``training_minutes``, ``windows_per_second`` (median over the epochs); and where folds
-        have ended ``scores``, ``prior`` (each of both scores) and ``parameters``.
+        ``history`` (lists of the columns `CURVES`), ``epochs`` (of all folds),
+        ``training_minutes``, ``windows_per_second`` (median over the epochs); of a finished run
+        also ``scores`` and ``prior`` (both scores, nats) and ``parameters``.
     """
     result: dict[str, Any] = {}
     if any(folder.glob("fold*/history.csv")):
         history = read_history(folder)
+        curves = history[CURVES].astype(object)
         result |= {
-            "history": {name: _as_json(history[name]) for name in SHOWN},
+            "history": curves.where(curves.notna(), None).to_dict("list"),
             "epochs": len(history),
             "training_minutes": float(history["seconds"].sum() / 60),
             "windows_per_second": float(history["windows_per_second"].median()),
@@ -199,20 +162,14 @@ def read_result(folder: Path) -> dict:
     if (folder / "metrics.json").is_file():
         scores = read_metrics(folder)["scores"]
         result |= {"scores": scores["model"], "prior": scores["prior"]}
-    models = sorted(folder.glob("fold*/model.weights.h5"))
-    if models:
-        result["parameters"] = count_parameters(models[0])
+    weights = sorted(folder.glob("fold*/model.weights.h5"))
+    if weights:
+        result["parameters"] = count_parameters(weights[0])
     return result
 
 
 def objective_value(result: dict, objective: str) -> float:
-    """Take the objective out of a result.
-
-    Raises
-    ------
-    InputError
-        If the run has no such score.
-    """
+    """Return the objective; an `InputError` says if the run has no such score."""
     value = result.get("scores", {}).get(objective)
     if value is None:
         raise InputError(f"objective: the run has no {objective}; choose another one")
@@ -220,23 +177,13 @@ def objective_value(result: dict, objective: str) -> float:
 
 
 def count_parameters(weights: Path) -> int:
-    """Count the parameters in a file of weights, trainable or not.
+    """Count the parameters in a weights file, without the states of random generators."""
+    sizes = []
 
-    The states of random generators, which are integers, do not count.
-    """
-    sizes: list[int] = []
-
-    def count(_, item) -> None:
+    def add(_, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset) and item.dtype.kind == "f":
             sizes.append(item.size)
 
-    with h5py.File(weights) as content:
-        content.visititems(count)
+    with h5py.File(weights) as file:
+        file.visititems(add)
     return sum(sizes)
-
-
-def _as_json(column: pd.Series) -> list[float | int | None]:
-    values = column.to_numpy()
-    if not np.issubdtype(values.dtype, np.floating):
-        return values.tolist()
-    return [float(value) if np.isfinite(value) else None for value in values]

@@ -1,163 +1,244 @@
-"""Running a sweep: a worker takes one trial after the other until none is left.
+"""Run a sweep: workers take one trial after the other until none is left.
 
-All workers do the same, be they processes of this machine, of others with the same storage, or
-of a Dask cluster; none of them knows of the others but through the storage.
+Workers are processes of this machine, of others with the same storage, or of a Dask cluster. They
+coordinate through the storage alone.
 """
 
+import math
 import multiprocessing
 import os
 import platform
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
 
-from hbac_utils.data import packing as cluster
-from hbac_utils.sweeps.config import describe
-from hbac_utils.sweeps.devices import share
-from hbac_utils.sweeps.jobs import Job
-from hbac_utils.sweeps.study import ENDED, Claim
-from hbac_utils.sweeps.trials import Task, Watcher, objective_value, read_result
+import optuna
+
+from hbac_utils.data.competition import Competition
+from hbac_utils.data.store import digest
+from hbac_utils.recipe import save_recipe
+from hbac_utils.sweeps.config import Settings, SweepPlan, describe
+from hbac_utils.sweeps.study import ENDED, SweepStudy, TrialFailed
+from hbac_utils.sweeps.trials import (
+    Execute,
+    TrialMonitor,
+    TrialRun,
+    execute_notebook,
+    objective_value,
+    read_result,
+)
 from hbac_utils.utils.errors import DiskError, InputError, KernelDied
 from hbac_utils.utils.files import writing
 from hbac_utils.utils.process import terminable
 
-ERROR = "error.txt"
-"""In a trial's folder: why it failed."""
-
 PERIOD = 2.0
-"""Seconds between two looks for a trial, while those that are left run elsewhere."""
+"""Seconds between two looks for a trial while the last ones run elsewhere."""
 
 
-def run(job: Job, workers: int | None = None, dask: str = "", retry_failed: bool = False) -> bool:
-    """Run a sweep until its trials have ended, its time is up, or it is interrupted.
+@dataclass(frozen=True)
+class SweepJob:
+    """Everything a worker needs, picklable."""
+
+    plan: SweepPlan
+    folder: Path  # of the sweep
+    stop: Path  # workers stop if this file exists
+    competition: str
+    store: Path
+    data: str  # fingerprint of the training data
+    storage: str = ""  # URL of a database
+    execute: Execute = execute_notebook
+
+    def study(self) -> SweepStudy:
+        """Open the study, created if needed."""
+        return SweepStudy(self.plan, self.folder, self.storage, self.data)
+
+    def trial_run(self, number: int, settings: Settings, max_hours: float = 0) -> TrialRun:
+        """Collect the inputs of a trial."""
+        plan = self.plan
+        return TrialRun(
+            number=number,
+            competition=self.competition,
+            store=self.store,
+            recipe=self.recipe_path(plan.base(settings)),
+            overrides=plan.sweep.overrides | plan.changes(settings),
+            folder=self.folder / "trials" / f"{number:03d}",
+            folds=plan.sweep.folds or tuple(range(plan.recipe(settings).data.folds)),
+            max_hours=max_hours,
+        )
+
+    def recipe_path(self, name: str) -> Path:
+        """Return the path of the sweep's copy of a recipe."""
+        return self.folder / "recipes" / f"{Path(name).stem}.json"
+
+
+def prepare(
+    plan: SweepPlan, competition: Competition, store: Path, out: Path, storage: str = ""
+) -> SweepJob:
+    """Check a sweep before its first trial; pack the store if needed.
 
     Parameters
     ----------
-    job : Job
-    workers : int, optional
-        How many at once; as the sweep file says, on a cluster one in each of its processes.
-    dask : str
-        Address of a Dask scheduler whose workers do the trials.
-    retry_failed : bool
-        Try again what has failed.
-
-    Returns
-    -------
-    bool
-        Whether there was anything to do.
+    out : Path
+        Folder of all sweeps; this one's is named after it.
+    storage : str
+        URL of a database; empty for a file in the sweep's folder.
 
     Raises
     ------
     InputError
-        If the cluster cannot be used.
+        If competition, store or storage cannot serve all trials, or the study was begun with
+        other settings or data.
     """
-    study = job.study()
-    study.fill(retry_failed)
-    if all(slot.state in ENDED for slot in study.slots()):
-        return False
-    count = workers or job.plan.sweep.workers
-    try:
-        with terminable():
-            if dask:
-                _run_on_cluster(job, dask, workers)
-            elif count == 1:
-                work(job)
-            else:
-                _run_processes(job, count)
-    finally:
-        job.stop.unlink(missing_ok=True)
-    return True
+    from hbac_utils.data.packing import open_or_pack  # slow import
+
+    packed = open_or_pack(store.absolute(), competition, next(iter(plan.recipes.values())))
+    plan.check(packed)
+    # by content: another machine may have the store in another place
+    data = f"{digest(packed.sources[['name', 'bytes']])[:16]} {packed.description['subset']}"
+    path = str(competition.path.absolute())
+    return begin(plan, out, competition=path, store=packed.path, data=data, storage=storage)
 
 
-def work(job: Job) -> int:
-    """Do trials until none is left that this worker could do.
+def begin(plan: SweepPlan, out: Path, **options: Any) -> SweepJob:
+    """Create a sweep's folder, study and copies of its recipes."""
+    folder = (out / plan.sweep.name).absolute()
+    stop = folder / f".stop-{uuid.uuid4().hex[:8]}"
+    job = SweepJob(plan, folder, stop, **options)
+    job.study()  # refuses changed settings before the copies are overwritten
+    (folder / "recipes").mkdir(exist_ok=True)
+    for name, recipe in plan.originals.items():
+        save_recipe(recipe, job.recipe_path(name))
+    return job
 
-    While others run elsewhere it stays, in case one of their workers dies.
+
+def run_sweep(
+    job: SweepJob, workers: int | None = None, dask: str = "", retry_failed: bool = False
+) -> bool:
+    """Run a sweep until its trials have ended, its time is up, or it is interrupted.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Concurrent trials; default: as the sweep file says, on a cluster one per worker process.
+    dask : str
+        Address of a Dask scheduler.
+    retry_failed : bool
+        Run failed trials again.
 
     Returns
     -------
-    int
-        How many trials were begun.
+    bool
+        False if all trials had ended before.
     """
-    study, begun = job.study(), 0
+    study = job.study()
+    if retry_failed:
+        study.retry_failed()
+    if all(trial.state in ENDED for trial in study.trials()[: job.plan.n_trials]):
+        return False
+    count = workers or job.plan.sweep.workers
+    with terminable():
+        if dask:
+            _run_on_cluster(job, dask, workers)
+        elif count == 1:
+            work(job)
+        else:
+            _run_processes(job, count)
+    return True
+
+
+def work(job: SweepJob) -> None:
+    """Run trials until none is left.
+
+    While others run elsewhere the worker stays, in case one of their workers dies.
+    """
+    hours = job.plan.sweep.budget.hours
+    end = time.monotonic() + 3600 * hours if hours else math.inf
+
+    def is_over() -> bool:
+        return time.monotonic() > end or job.stop.exists()
+
+    def run(trial: optuna.Trial, number: int, settings: Settings) -> float:
+        nonlocal end
+        left = max(1e-9, (end - time.monotonic()) / 3600) if hours else 0
+        print(f"trial {number}  {describe(settings)}", flush=True)
+        try:
+            return _run_trial(job, trial, job.trial_run(number, settings, left), is_over)
+        except _OutOfTime:  # another epoch would not fit in
+            end = 0.0
+            raise
+
+    study = job.study()
     with terminable(), writing(job.folder):
-        while not job.is_over:
-            study.recover()
-            claim = study.claim()
-            if claim is not None:
-                begun += 1
-                attempt(job, claim)
-            elif any(slot.state in ("running", "interrupted") for slot in study.slots()):
-                time.sleep(PERIOD)
-            else:
+        while not is_over():
+            if study.run_next(run):
+                continue
+            if not any(trial.state == "running" for trial in study.trials()):
                 break
-    return begun
+            time.sleep(PERIOD)
 
 
-def attempt(job: Job, claim: Claim) -> None:
-    """Do one trial, and tell the study how it ended."""
-    task, begun = job.task(claim), time.monotonic()
-    print(f"trial {task.number}  {describe(task.settings)}", flush=True)
-    try:
-        tell, said = _outcome(job, task, claim)
-    except KeyboardInterrupt:
-        claim.interrupt("by hand")
-        raise
-    except DiskError:
-        with suppress(OSError):  # the study may lie on the same disk
-            claim.interrupt("by the disk")
-        raise
-    tell()
-    minutes = (time.monotonic() - begun) / 60
-    print(f"trial {task.number}  {said}  {minutes:.1f} min", flush=True)
+class _OutOfTime(TrialFailed):
+    """End of an attempt that the next call of the sweep continues."""
 
 
-def _outcome(job: Job, task: Task, claim: Claim) -> tuple[Callable[[], None], str]:
-    """Execute a trial; return what is to be told the study, and what to print."""
-    sweep, begun = job.plan.sweep, time.monotonic()
-    watcher = Watcher(task, claim, sweep.objective, sweep.pruning is not None, lambda: job.is_over)
-    (task.folder / ERROR).unlink(missing_ok=True)
+def _run_trial(
+    job: SweepJob, trial: optuna.Trial, run: TrialRun, is_over: Callable[[], bool]
+) -> float:
+    """Run one attempt, record and print how it ended; return the objective."""
+    objective, start = job.plan.sweep.objective, time.monotonic()
     result: dict = {"host": platform.node()}
+    error_file = run.folder / "error.txt"
+    error_file.unlink(missing_ok=True)
+
+    def end(text: str, **attributes: Any) -> None:
+        for name, attribute in attributes.items():
+            trial.set_user_attr(name, attribute)
+        minutes = (time.monotonic() - start) / 60
+        print(f"trial {run.number}  {text}  {minutes:.1f} min", flush=True)
+
+    monitor = TrialMonitor(run, trial, objective, is_over)
     try:
-        with writing(task.folder), watcher:
-            job.execute(task)
-        result |= read_result(task.folder) | {"minutes": (time.monotonic() - begun) / 60}
-        if task.is_complete:
-            value = objective_value(result, sweep.objective)
-            return partial(
-                claim.complete, value, result
-            ), f"complete  {sweep.objective} {value:.4f}"
-    except KernelDied:
-        return claim.die, "the notebook's process was killed; the trial is queued again"
-    except DiskError:  # not the trial's fault, and the others would fare no better
+        with writing(run.folder), monitor:
+            job.execute(run)
+        result |= read_result(run.folder) | {"minutes": (time.monotonic() - start) / 60}
+        value = objective_value(result, objective) if run.is_complete else None
+    except (KeyboardInterrupt, DiskError) as error:  # ends the worker: others would fare alike
+        with suppress(Exception):  # the storage may be on the same disk
+            trial.set_user_attr("stopped", "disk" if isinstance(error, DiskError) else "by hand")
         raise
-    except Exception as error:  # whatever it is, the other trials go on
-        return _failure(task, claim, error, result)
-    if watcher.pruned and not watcher.stopped:
-        return partial(claim.prune, result), f"pruned after {result.get('epochs', 0)} epochs"
-    return partial(claim.interrupt, "out of time"), "out of time; the same command goes on"
+    except KernelDied as error:
+        end("the notebook's process was killed; the trial is run again")
+        raise TrialFailed from error
+    except Exception as error:
+        text = str(error) if isinstance(error, InputError) else traceback.format_exc().strip()
+        error_file.parent.mkdir(parents=True, exist_ok=True)
+        error_file.write_text(text + "\n", encoding="utf-8")
+        with suppress(Exception):  # the files may be incomplete
+            result |= read_result(run.folder)
+        end(f"failed  {text.splitlines()[-1]}  ({error_file})", error=text, result=result)
+        raise TrialFailed from error
+    if value is not None:
+        end(f"complete  {objective} {value:.4f}", result=result)
+        return value
+    if monitor.pruned and not monitor.stopped:
+        end(f"pruned after {result.get('epochs', 0)} epochs", result=result)
+        raise optuna.TrialPruned
+    end("out of time; the same command continues", stopped="out of time")
+    raise _OutOfTime
 
 
-def _failure(
-    task: Task, claim: Claim, error: Exception, result: dict
-) -> tuple[Callable[[], None], str]:
-    said = str(error) if isinstance(error, InputError) else traceback.format_exc()
-    path = task.folder / ERROR
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(said + "\n", encoding="utf-8")
-    with suppress(Exception):  # what is there may be half written
-        result |= read_result(task.folder)
-    last = said.strip().splitlines()[-1]
-    return partial(claim.fail, said, result), f"failed  {last}  ({path})"
-
-
-def _run_processes(job: Job, workers: int) -> None:
+def _run_processes(job: SweepJob, workers: int) -> None:
     context = multiprocessing.get_context("spawn")
     errors = context.SimpleQueue()
     processes = [
@@ -178,15 +259,15 @@ def _run_processes(job: Job, workers: int) -> None:
     for process in processes:
         if process.exitcode < 0:
             name = signal.Signals(-process.exitcode).name
-            print(f"{process.name} was killed by {name}; its trial was put back", file=sys.stderr)
+            print(f"{process.name} was killed by {name}", file=sys.stderr)
     if not errors.empty():
         raise InputError(errors.get())
 
 
-def _work_in_process(job: Job, worker: int, workers: int, errors: SimpleQueue) -> None:
+def _work_in_process(job: SweepJob, worker: int, workers: int, errors: SimpleQueue) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes Ctrl-C on, once
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.update(share(worker, workers))
+    os.environ.update(device_share(worker, workers))
     try:
         work(job)
     except KeyboardInterrupt:
@@ -201,15 +282,48 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _run_on_cluster(job: Job, scheduler: str, most: int | None) -> None:
+def device_share(worker: int, workers: int) -> dict[str, str]:
+    """Return the environment variables that give one of several workers its cores and GPU.
+
+    Without them TensorFlow would take the memory of all GPUs in every trial. Variables that the
+    user has set are kept, and visible GPUs divided.
+    """
+    if workers == 1:
+        return {}
+    threads = str(max(1, _cores() // workers))
+    share = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+    gpus = _visible_gpus()
+    if gpus:
+        share["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    share = {name: value for name, value in share.items() if name not in os.environ}
+    return share | ({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _visible_gpus() -> list[str]:
+    """List the GPUs of this process as ``CUDA_VISIBLE_DEVICES`` names them."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is None and shutil.which("nvidia-smi"):
+        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        names = found.stdout.replace("\n", ",") if found.returncode == 0 else ""
+    return [name for name in (names or "").split(",") if name not in ("", "-1")]
+
+
+def _run_on_cluster(job: SweepJob, scheduler: str, workers: int | None) -> None:
     from distributed import KilledWorker, as_completed, wait
 
-    with cluster.connect(scheduler) as client:
-        cluster.check_workers(client, scheduler, job.folder)
+    from hbac_utils.data.packing import check_workers, connect
+
+    with connect(scheduler) as client:
+        check_workers(client, scheduler, job.folder)
         futures = [
-            # should its process die, another one goes on
+            # if its process dies, another one takes its place
             client.submit(work, job, workers=[address], allow_other_workers=True, pure=False)
-            for address in list(client.nthreads())[:most]
+            for address in list(client.nthreads())[:workers]
         ]
         try:
             for future in as_completed(futures, loop=client.loop):
@@ -218,8 +332,9 @@ def _run_on_cluster(job: Job, scheduler: str, most: int | None) -> None:
                 except KilledWorker as error:
                     print(f"dask {scheduler}: {error}", file=sys.stderr)
         except KeyboardInterrupt:
-            print("stopping after the epochs that run", file=sys.stderr, flush=True)
+            print("stopping after the current epochs", file=sys.stderr, flush=True)
             job.stop.touch()
             with client.as_current():
                 wait(futures)
+            job.stop.unlink()
             raise

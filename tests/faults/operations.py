@@ -26,7 +26,7 @@ AGAIN = "--retry-failed"
 """A trial whose worker was killed three times is given up unless one asks for it."""
 
 SWEEP_MARKS = (
-    "journal.log", ".alive/*", "results.csv", "report.html", "trials/00?/fold0/history.csv",
+    "journal.log", "trials/.00?.lock", "results.csv", "report.html", "trials/00?/fold0/history.csv",
     "trials/00?/metrics.json",
 )  # fmt: skip
 
@@ -90,10 +90,10 @@ def _inference(scratch: Path, command: list[str]) -> Operation:
 def replayed_sweep(
     tiny: Path, competition, store, run: Path, scratch: Path, workers: int = 1, **content
 ) -> Operation:
-    """Sweep with trials that replay a run, by as many workers; all else is as it is."""
+    """Sweep with fake trials, by as many workers."""
     file = _sweep_file(scratch, tiny, workers=workers, **content)
     data = ["--data", competition.path, "--store", store.path]
-    script = _script("replay_sweep.py", run, file, *data)
+    script = _script("replay_sweep.py", 0.3, file, *data)
     return _sweep(scratch, lambda out: [*script, "--out", str(out), AGAIN])
 
 

@@ -1,15 +1,15 @@
-"""The verb ``sweep``, whose trials replay a run: python replay_sweep.py RUN, and its options."""
+"""The verb ``sweep`` with fake trials: python replay_sweep.py SECONDS, and its options."""
 
 import sys
 from functools import partial
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "helpers"))
-from sweep_worker import Replay
+from sweep_worker import FakeTraining
 
 from hbac_utils.cli import main
-from hbac_utils.sweeps import jobs
+from hbac_utils.sweeps import worker
 
 if __name__ == "__main__":
-    jobs.prepare = partial(jobs.prepare, execute=Replay(Path(sys.argv[1]), 0.3))
+    worker.begin = partial(worker.begin, execute=FakeTraining(float(sys.argv[1])))
     sys.exit(main(["sweep", *sys.argv[2:]]))

@@ -1,0 +1,144 @@
+"""Sweeps on a PostgreSQL database and on a Dask cluster, with a killed worker."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from sweep_worker import (
+    TIMEOUT,
+    assert_all_complete,
+    fake_job,
+    kill_one_of_two,
+    states,
+    wait_until_busy,
+)
+
+from hbac_utils.sweeps import study
+from hbac_utils.sweeps.report import read_results, write_report
+from hbac_utils.sweeps.worker import run_sweep
+from hbac_utils.utils.errors import InputError
+
+HELPERS = Path(__file__).parents[1] / "helpers"
+SIX = {"grid": {"dropout": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]}}
+
+
+@pytest.fixture
+def postgresql():
+    """URL of a database of a real server; as root it runs under another user."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    if not found:
+        pytest.skip("no PostgreSQL here; install it: apt-get install postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="sweeps-postgresql-"))
+    user = "postgres" if os.getuid() == 0 else None
+    if user:
+        shutil.chown(folder, user, user)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def call(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [found[-1].with_name(program), *arguments], user=user, group=user, cwd=folder,
+            check=True, stdout=subprocess.DEVNULL, timeout=TIMEOUT,
+        )  # fmt: skip
+
+    data, log = str(folder / "data"), str(folder / "log")
+    options = f"-p {port} -k {folder} -h 127.0.0.1 -c fsync=off"
+    try:
+        call("initdb", "-D", data, "-A", "trust", "-U", "sweeper", "--no-sync")
+        call("pg_ctl", "-D", data, "-l", log, "-o", options, "-w", "start")
+        try:
+            call("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "sweeper", "sweeps")
+            yield f"postgresql+psycopg://sweeper@127.0.0.1:{port}/sweeps"
+        finally:
+            call("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_s_trial_is_completed_by_another_on_postgresql(
+    postgresql, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(study, "HEARTBEAT", 1)
+    job = fake_job(tmp_path, SIX, 0.5, storage=postgresql)
+    assert_all_complete(job, kill_one_of_two(job, tmp_path))
+    assert not (job.folder / "journal.log").exists()
+
+    # two sweeps in one database are separate, and the page can be made anywhere
+    assert set(states(fake_job(tmp_path, {"name": "other"}, storage=postgresql))) == {"waiting"}
+    page = write_report(read_results(job.plan, tmp_path / "elsewhere", postgresql)).read_text()
+    assert page.count("data:image/png") == 7
+    assert "href=" not in page, "the notebooks are elsewhere"
+
+
+def test_a_database_that_cannot_be_used_is_a_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "CONNECTION_ATTEMPTS", 1)
+    with pytest.raises(InputError, match="storage: not a database URL"):
+        fake_job(tmp_path, {}, storage="a server")
+    url = "postgresql+psycopg://me:secret@127.0.0.1:1/sweeps"
+    with pytest.raises(InputError, match=r"127.0.0.1:1/sweeps: cannot be used \(conn") as error:
+        fake_job(tmp_path, {}, storage=url)
+    assert "secret" not in str(error.value)
+    with pytest.raises(InputError, match="its driver is not installed"):
+        fake_job(tmp_path, {}, storage="mysql+pymysql://me@127.0.0.1/sweeps")
+
+
+@contextmanager
+def dask_cluster(folder: Path, n_workers: int):
+    """Start a scheduler and workers on loopback; yield its address and the workers."""
+    pytest.importorskip("distributed", reason="the Dask test needs the package distributed")
+    note = folder / "scheduler.json"
+    with ExitStack() as stack:
+
+        def start(*arguments: object) -> subprocess.Popen:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dask", *map(str, arguments), "--no-dashboard"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, str(HELPERS)])},
+            )  # fmt: skip
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        start("scheduler", "--host", "127.0.0.1", "--port", 0, "--scheduler-file", note)
+        limit = time.monotonic() + TIMEOUT
+        while not note.exists() or not note.read_text().endswith("}"):
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        address = json.loads(note.read_text())["address"]
+        options = ["--no-nanny", "--nthreads", 1, "--local-directory"]
+        yield (
+            address,
+            [start("worker", address, *options, folder / str(i)) for i in range(n_workers)],
+        )
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_completes_a_sweep_though_a_worker_is_killed(tmp_path):
+    from distributed import Client
+
+    job = fake_job(tmp_path, SIX, 0.5)
+    with dask_cluster(tmp_path, 2) as (address, workers):
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=TIMEOUT)
+        killed = []
+
+        def kill_when_busy() -> None:
+            killed.append(wait_until_busy(job, workers[0]))
+            workers[0].kill()
+
+        thread = threading.Thread(target=kill_when_busy)
+        thread.start()
+        assert run_sweep(job, dask=address)
+        thread.join()
+    assert_all_complete(job, killed[0])
