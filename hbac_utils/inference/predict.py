@@ -4,7 +4,7 @@ A recording that cannot be read or predicted gets the training prior and is list
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,20 +16,14 @@ from hbac_utils.data.competition import Competition
 from hbac_utils.data.layout import KAGGLE_INPUT
 from hbac_utils.data.test_loader import SIZE, Batch, read_ahead, read_batches
 from hbac_utils.environment import is_rerun, walk_attached
-from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
+from hbac_utils.inference.submission import COLUMNS, Prediction
+from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.models.test_time import predict_batch
 from hbac_utils.recipe import Recipe, TestTime
 from hbac_utils.training.runs import fold_weights, read_metrics, read_recipe
 from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError, one_line
-
-COLUMNS = list(VOTE_COLUMNS)
-
-MAX_FALLBACKS = 0.01
-"""Share of recordings with the prior above which there is a warning. Each costs about half a nat
-(the prior scores 0.85, a good model 0.3), so 1 % costs 0.005 of the score: as much as separates
-neighbours on the leaderboard."""
 
 
 @dataclass(frozen=True)
@@ -43,79 +37,13 @@ class Run:
 
 
 class Blend(Protocol):
-    """A way to combine runs, such as `hbac_utils.ensembling.blend.BlendFile`; ``str`` names it."""
+    """Combination of runs, as `hbac_utils.ensembling.blend_file.BlendFile`; ``str`` names it."""
 
     def order(self, runs: Sequence[Run]) -> list[Run]:
         """Select the members among runs, in the order of the weights."""
 
     def combine(self, values: np.ndarray) -> np.ndarray:
         """Combine probabilities of shape (members, n, 6) into (n, 6)."""
-
-
-@dataclass
-class Prediction:
-    """Predictions of a test folder.
-
-    Attributes
-    ----------
-    submission : DataFrame
-        ``eeg_id`` and six probabilities, a row for each ``eeg_id`` of ``test.csv``.
-    by_fold : dict of str to array, shape (n, 6)
-        Probabilities of each fold model (the prior where it has none), rows as in ``submission``.
-    fallbacks : dict of id to str
-        The EEGs that got the prior, with the reason.
-    repaired : dict of id to str
-        The EEGs that were predicted from malformed files, with what was wrong.
-    runs : list of dict
-        Of each run: recipe, number of models, out-of-fold scores, EEGs it could not predict.
-    blend : str
-        How several runs were blended; empty if all models count the same.
-    """
-
-    submission: pd.DataFrame
-    by_fold: dict[str, np.ndarray]
-    fallbacks: dict[int | str, str] = field(default_factory=dict)
-    repaired: dict[int | str, str] = field(default_factory=dict)
-    runs: list[dict] = field(default_factory=list)
-    blend: str = ""
-
-    def summary(self) -> pd.DataFrame:
-        """Count the recordings that were predicted and those that got the prior."""
-        total, lost = len(self.submission), len(self.fallbacks)
-        counts = {"predicted": total - lost, "given the prior": lost, "in the submission": total}
-        return pd.Series(counts, name="recordings").to_frame()
-
-    @property
-    def warning(self) -> str:
-        """A warning if more than `MAX_FALLBACKS` of the recordings got the prior; else empty."""
-        total, lost = len(self.submission), len(self.fallbacks)
-        if lost <= MAX_FALLBACKS * total:
-            return ""
-        return (
-            f"WARNING: {lost:,} of {total:,} recordings ({lost / total:.1%}) got the training "
-            f"prior, not a prediction (more than {MAX_FALLBACKS:.0%}). "
-            f"The first reason: {next(iter(self.fallbacks.values()))}"
-        )
-
-    def verdict(self) -> str:
-        """Summarise the prediction in one line: the warning, or the counts."""
-        total = len(self.submission)
-        return self.warning or (
-            f"{total - len(self.fallbacks):,} of {total:,} recordings were predicted, "
-            f"{len(self.repaired):,} of them repaired"
-        )
-
-    def fallback_table(self) -> pd.DataFrame:
-        """List the EEGs that got the prior, with the reason."""
-        return _table(self.fallbacks, "reason")
-
-    def repaired_table(self) -> pd.DataFrame:
-        """List the EEGs that were predicted from malformed files, with what was wrong."""
-        return _table(self.repaired, "what was wrong")
-
-
-def _table(by_id: dict[int | str, str], column: str) -> pd.DataFrame:
-    return pd.DataFrame({"eeg_id": list(by_id), column: list(by_id.values())})
 
 
 def find_runs(folder: Path = KAGGLE_INPUT) -> list[Path]:
@@ -205,7 +133,7 @@ def weighted_mean(values: np.ndarray, weights: Sequence[float] | None = None) ->
 
 
 def predict(
-    runs: Sequence[Run],
+    runs: Sequence[Run | str | Path],
     competition: Competition,
     blend: Blend | None = None,
     *,
@@ -215,7 +143,7 @@ def predict(
 
     Parameters
     ----------
-    runs : sequence of Run
+    runs : sequence of Run or path
     competition : Competition
         With ``test.csv`` and the test recordings.
     blend : Blend, optional
@@ -229,7 +157,9 @@ def predict(
         If all runs read spectrograms and the folder has none (in Kaggle's hidden re-run all EEGs
         then get the prior: a notebook that fails scores nothing); if a run of the blend is missing.
     """
-    runs = list(runs) if blend is None else blend.order(runs)
+    runs = [run if isinstance(run, Run) else open_run(run) for run in runs]
+    if blend is not None:
+        runs = blend.order(runs)
     if not is_rerun():
         _check_spectrograms(runs, competition)
     test = competition.test.drop_duplicates("eeg_id").reset_index(drop=True)

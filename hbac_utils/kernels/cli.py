@@ -140,7 +140,7 @@ def _build(name: str, settings: list[str] | None, blend: str, build: Path, timeo
     _, notebook = load_source(name)
     parameters = parse_settings(notebook, settings or [])
     if blend:
-        from hbac_utils.ensembling.blend import load_blend
+        from hbac_utils.ensembling.blend_file import load_blend
 
         parameters["blend"] = load_blend(blend).model_dump_json()
     kernel = build_kernel(name, parameters)

@@ -4,7 +4,6 @@ import keras
 import pytest
 
 from hbac_utils.environment import attached, environment
-from hbac_utils.inference.predict import describe_runs, open_run
 
 
 def test_the_environment_names_versions_and_place(monkeypatch):
@@ -43,12 +42,3 @@ def test_what_is_attached_is_listed(tmp_path, file, folder, what):
 def test_nothing_attached(tmp_path):
     assert attached(tmp_path)["what"].tolist() == ["nothing"]
     assert attached(tmp_path / "nowhere")["what"].tolist() == ["no such folder"]
-
-
-def test_runs_are_described(run):
-    opened = open_run(run)
-    table = describe_runs([opened, opened])
-    assert list(table) == ["run 1", "run 2"]
-    assert (table.loc["recipe"] == "tiny").all()
-    assert (table.loc["fold models"] == "fold0, fold1").all()
-    assert table.loc["out of fold, all votes"].str.startswith("KL ").all()

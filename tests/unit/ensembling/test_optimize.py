@@ -1,0 +1,86 @@
+"""Weights of a linear pool: known optima are found, and the duality gap bounds the distance."""
+
+import numpy as np
+import pytest
+from ensembles import simulated
+from scipy.optimize import minimize
+
+from hbac_utils.ensembling.optimize import Mixture, class_weights, convex_weights, selected_weights
+from hbac_utils.ensembling.pooling import Pool
+from hbac_utils.metric import kl_divergence
+
+
+@pytest.mark.parametrize("members", [2, 7, 30])
+def test_weights_that_generated_the_truth_are_found_to_1e_6(members):
+    values = simulated(4000, members)
+    wanted = np.random.default_rng(members).dirichlet(np.full(members, 0.3))
+    wanted[: members // 3] = 0
+    wanted /= wanted.sum()
+    weights, gap = convex_weights(Mixture.of(values, (values @ wanted).T))
+    assert np.abs(weights - wanted).max() < 1e-6
+    assert 0 <= gap < 1e-9
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_two_members_by_hand():
+    """On one class with p = (0.8, 0.2) at three quarters of the windows, else (0.2, 0.8).
+
+    With a = 0.2 + 0.6 w the score −¾ ln a − ¼ ln(1 − a) is least at a = ¾, so w = 11/12.
+    """
+    values = np.zeros((6, 4, 2))
+    values[0] = [[0.8, 0.2]] * 3 + [[0.2, 0.8]]
+    truth = np.zeros((4, 6))
+    truth[:, 0] = 1
+    np.testing.assert_allclose(convex_weights(Mixture.of(values, truth))[0], [11 / 12, 1 / 12])
+
+
+def test_the_gap_bounds_the_distance_from_scipys_minimum():
+    values = simulated(500, 4)
+    truth = np.random.default_rng(1).multinomial(12, values.mean(axis=2).T) / 12
+    mixture = Mixture.of(values, truth)
+    found = minimize(
+        mixture.score, np.full(4, 0.25), bounds=[(0, 1)] * 4, tol=1e-12,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+    )  # fmt: skip
+    best = mixture.score(convex_weights(mixture)[0])
+    assert best == pytest.approx(found.fun, abs=1e-9)
+    for tolerance in (1e-1, 1e-2, 1e-4):
+        weights, gap = convex_weights(mixture, tolerance)
+        assert mixture.score(weights) - best <= gap <= tolerance
+
+
+def test_equal_members_and_hard_zeros_do_no_harm():
+    values = simulated(800, 3)
+    truth = values[:, :, 0].T
+    twins = np.concatenate([values, values[:, :, :1]], axis=2)
+    weights = convex_weights(Mixture.of(twins, truth))[0]
+    assert weights[[0, 3]].sum() == pytest.approx(1, abs=1e-5)
+    values[:, :, 2] = np.eye(6)[values[:, :, 1].argmax(axis=0)].T  # zeros where the truth is not
+    weights = convex_weights(Mixture.of(values, truth))[0]
+    np.testing.assert_allclose(weights, [1, 0, 0], atol=1e-6)
+
+
+def test_selection_approaches_the_convex_weights():
+    values = simulated(3000, 6)
+    mixture = Mixture.of(values, (values @ [0.5, 0.3, 0.2, 0, 0, 0]).T)
+    weights = selected_weights(mixture)
+    assert mixture.score(weights) < mixture.score(convex_weights(mixture)[0]) + 1e-3
+    assert weights[3:].sum() < 0.1
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_class_weights_use_members_that_know_half_of_the_classes():
+    random = np.random.default_rng(0)
+    truth = random.dirichlet(np.full(6, 0.4), 3000)
+    noise = random.dirichlet(np.ones(6), (2, 3000))
+    first = np.where(np.arange(6) < 3, truth, noise[0])
+    second = np.where(np.arange(6) < 3, noise[1], truth)
+    values = np.stack([p / p.sum(axis=1, keepdims=True) for p in (first, second)], -1)
+    values = values.transpose(1, 0, 2)
+    common = convex_weights(Mixture.of(values, truth))[0]
+    own = class_weights(values, truth, common, penalty=1e-4)
+    linear = kl_divergence(truth, Pool("linear", common).predict(values))
+    assert kl_divergence(truth, own.predict(values)) < 0.8 * linear
+    assert (own.weights[:3, 0] > own.weights[:3, 1]).all()
+    tied = class_weights(values, truth, common, penalty=1e6)
+    np.testing.assert_allclose(tied.weights, np.tile(common, (6, 1)), atol=1e-4)
