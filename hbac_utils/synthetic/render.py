@@ -10,6 +10,7 @@ Thomson (1982), Proc IEEE 70:1055, doi:10.1109/PROC.1982.12433: multitaper estim
 
 import os
 import shutil
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -98,19 +99,19 @@ def synthesize(
     out = Path(out).resolve()
     patients = max(1, round(eegs / EEGS_PER_PATIENT)) if patients is None else patients
     test_eegs = max(MIN_TEST_EEGS, eegs // 10) if test_eegs is None else test_eegs
-    for name, value in (("eegs", eegs), ("patients", patients), ("test_eegs", test_eegs)):
-        if value < 1:
-            raise InputError(f"{name} is {value}; it must be at least 1")
     for wrong, message in (
-        (patients > eegs, f"patients is {patients} but eegs {eegs}; every patient has an EEG"),
-        (patients + test_eegs > PATIENT_IDS, f"more than {PATIENT_IDS} patients"),
+        (eegs < 1, f"eegs is {eegs}; it must be at least 1"),
+        (not 1 <= patients <= eegs, f"patients is {patients}; it must be 1 to {eegs} (eegs)"),
+        (test_eegs < 1, f"test_eegs is {test_eegs}; it must be at least 1"),
+        (patients + test_eegs > PATIENT_IDS, f"more than {PATIENT_IDS} patients in all"),
         (seed < 0, f"seed is {seed}; it must not be negative"),
         (evidence <= 0, f"evidence is {evidence}; it must be positive"),
         (jobs == 0, "jobs is 0; give a number of processes, or -1 for all cores"),
     ):
         if wrong:
             raise InputError(message)
-    for path in (out, truth_folder(out)):
+    truth = truth_folder(out)
+    for path in (out, truth):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path}: exists and is not empty; give a new folder or remove it")
     plan = make_plan(eegs, patients, test_eegs, seed, evidence, balanced)
@@ -120,7 +121,7 @@ def synthesize(
         _write_recordings(plan, draft / "competition", seed, jobs, progress)
         if out.is_dir():
             out.rmdir()
-        (draft / "truth").rename(truth_folder(out))
+        (draft / "truth").rename(truth)
         (draft / "competition").rename(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -144,9 +145,8 @@ def _write_tables(plan: Plan, folder: Path, truth: Path) -> None:
 
 
 def _write_recordings(plan: Plan, folder: Path, seed: int, jobs: int, progress: bool) -> None:
-    for split in ("train", "test"):
-        for kind in ("eegs", "spectrograms"):
-            (folder / f"{split}_{kind}").mkdir()
+    for name in ("train_eegs", "train_spectrograms", "test_eegs", "test_spectrograms"):
+        (folder / name).mkdir()
     tasks = (joblib.delayed(_write_session)(session, folder, seed) for session in plan.sessions)
     done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
     total = sum(len(session.recordings) for session in plan.sessions)
@@ -156,17 +156,14 @@ def _write_recordings(plan: Plan, folder: Path, seed: int, jobs: int, progress: 
 
 
 def _write_session(session: Session, folder: Path, seed: int) -> int:
-    # several threads would change the order of sums, and so the bytes
-    with threadpool_limits(1):
-        eegs, power = render_session(
-            session, np.random.default_rng([seed, 2, session.spectrogram_id])
-        )
+    rng = np.random.default_rng([seed, 2, session.spectrogram_id])
+    with threadpool_limits(1):  # several threads would change the order of sums, and so the bytes
+        eegs, power = render_session(session, rng)
     for recording, eeg in zip(session.recordings, eegs, strict=True):
         path = folder / f"{session.split}_eegs" / f"{recording.eeg_id}.parquet"
         _write_columns(path, dict(zip(CHANNELS, eeg, strict=True)))
-    # the real files have these types
     time = 1 + SPECTROGRAM_STEP * np.arange(len(power))
-    time = time.astype(np.int64 if session.split == "train" else np.int16)
+    time = time.astype(np.int64 if session.split == "train" else np.int16)  # as the real files
     path = folder / f"{session.split}_spectrograms" / f"{session.spectrogram_id}.parquet"
     _write_columns(path, {"time": time} | dict(zip(SPECTROGRAM_COLUMNS, power.T, strict=True)))
     return len(session.recordings)
@@ -199,15 +196,12 @@ def render_session(session: Session, rng: Generator) -> tuple[list[np.ndarray], 
 
 
 def add_episodes(
-    signal: SessionSignal,
-    episodes: tuple[PlacedEpisode, ...],
-    reference: str,
-    rng: Generator,
+    signal: SessionSignal, episodes: Sequence[PlacedEpisode], reference: str, rng: Generator
 ) -> None:
     """Add a session's episodes to its background, with the stated contrasts."""
     episodes = [placed for placed in episodes if placed.episode.contrast > MIN_CONTRAST]
     fields = [apply_reference(pattern_fields(placed.episode), reference) for placed in episodes]
-    # all sizes are computed before the first pattern is added
+    # contrasts refer to the background, hence all sizes precede the first pattern
     sizes = [_pattern_size(signal, p, f) for p, f in zip(episodes, fields, strict=True)]
     shrink = min([1.0, *(MAX_AMPLITUDE / amplitude for _, amplitude in sizes)])
     signal.scale(np.full(len(signal.times), shrink))
@@ -216,13 +210,11 @@ def add_episodes(
         if placed.episode.aftermath:
             _add_aftermath(signal, placed, scaled, rng)
     for placed, scaled in zip(episodes, fields, strict=True):
-        labelled = tuple(t - placed.begin for t in placed.labelled)
-        waves = episode_waveforms(placed.episode, rng, placed.end - placed.begin, labelled)
-        signal.add(placed.begin, scaled, waves)
-        if placed.episode.tension:
-            artifacts.add_seizure_muscle(
-                signal, rng, placed.begin, placed.end, placed.episode.tension
-            )
+        begin, end, episode = placed.begin, placed.end, placed.episode
+        labelled = tuple(t - begin for t in placed.labelled)
+        signal.add(begin, scaled, episode_waveforms(episode, rng, end - begin, labelled))
+        if episode.tension:
+            artifacts.add_seizure_muscle(signal, rng, begin, end, episode.tension)
 
 
 def _pattern_size(
@@ -275,8 +267,6 @@ def spectrogram(slow: np.ndarray) -> np.ndarray:
     power = np.zeros((len(CHAINS), n_rows, n_bands), dtype=np.float32)
     for i, signal in enumerate(windows):
         squares = (signal @ _taper_basis()) ** 2
-        chain = i * len(CHAINS) // len(bipolar)
-        power[chain] += squares.reshape(n_rows, -1, n_bands).sum(axis=1)
-    n_averaged = len(TAPERS) * len(bipolar) // len(CHAINS)
-    power *= 2 / (SLOW_RATE * n_averaged)
+        power[i * len(CHAINS) // len(bipolar)] += squares.reshape(n_rows, -1, n_bands).sum(axis=1)
+    power *= 2 / (SLOW_RATE * len(TAPERS) * len(bipolar) // len(CHAINS))
     return power.transpose(1, 0, 2).reshape(n_rows, -1)

@@ -1,8 +1,7 @@
 """Structure and tables of a simulated competition: patients, sessions, windows, votes.
 
-Everything in the tables is drawn here, without any signal. Distributions are those of the real
-tables, given by quantiles. They are cut above the 99th percentile (53 windows and 320 s of an EEG,
-2,600 s of a spectrogram): one recording in a hundred would take a third of the time to simulate.
+Distributions are those of the real tables. They are cut above the 99th percentile (53 windows and
+320 s of an EEG, 2,600 s of a spectrogram), which would take a third of the time to simulate.
 """
 
 from collections.abc import Iterator
@@ -13,16 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
-from hbac_utils.data.layout import (
-    SEGMENT_SECONDS,
-    SPECTROGRAM_SECONDS,
-    TEST_COLUMNS,
-    TRAIN_COLUMNS,
-    WINDOW_SECONDS,
-)
+from hbac_utils.data import layout
+from hbac_utils.data.layout import SPECTROGRAM_SECONDS, WINDOW_SECONDS
 from hbac_utils.labels import CLASSES, N_CLASSES, VOTE_COLUMNS, consensus
 from hbac_utils.synthetic import raters
 from hbac_utils.synthetic.background import Background, draw_session_background
+from hbac_utils.synthetic.noise import log_uniform
 from hbac_utils.synthetic.patterns import Episode, draw_episode
 
 LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)  # of the quantiles below
@@ -30,8 +25,8 @@ EEGS_PER_PATIENT = (1, 1, 2, 3, 5, 19, 37, 94, 269)
 WINDOWS_PER_EEG = (1, 1, 1, 3, 7, 13, 20, 52, 53)
 # a little above the real 1, 2, 4, 8, 107, because the last spectrogram of a patient is not full
 EEGS_PER_SPECTROGRAM = (1, 1, 1, 1, 1, 2.4, 5, 11, 40)
+# seconds from one window to the next, and their shares
 STEPS = {2: 0.36, 4: 0.27, 6: 0.14, 8: 0.07, 10: 0.05, 12: 0.03, 14: 0.02, 18: 0.02, 24: 0.04}
-"""Seconds from one window to the next, and their shares."""
 
 # how many of the real (EEG, vote vector) groups have so many votes
 FEW_VOTES = {1: 3433, 2: 2070, 3: 6238, 4: 743, 5: 1141, 6: 141, 7: 1}
@@ -45,9 +40,8 @@ RELIABLE = {"train": 0.33, "test": 0.9}  # share of the EEGs that many experts s
 LONGEST_GAP = 400  # seconds between two EEGs of a spectrogram
 LONGEST_EEG = 320  # seconds
 LONGEST_SPECTROGRAM = 2600  # seconds
-LEAD_IN = (SPECTROGRAM_SECONDS - WINDOW_SECONDS) // 2
-"""Seconds from the begin of a window's spectrogram to the begin of its EEG: same centre."""
-TO_SEGMENT = (WINDOW_SECONDS - SEGMENT_SECONDS) // 2  # seconds from a window's begin
+TO_EEG = (SPECTROGRAM_SECONDS - WINDOW_SECONDS) // 2  # seconds from a spectrogram window's begin
+TO_SEGMENT = (WINDOW_SECONDS - layout.SEGMENT_SECONDS) // 2  # seconds from an EEG window's begin
 
 CHANGING = 0.165  # share of the EEGs with several windows whose votes change
 CHANGES = {2: 0.55, 3: 0.3, 4: 0.15}  # episodes of a changing EEG
@@ -74,19 +68,12 @@ class Recording:
     @property
     def start(self) -> int:
         """Seconds from the spectrogram file's begin to the EEG file's."""
-        return self.begin + LEAD_IN
+        return self.begin + TO_EEG
 
     @property
     def seconds(self) -> int:
         """Length of the file."""
         return WINDOW_SECONDS + self.offsets[-1]
-
-    @property
-    def borders(self) -> list[float]:
-        """Seconds at which labelled episodes begin and end, halfway between window centres."""
-        last = np.cumsum(self.counts)[:-1]
-        halfway = [(self.offsets[i - 1] + self.offsets[i] + WINDOW_SECONDS) / 2 for i in last]
-        return [TO_SEGMENT, *halfway, self.seconds - TO_SEGMENT]
 
 
 @dataclass(frozen=True)
@@ -130,21 +117,15 @@ class Plan:
 
 
 def make_plan(
-    eegs: int,
-    patients: int,
-    test_eegs: int,
-    seed: int,
-    evidence: float = 1.0,
-    balanced: bool = False,
+    eegs: int, patients: int, test_eegs: int, seed: int, evidence: float = 1, balanced: bool = False
 ) -> Plan:
     """Draw all tables of a competition; for the parameters see `render.synthesize`."""
     rng = np.random.default_rng([seed, 0])
     sessions = _draw_sessions(rng, eegs, patients, test_eegs)
     targets = {
-        split: evidence * _draw_targets(rng, sessions, split, balanced)
+        split: iter(evidence * _draw_targets(rng, sessions, split, balanced))
         for split in ("train", "test")
     }
-    targets = {split: iter(rows) for split, rows in targets.items()}
     planned, rows = [], []
     for session in sessions:
         patient = np.random.default_rng([seed, 1, session.patient_id])
@@ -157,13 +138,10 @@ def make_plan(
 
 def _draw_sessions(rng: Generator, eegs: int, patients: int, test_eegs: int) -> list[Session]:
     # training first, patient by patient; every test EEG is of another patient
+    counts = {PATIENT_IDS: patients, EEG_IDS: eegs, SPECTROGRAM_IDS: eegs}
     patient_ids, eeg_ids, spectrogram_ids = (
-        iter(rng.choice(below, count, replace=False).tolist())
-        for below, count in (
-            (PATIENT_IDS, patients + test_eegs),
-            (EEG_IDS, eegs + test_eegs),
-            (SPECTROGRAM_IDS, eegs + test_eegs),
-        )
+        iter(rng.choice(limit, count + test_eegs, replace=False).tolist())
+        for limit, count in counts.items()
     )
     windows = iter(_stratified(rng, WINDOWS_PER_EEG, eegs))
     sessions = []
@@ -179,8 +157,7 @@ def _draw_sessions(rng: Generator, eegs: int, patients: int, test_eegs: int) -> 
                 recording, end = replace(recording, begin=0), recording.offsets[-1]
             groups[-1].append(recording)
             # an even number of seconds, because a spectrogram has a row every two seconds
-            gap = 2 * int(np.exp(rng.uniform(0, np.log(LONGEST_GAP / 2))))
-            begin = end + WINDOW_SECONDS + gap
+            begin = end + WINDOW_SECONDS + 2 * int(log_uniform(rng, 1, LONGEST_GAP / 2))
         for group in groups:
             sessions.append(Session(split, patient_id, next(spectrogram_ids), tuple(group)))
 
@@ -266,12 +243,11 @@ def _fill_session(
     shared = {"split": session.split, "patient_id": session.patient_id}
     shared["spectrogram_id"] = session.spectrogram_id
     background = {f"background_{name}": x for name, x in asdict(session.background).items()}
-    recordings = session.recordings
     # an episode lasts at most until halfway to the next recording
-    gaps = pairwise(recordings)
-    limits = [0, *((a.start + a.seconds + b.start) / 2 for a, b in gaps), session.seconds]
+    halfway = [(a.start + a.seconds + b.start) / 2 for a, b in pairwise(session.recordings)]
+    limits = [0, *halfway, session.seconds]
     placed, rows = [], []
-    for i, recording in enumerate(recordings):
+    for i, recording in enumerate(session.recordings):
         episodes, labels = [], []
         for count, reliable in zip(recording.counts, recording.reliable, strict=True):
             episode = draw_episode(rng, next(targets))
@@ -300,7 +276,10 @@ def _same_source(before: Episode, episode: Episode) -> Episode:
 def _place(
     recording: Recording, episodes: list[Episode], earliest: float, latest: float
 ) -> Iterator[PlacedEpisode]:
-    borders = [recording.start + border for border in recording.borders]
+    # labelled parts meet halfway between the centres of two windows
+    pairs = [recording.offsets[i - 1 : i + 1] for i in np.cumsum(recording.counts)[:-1]]
+    borders = [TO_SEGMENT, *((sum(pair) + WINDOW_SECONDS) / 2 for pair in pairs)]
+    borders = [recording.start + x for x in (*borders, recording.seconds - TO_SEGMENT)]
     for i, episode in enumerate(episodes):
         begin, end = labelled = borders[i], borders[i + 1]
         quiet_until = end
@@ -313,10 +292,8 @@ def _place(
 
 
 def _draw_label(rng: Generator, episode: Episode, reliable: bool, split: str) -> dict:
-    histogram = MANY_VOTES if reliable else FEW_VOTES
-    total = rng.choice(
-        list(histogram), p=np.array(list(histogram.values())) / sum(histogram.values())
-    )
+    totals, counts = np.array(list((MANY_VOTES if reliable else FEW_VOTES).items())).T
+    total = rng.choice(totals, p=counts / counts.sum())
     if split == "test":
         total = np.clip(total, *TEST_VOTES)
     votes = raters.draw_votes(rng, episode.evidence, int(total))
@@ -329,9 +306,9 @@ def _tabulate(rng: Generator, rows: pd.DataFrame, sessions: tuple[Session, ...])
     rows["label_id"] = rng.choice(EEG_IDS, len(rows), replace=False)
     rows["expert_consensus"] = consensus(rows[list(VOTE_COLUMNS)].to_numpy())
     is_train = rows["split"] == "train"
-    train, test = rows[is_train].reset_index(drop=True), rows[~is_train].reset_index(drop=True)
+    train, test = (rows[part].reset_index(drop=True) for part in (is_train, ~is_train))
     truth = rows.drop(columns=["expert_consensus", *VOTE_COLUMNS])
     truth = truth.rename(columns=dict(zip(TRUE_COLUMNS, VOTE_COLUMNS, strict=True)))
     truth["label_id"] = truth["label_id"].astype("Int64").where(is_train)
-    solution = test[["eeg_id", *VOTE_COLUMNS]]
-    return Plan(train[list(TRAIN_COLUMNS)], test[list(TEST_COLUMNS)], solution, truth, sessions)
+    train, solution = train[list(layout.TRAIN_COLUMNS)], test[["eeg_id", *VOTE_COLUMNS]]
+    return Plan(train, test[list(layout.TEST_COLUMNS)], solution, truth, sessions)
