@@ -50,29 +50,25 @@ class Background:
 def draw_background(rng: Generator) -> Background:
     """Draw a background from wide ranges."""
 
+    def uniform(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
     def sometimes(chance: float, low: float, high: float) -> float:
-        value = rng.uniform(low, high)
-        return float(value) if rng.random() < chance else 0.0
+        value = uniform(low, high)
+        return value if rng.random() < chance else 0.0
 
     return Background(
         amplitude=float(np.exp(rng.normal(np.log(12), 0.6)).clip(2, 60)),
-        exponent=float(rng.uniform(1.0, 3.4)),
-        knee=noise.log_uniform(rng, 0.3, 4),
-        delta=sometimes(0.75, 0.3, 2.2),
-        delta_frequency=float(rng.uniform(0.7, 2.8)),
-        theta=sometimes(0.6, 0.2, 1.2),
-        theta_frequency=float(rng.uniform(4, 7.5)),
-        alpha=sometimes(0.3, 0.1, 1.2),
-        alpha_frequency=float(rng.uniform(7.5, 11.5)),
-        beta=sometimes(0.5, 0.1, 0.8),
-        beta_frequency=float(rng.uniform(14, 26)),
+        exponent=uniform(1.0, 3.4), knee=noise.log_uniform(rng, 0.3, 4),
+        delta=sometimes(0.75, 0.3, 2.2), delta_frequency=uniform(0.7, 2.8),
+        theta=sometimes(0.6, 0.2, 1.2), theta_frequency=uniform(4, 7.5),
+        alpha=sometimes(0.3, 0.1, 1.2), alpha_frequency=uniform(7.5, 11.5),
+        beta=sometimes(0.5, 0.1, 0.8), beta_frequency=uniform(14, 26),
         asymmetry=sometimes(0.45, 0.2, 0.9) * float(rng.choice((-1, 1))),
-        suppression=sometimes(0.18, 0.1, 0.85),
-        floor=float(rng.uniform(0.05, 0.5)),
-        spindles=sometimes(0.2, 1, 8),
-        transients=sometimes(0.3, 0.5, 12),
-        reactivity=float(rng.uniform(0.05, 0.45)),
-    )
+        suppression=sometimes(0.18, 0.1, 0.85), floor=uniform(0.05, 0.5),
+        spindles=sometimes(0.2, 1, 8), transients=sometimes(0.3, 0.5, 12),
+        reactivity=uniform(0.05, 0.45),
+    )  # fmt: skip
 
 
 def draw_session_background(patient: Generator, session: Generator) -> Background:

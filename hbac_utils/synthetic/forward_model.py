@@ -119,7 +119,7 @@ def lead_field() -> np.ndarray:
 
 
 def patch_field(inclination: float, azimuth: float, width: float, tilt=(0, 0, 0)) -> np.ndarray:
-    """Compute the field of a patch of synchronous cortex, at most one at the 19 electrodes.
+    """Compute the field of a patch of synchronous cortex, shape (n_sensors,).
 
     Parameters
     ----------
@@ -129,10 +129,6 @@ def patch_field(inclination: float, azimuth: float, width: float, tilt=(0, 0, 0)
         Standard deviation of its Gaussian weight: 10 to 20 is a focus, 40 a lobe.
     tilt : sequence of 3 float
         Tangential moment beside the outward unit moment; above one in the wall of a sulcus.
-
-    Returns
-    -------
-    array of float64, shape (n_sensors,)
     """
     places, centre = cortex_grid(), direction(inclination, azimuth)
     angle = np.rad2deg(np.arccos(np.clip(places @ centre, -1, 1)))

@@ -27,23 +27,25 @@ _NORMALS = _complex_normals()
 
 
 def gaussian(
-    rng: Generator, spectrum: Spectrum, n_signals: int, n_times: int, rate: float = SAMPLING_RATE
-) -> np.ndarray:
+    rng: Generator, spectrum: Spectrum, n_signals: int, n_times: int,
+    rate: float = SAMPLING_RATE, band: tuple[float, float] = (0.0, np.inf),
+) -> np.ndarray:  # fmt: skip
     """Draw independent Gaussian noise with a given spectrum, shape (n_signals, n_times).
 
-    The variance is the integral of the spectral density up to half the rate (Hz).
+    The variance is the integral of the spectral density over the band (Hz) up to half the rate.
     """
     length = fft.next_fast_len(n_times, real=True)
-    amplitude = spectrum(fft.rfftfreq(length, 1 / rate)) * np.sqrt(rate * length / 4)
+    f = fft.rfftfreq(length, 1 / rate)
+    amplitude = spectrum(f) * ((f >= band[0]) & (f < band[1])) * np.sqrt(rate * length / 4)
     amplitude[0] = 0
     # most spectra are narrow: nothing is drawn for frequencies without power
     used = np.flatnonzero(amplitude > 1e-4 * amplitude.max())
     if not len(used):
         return np.zeros((n_signals, n_times), dtype=np.float32)
-    band = slice(used[0], used[-1] + 1)
-    drawn = rng.integers(0, len(_NORMALS), (n_signals, band.stop - band.start), dtype=np.uint16)
+    part = slice(used[0], used[-1] + 1)
+    drawn = rng.integers(0, len(_NORMALS), (n_signals, part.stop - part.start), dtype=np.uint16)
     coefficients = np.zeros((n_signals, len(amplitude)), dtype=np.complex64)
-    coefficients[:, band] = _NORMALS[drawn] * amplitude[band].astype(np.float32)
+    coefficients[:, part] = _NORMALS[drawn] * amplitude[part].astype(np.float32)
     return fft.irfft(coefficients, length, axis=-1)[:, :n_times]
 
 

@@ -1,9 +1,8 @@
 """Rhythmic patterns, periodic patterns and seizures as one family with continuous parameters.
 
-Frequency, form, sharpness, field, laterality and evolution vary continuously, so that episodes
-between two terms of the terminology can be simulated as well as typical ones. Experts judge an
-episode by its *evidence* for four questions, which is a smooth function of six parameters. The
-waveforms of an episode are computed in `hbac_utils.synthetic.waveforms`.
+Parameters vary continuously, so that episodes between two terms of the terminology can be simulated
+as well as typical ones. Experts judge an episode by its *evidence* for four questions, a smooth
+function of six parameters.
 
 References
 ----------
@@ -97,57 +96,46 @@ def _frequency_limit(periodicity: float) -> float:
 
 
 def draw_episode(rng: Generator, evidence: np.ndarray) -> Episode:
-    """Draw an episode with about the given evidence, other parameters from wide ranges.
+    """Draw an episode with about the given evidence, shape (4,).
 
-    Parameters
-    ----------
-    rng : Generator
-    evidence : array, shape (4,)
-        For each of `raters.QUESTIONS`; clipped where it is beyond physiological parameters.
+    Evidence is clipped where it is beyond physiological parameters; other parameters have wide
+    ranges.
     """
 
-    def uniform(scale: float = 1.0, **ranges: tuple[float, float]) -> dict[str, float]:
-        return {name: float(scale * rng.uniform(*ends)) for name, ends in ranges.items()}
+    def uniform(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
 
     pattern, ictal, periodic, lateral = evidence
     periodicity = float(np.clip(PERIODICITY[0] + PERIODICITY[1] * periodic, 0, 1))
     laterality = float(np.clip(LATERALITY[0] + LATERALITY[1] * lateral, 0, 1))
     evolution, frequency = _draw_frequency(rng, ictal, periodicity)
-    irregularity = rng.uniform(0.03, 0.28)
+    irregularity = uniform(0.03, 0.28)
     contrast = _contrast_limit(periodicity) + CONTRAST[1] * pattern
     if pattern < 1 and rng.random() < 0.35:  # large enough, but irregular
-        irregularity = rng.uniform(0.3, 0.75)
+        irregularity = uniform(0.3, 0.75)
         contrast += CONTRAST[1] * ((irregularity - IRREGULARITY[0]) / IRREGULARITY[1])
     seizure = 1 / (1 + np.exp(-2 * ictal))
-    fast = rng.uniform(0.05, 0.35) if rng.random() < 0.15 + 0.3 * seizure else 0.0
+    fast = uniform(0.05, 0.35) if rng.random() < 0.15 + 0.3 * seizure else 0.0
     return Episode(
-        contrast=float(min(contrast, 24)),
-        irregularity=float(irregularity),
-        frequency=frequency,
-        evolution=evolution,
-        periodicity=periodicity,
-        laterality=laterality,
-        side=int(rng.choice((-1, 1))),
-        **_draw_location(rng, laterality, periodicity),
+        contrast=float(min(contrast, 24)), irregularity=irregularity,
+        frequency=frequency, evolution=evolution, periodicity=periodicity, laterality=laterality,
+        side=int(rng.choice((-1, 1))), **_draw_location(rng, laterality, periodicity),
         sharpness=log_uniform(rng, 0.015, 0.12),
         lobes=int(rng.choice((1, 2, 3, 4, 5), p=(0.15, 0.35, 0.3, 0.12, 0.08))),
-        slow_wave=float(rng.uniform(0, 1.2)),
-        polarity=int(rng.choice((-1, 1), p=(0.7, 0.3))),
-        **uniform(harmonic=(0, 0.6), skew=(-0.7, 0.7), roughness=(0.1, 0.7)),
-        **uniform(lag=(0, 0.04), travel=(0, 0.1), reach=(0, 60)),
-        **uniform(variation=(0.05, 0.4), deformation=(0.02, 0.4), accord=(0.3, 1)),
-        **uniform(waxing=(0.05, 0.5), waxing_seconds=(1.5, 10)),
-        fast=float(fast),
-        fast_frequency=float(rng.uniform(12, 28)),
-        trend=float(evolution * rng.uniform(0.3, 1.8) * rng.choice((-1, 1), p=(0.8, 0.2))),
-        **uniform(evolution, growth=(-0.5, 2.5), wobble=(0, 0.5), ripening=(-0.2, 0.6)),
-        **uniform(evolution, recruitment=(0, 1)),
-        lead=_draw_duration(rng, seizure),
-        tail=_draw_duration(rng, seizure),
-        intermittency=float(rng.uniform(0.05, 0.8) if rng.random() < 0.5 else 0),
-        aftermath=float(seizure * rng.uniform(0, 0.8)),
-        tension=float(np.exp(rng.uniform(1, 4)) if rng.random() < 0.4 * seizure else 0),
-    )
+        slow_wave=uniform(0, 1.2), polarity=int(rng.choice((-1, 1), p=(0.7, 0.3))),
+        harmonic=uniform(0, 0.6), skew=uniform(-0.7, 0.7), roughness=uniform(0.1, 0.7),
+        lag=uniform(0, 0.04), travel=uniform(0, 0.1), reach=uniform(0, 60),
+        variation=uniform(0.05, 0.4), deformation=uniform(0.02, 0.4), accord=uniform(0.3, 1),
+        waxing=uniform(0.05, 0.5), waxing_seconds=uniform(1.5, 10),
+        fast=fast, fast_frequency=uniform(12, 28),
+        trend=float(evolution * uniform(0.3, 1.8) * rng.choice((-1, 1), p=(0.8, 0.2))),
+        growth=evolution * uniform(-0.5, 2.5), wobble=evolution * uniform(0, 0.5),
+        ripening=evolution * uniform(-0.2, 0.6), recruitment=evolution * uniform(0, 1),
+        lead=_draw_duration(rng, seizure), tail=_draw_duration(rng, seizure),
+        intermittency=uniform(0.05, 0.8) if rng.random() < 0.5 else 0.0,
+        aftermath=float(seizure * uniform(0, 0.8)),
+        tension=float(np.exp(uniform(1, 4)) if rng.random() < 0.4 * seizure else 0),
+    )  # fmt: skip
 
 
 def _draw_frequency(rng: Generator, ictal: float, periodicity: float) -> tuple[float, float]:
@@ -170,7 +158,7 @@ def _draw_location(rng: Generator, laterality: float, periodicity: float) -> dic
     else:
         inclination, azimuth, width = (20, 90), (10, 165), (25, 50)
     ranges = {"inclination": inclination, "azimuth": azimuth, "width": width}
-    return {name: float(rng.uniform(*ends)) for name, ends in ranges.items()} | {"tilt": tilt}
+    return {"tilt": tilt} | {name: float(rng.uniform(*ends)) for name, ends in ranges.items()}
 
 
 def _draw_duration(rng: Generator, seizure: float) -> float:
@@ -180,13 +168,7 @@ def _draw_duration(rng: Generator, seizure: float) -> float:
 
 
 def pattern_fields(episode: Episode) -> np.ndarray:
-    """Compute the fields of an episode's focus, its surroundings and the other hemisphere.
-
-    Returns
-    -------
-    array of float64, shape (3, n_sensors)
-        See `forward_model.patch_field`; the sum is the field if all three are in phase.
-    """
+    """Compute the fields of focus, surroundings and other hemisphere, shape (3, n_sensors)."""
     e = episode
     behind = min(e.azimuth + e.reach, 170)
     near, broad = (

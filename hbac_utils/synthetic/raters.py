@@ -1,13 +1,11 @@
 """Raters: how ambiguous episodes are, and how a panel of experts votes on them.
 
-The terminology is a decision tree of four questions: is there a pattern, is it a seizure, is it
-periodic or rhythmic, is it lateralized or generalized? Each expert's answer is a logistic function
-of the evidence, hence class probabilities are smooth and the two classes of an edge case (Seizure–
+The terminology is a decision tree of four questions. Each expert's answer is a logistic function of
+the evidence, hence class probabilities are smooth, and the two classes of an edge case (Seizure–
 LPD, LPD–LRDA, GRDA–Other, …) are equally probable where the evidence for one question is zero.
 
-Two populations are drawn: windows that few experts saw are mostly typical; windows that many
-(*reliable*: ten or more) experts saw were selected because they are hard, and most have one
-ambiguous question.
+Windows that few experts saw are mostly typical. Windows that many (ten or more: *reliable*) saw
+were selected because they are hard; most have one ambiguous question.
 
 References
 ----------
@@ -75,15 +73,7 @@ class Kind:
 
 @cache
 def episode_kinds(reliable: bool, balanced: bool = False) -> tuple[tuple[Kind, ...], np.ndarray]:
-    """List the kinds of episodes, ordered by intended class, and their shares.
-
-    Parameters
-    ----------
-    reliable : bool
-        For windows that many experts see.
-    balanced : bool
-        All classes are equally frequent, instead of as in the real competition.
-    """
+    """List the kinds of episodes, ordered by intended class, and their shares."""
     kinds, shares = [], []
     typical = TYPICAL[reliable]
     class_shares = (1 / N_CLASSES,) * N_CLASSES if balanced else SHARES[reliable]
@@ -98,17 +88,7 @@ def episode_kinds(reliable: bool, balanced: bool = False) -> tuple[tuple[Kind, .
 
 
 def draw_evidence(rng: Generator, kind: Kind, position: float, reliable: bool) -> np.ndarray:
-    """Draw the evidence of an episode, shape (4,).
-
-    Parameters
-    ----------
-    rng : Generator
-    kind : Kind
-    position : float, 0 to 1
-        Place in the range of ambiguous evidence.
-    reliable : bool
-        For windows that many experts see.
-    """
+    """Draw an episode's evidence, shape (4,); ambiguous at a position (0 to 1) in its range."""
     minimum, excess = MARGIN[reliable]
     answers = np.array(ANSWERS[kind.pattern])
     evidence = answers * (minimum + rng.exponential(excess, len(answers)))
@@ -134,16 +114,7 @@ def thresholds() -> np.ndarray:
 
 
 def expert_probabilities(evidence: np.ndarray) -> np.ndarray:
-    """Compute each expert's probabilities of the classes.
-
-    Parameters
-    ----------
-    evidence : array, shape (..., 4)
-
-    Returns
-    -------
-    array of float64, shape (..., 32, 6)
-    """
+    """Compute each expert's class probabilities, shape (..., 32, 6), from evidence (..., 4)."""
     yes = 1 / (1 + np.exp(-SLOPE * (evidence[..., None, :] + thresholds())))
     classes = []
     for name in CLASSES:

@@ -80,16 +80,11 @@ class SessionSignal:
         """Add a Gaussian noise source per field (n, 19), times an envelope at `times`."""
         mixing = np.asarray(fields, dtype=np.float32).T
         envelope = np.broadcast_to(envelope, self.times.shape).astype(np.float32)
-
-        def band(low: float, high: float, n_times: int, rate: int) -> np.ndarray:
-            def within(f):
-                return spectrum(f) * ((f >= low) & (f < high))
-
-            return noise.gaussian(rng, within, mixing.shape[1], n_times, rate)
-
-        self._slow_noise += mixing @ (band(0, CROSSOVER, len(envelope), SLOW_RATE) * envelope)
+        n = mixing.shape[1]
+        low = noise.gaussian(rng, spectrum, n, len(envelope), SLOW_RATE, band=(0, CROSSOVER))
+        self._slow_noise += mixing @ (low * envelope)
         for (start, _), fast in zip(self.intervals, self._fast, strict=True):
-            high = band(CROSSOVER, SAMPLING_RATE, fast.shape[1], SAMPLING_RATE)
+            high = noise.gaussian(rng, spectrum, n, fast.shape[1], band=(CROSSOVER, np.inf))
             fast += mixing @ (high * self._upsampled(envelope, start, fast.shape[1]))
 
     def scale(self, envelope: np.ndarray) -> None:

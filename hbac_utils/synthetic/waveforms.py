@@ -17,21 +17,10 @@ from hbac_utils.synthetic.patterns import Episode
 def episode_waveforms(
     e: Episode, rng: Generator, seconds: float, labelled: tuple[float, float]
 ) -> np.ndarray:
-    """Simulate the waveforms of an episode for its three `patterns.pattern_fields`.
+    """Simulate the 200-Hz waveforms of an episode's three fields, shape (3, n_times).
 
-    Parameters
-    ----------
-    e : Episode
-    rng : Generator
-    seconds : float
-        Length of the episode.
-    labelled : tuple of 2 float, seconds
-        The part in which frequency and amplitude are the stated ones.
-
-    Returns
-    -------
-    array of float32, shape (3, n_times), 200 Hz
-        The first has a peak-to-peak amplitude of about one during ``labelled``.
+    In the labelled part (seconds), frequency is the stated one, and the first waveform has a
+    peak-to-peak amplitude of about one.
     """
     times = np.arange(round(seconds * SAMPLING_RATE)) / SAMPLING_RATE
     progress = np.clip((times - sum(labelled) / 2) / np.clip(seconds, 20, 60), -0.8, 0.8)
