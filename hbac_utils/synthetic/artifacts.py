@@ -38,7 +38,7 @@ def add_artifacts(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
     for add_artifact, prevalence in ARTIFACTS.items():
         if rng.random() < prevalence:
             add_artifact(signal, rng)
-    signal.add_noise(rng, rng.uniform(0.3, 2.0) * _UNIT_FIELDS, noise.white())
+    signal.add_noise(rng, rng.uniform(0.3, 2.0) * _UNIT_FIELDS, noise.white)
     return ekg
 
 
@@ -95,9 +95,8 @@ def add_blinks(signal: SessionSignal, rng: Generator) -> None:
     field, size = _eye_field(-1) + _eye_field(1), rng.uniform(20, 150)
     for begin in _event_times(rng, signal, log_uniform(rng, 1, 25)):
         n = int(SAMPLING_RATE * rng.uniform(0.2, 0.5))
-        wave = np.sin(np.pi * np.arange(n) / n) ** 2
-        wave = np.concatenate([wave, -0.2 * wave])
-        signal.add(begin, size * rng.uniform(0.6, 1.2) * field[None], wave[None])
+        wave = np.outer((1, -0.2), np.sin(np.pi * np.arange(n) / n) ** 2).reshape(1, -1)
+        signal.add(begin, size * rng.uniform(0.6, 1.2) * field[None], wave)
 
 
 def add_eye_movements(signal: SessionSignal, rng: Generator) -> None:
@@ -172,7 +171,7 @@ def add_electrode_pops(signal: SessionSignal, rng: Generator) -> None:
 def add_loose_electrodes(signal: SessionSignal, rng: Generator) -> None:
     """Add the slow, intermittent noise of one or two loose electrodes."""
     contact = noise.fluctuation(rng, len(signal.times), log_uniform(rng, 3, 60), SLOW_RATE)
-    spectrum = noise.aperiodic(rng.uniform(0.5, 3), 0.5)
+    spectrum = noise.aperiodic(0.5, rng.uniform(0.5, 3))
     fields = log_uniform(rng, 10, 2000) * _some_electrodes(rng, 2)
     signal.add_noise(rng, fields, spectrum, np.clip(contact + 0.7, 0, 1))
 
@@ -201,7 +200,7 @@ def add_movement(signal: SessionSignal, rng: Generator) -> None:
     for begin in _event_times(rng, signal, log_uniform(rng, 0.1, 2)):
         n = int(SAMPLING_RATE * rng.uniform(1, 8))
         sizes = np.exp(rng.normal(np.log(typical), 0.7, (N_ELECTRODES, 1)))
-        swings = noise.gaussian(rng, noise.aperiodic(2.5, 0.7), N_ELECTRODES, n)
+        swings = noise.gaussian(rng, noise.aperiodic(0.7, 2.5), N_ELECTRODES, n)
         signal.add(begin, sizes * _UNIT_FIELDS, swings * np.sin(np.pi * np.arange(n) / n))
 
 

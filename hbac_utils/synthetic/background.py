@@ -9,7 +9,6 @@ Colombo et al. (2019), NeuroImage 189:631, doi:10.1016/j.neuroimage.2019.01.024:
 spectra (exponents to 3 and more) in sedation and coma.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -87,13 +86,18 @@ def add_background(
     """Add a background to a session's signal; for ``reference`` see `apply_reference`."""
     b = background
     theta, alpha, beta = rng.uniform((0.6, 0.4, 1.5), (2.0, 1.2, 4.0))  # Hz, widths
-    # relative amplitude, spectrum as a function of a relative frequency, fields
-    generators = [
-        (1.0, _aperiodic(b.exponent, b.knee), _scattered_fields(rng, PATCHES, 0)),
-        (b.delta, _rhythm(b.delta_frequency, 0.6), _scattered_fields(rng, 6, b.asymmetry)),
-        (b.theta, _rhythm(b.theta_frequency, theta), _scattered_fields(rng, 4, b.asymmetry / 2)),
-        (b.alpha, _rhythm(b.alpha_frequency, alpha), _posterior_fields(rng)),
-        (b.beta, _rhythm(b.beta_frequency, beta), _scattered_fields(rng, 4, -b.asymmetry / 2)),
+    generators = [  # relative amplitude, spectrum with frequency and shape, fields
+        (1.0, noise.aperiodic, b.knee, b.exponent, _scattered_fields(rng, PATCHES, 0)),
+        (b.delta, noise.rhythm, b.delta_frequency, 0.6, _scattered_fields(rng, 6, b.asymmetry)),
+        (
+            b.theta,
+            noise.rhythm,
+            b.theta_frequency,
+            theta,
+            _scattered_fields(rng, 4, b.asymmetry / 2),
+        ),
+        (b.alpha, noise.rhythm, b.alpha_frequency, alpha, _posterior_fields(rng)),
+        (b.beta, noise.rhythm, b.beta_frequency, beta, _scattered_fields(rng, 4, -b.asymmetry / 2)),
     ]
 
     def fluctuation(seconds: float) -> np.ndarray:
@@ -102,27 +106,19 @@ def add_background(
     common = np.exp(b.reactivity * fluctuation(rng.uniform(60, 240)))
     if b.suppression:
         common = common * _continuity(signal, b, rng)
-    for relative, spectrum, fields in generators:
+    for relative, spectrum, frequency, shape, fields in generators:
         if relative:
             fields = apply_reference(fields, reference)
             size = b.amplitude * relative / np.sqrt((fields**2).sum(axis=0).mean())
             half = len(fields) // 2
             for part in (fields[:half], fields[half:]):
                 envelope = common * np.exp(0.35 * fluctuation(rng.uniform(1, 8)))
-                # generators of one rhythm differ a little in frequency
-                signal.add_noise(rng, size * part, spectrum(rng.uniform(0.88, 1.12)), envelope)
+                own = rng.uniform(0.88, 1.12) * frequency  # a little different for each part
+                signal.add_noise(rng, size * part, spectrum(own, shape), envelope)
     for _ in range(rng.poisson(b.spindles * signal.seconds / 60)):
         _add_spindle(signal, b, reference, rng)
     if b.transients:
         _add_transients(signal, b, reference, rng)
-
-
-def _aperiodic(exponent: float, knee: float) -> Callable[[float], noise.Spectrum]:
-    return lambda pace: noise.aperiodic(exponent, pace * knee)
-
-
-def _rhythm(frequency: float, width: float) -> Callable[[float], noise.Spectrum]:
-    return lambda pace: noise.rhythm(pace * frequency, width)
 
 
 def _scattered_fields(rng: Generator, count: int, asymmetry: float) -> np.ndarray:

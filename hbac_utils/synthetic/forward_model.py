@@ -64,21 +64,17 @@ def shell_factors(terms: int = TERMS, conductivities: tuple = CONDUCTIVITIES) ->
 def dipole_potential(
     sensors: np.ndarray, sources: np.ndarray, moments: np.ndarray, factors: np.ndarray
 ) -> np.ndarray:
-    """Compute the potential of current dipoles on the scalp.
+    """Compute the potential of current dipoles on the scalp, shape (n_sensors, n_sources).
 
     Parameters
     ----------
     sensors : array, shape (n_sensors, 3)
         Unit vectors.
     sources, moments : arrays, shape (n_sources, 3)
-        Positions inside the innermost shell, not at its centre, and dipole moments.
+        Positions inside the innermost shell, not at its centre, and dipole moments in units of
+        4π · conductivity of the scalp · squared radius of the head.
     factors : array, shape (terms,)
         See `shell_factors`.
-
-    Returns
-    -------
-    array of float64, shape (n_sensors, n_sources)
-        In units of (moment) / (4π · conductivity of the scalp · squared radius of the head).
     """
     radius = np.linalg.norm(sources, axis=1)
     outward = sources / radius[:, None]
@@ -99,23 +95,26 @@ def dipole_potential(
 
 
 @cache
-def cortex_grid() -> np.ndarray:
-    """Distribute sources over the cortex (Fibonacci lattice): unit vectors, shape (n, 3)."""
+def lead_field() -> tuple[np.ndarray, np.ndarray]:
+    """Distribute sources over the cortex (a Fibonacci lattice) and compute their potentials.
+
+    Returns
+    -------
+    grid : array, shape (n_sources, 3)
+        Unit vectors.
+    fields : array, shape (n_sources, 3, n_sensors)
+        Potentials of unit dipoles along each axis.
+    """
     i = np.arange(2 * GRID_POINTS)
     z = 1 - (i + 0.5) / GRID_POINTS
     phi = i * np.pi * (3 - np.sqrt(5))
     points = np.stack([np.sqrt(1 - z**2) * np.sin(phi), np.sqrt(1 - z**2) * np.cos(phi), z], -1)
     right = points[(points[:, 0] > 0) & (points[:, 2] > -0.4)]  # down to the temporal base
-    return np.concatenate([right, right * (-1, 1, 1)])
-
-
-@cache
-def lead_field() -> np.ndarray:
-    """Compute the potentials of unit dipoles along each axis, shape (n_sources, 3, n_sensors)."""
+    grid = np.concatenate([right, right * (-1, 1, 1)])
     sensors = np.stack([sensor_positions()[name] for name in SENSORS])
-    sources, factors = CORTEX * cortex_grid(), shell_factors()
-    moments = [np.tile(axis, (len(sources), 1)) for axis in np.eye(3)]
-    return np.stack([dipole_potential(sensors, sources, m, factors).T for m in moments], axis=1)
+    moments, factors = [np.tile(axis, (len(grid), 1)) for axis in np.eye(3)], shell_factors()
+    fields = [dipole_potential(sensors, CORTEX * grid, m, factors).T for m in moments]
+    return grid, np.stack(fields, axis=1)
 
 
 def patch_field(inclination: float, azimuth: float, width: float, tilt=(0, 0, 0)) -> np.ndarray:
@@ -130,12 +129,12 @@ def patch_field(inclination: float, azimuth: float, width: float, tilt=(0, 0, 0)
     tilt : sequence of 3 float
         Tangential moment beside the outward unit moment; above one in the wall of a sulcus.
     """
-    places, centre = cortex_grid(), direction(inclination, azimuth)
-    angle = np.rad2deg(np.arccos(np.clip(places @ centre, -1, 1)))
+    (grid, fields), centre = lead_field(), direction(inclination, azimuth)
+    angle = np.rad2deg(np.arccos(np.clip(grid @ centre, -1, 1)))
     weight = np.exp(-0.5 * (angle / width) ** 2)
     if centre[0]:
-        weight *= places[:, 0] * centre[0] > 0
-    field = np.einsum("s,sa,sac->c", weight, places + np.array(tilt), lead_field())
+        weight *= grid[:, 0] * centre[0] > 0
+    field = np.einsum("s,sa,sac->c", weight, grid + np.array(tilt), fields)
     return field / np.abs(field[: len(ELECTRODES)]).max()
 
 

@@ -38,6 +38,10 @@ PANEL = 32  # experts; the most votes on a window are 28
 SLOPE = 2.2  # of one expert's logistic function, per unit of evidence
 DISAGREEMENT = 0.55  # standard deviation of the experts' thresholds, in units of evidence
 
+# the experts' thresholds, the same in every competition, are added to the evidence
+_THRESHOLDS = np.random.default_rng(2021).standard_normal((PANEL, len(QUESTIONS)))
+_THRESHOLDS = DISAGREEMENT * _THRESHOLDS - (DISAGREEMENT * _THRESHOLDS).mean(axis=0)
+
 # by class: how often each question is the ambiguous one, if one is
 AMBIGUOUS = {
     "Seizure": (0.45, 0.55, 0.0, 0.0),
@@ -106,16 +110,9 @@ def draw_evidence(rng: Generator, kind: Kind, position: float, reliable: bool) -
     return evidence
 
 
-@cache
-def thresholds() -> np.ndarray:
-    """Draw the experts' thresholds, shape (32, 4): fixed, with mean zero, added to the evidence."""
-    offsets = DISAGREEMENT * np.random.default_rng(2021).standard_normal((PANEL, len(QUESTIONS)))
-    return offsets - offsets.mean(axis=0)
-
-
 def expert_probabilities(evidence: np.ndarray) -> np.ndarray:
     """Compute each expert's class probabilities, shape (..., 32, 6), from evidence (..., 4)."""
-    yes = 1 / (1 + np.exp(-SLOPE * (evidence[..., None, :] + thresholds())))
+    yes = 1 / (1 + np.exp(-SLOPE * (evidence[..., None, :] + _THRESHOLDS)))
     classes = []
     for name in CLASSES:
         product = 1.0

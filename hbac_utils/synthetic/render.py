@@ -11,7 +11,6 @@ Thomson (1982), Proc IEEE 70:1055, doi:10.1109/PROC.1982.12433: multitaper estim
 import os
 import shutil
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import joblib
@@ -46,6 +45,10 @@ MAX_AMPLITUDE = 800.0  # µV peak to peak; a session with a larger pattern is sc
 
 TAPER_SAMPLES = 4 * SLOW_RATE
 TAPERS = dpss(TAPER_SAMPLES, NW=2, Kmax=3)
+# cosines and sines at the grid's frequencies, times each taper
+_ANGLES = 2 * np.pi * FREQUENCIES * np.arange(TAPER_SAMPLES)[:, None] / SLOW_RATE
+_WAVES = np.concatenate([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+_BASIS = np.concatenate([taper[:, None] * _WAVES for taper in TAPERS], axis=1).astype(np.float32)
 
 _BIPOLAR = derivation_matrix(DOUBLE_BANANA)
 _CHAINS = derivation_matrix([name for chain in CHAINS.values() for name in chain]).T
@@ -73,10 +76,8 @@ def synthesize(
     ----------
     out : Path
         A new or empty folder.
-    eegs : int
-        Training EEGs.
-    patients : int, optional
-        Training patients (default: as in the real competition, one per 8.8 EEGs).
+    eegs, patients : int
+        Training EEGs and their patients (default: one per 8.8 EEGs, as in the real competition).
     test_eegs : int, optional
         Default: a tenth of ``eegs``, at least eight.
     seed : int
@@ -89,7 +90,6 @@ def synthesize(
     jobs : int
         Processes; −1 uses all cores.
     progress : bool
-        Show a progress bar.
 
     Raises
     ------
@@ -239,14 +239,6 @@ def _add_aftermath(
     signal.add_noise(rng, size * rng.uniform(0, 0.25) * fields[:2], slow, after)
 
 
-@cache
-def _taper_basis() -> np.ndarray:
-    # cosines and sines at exactly the grid's frequencies, times each taper
-    angle = 2 * np.pi * FREQUENCIES * np.arange(TAPER_SAMPLES)[:, None] / SLOW_RATE
-    waves = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
-    return np.concatenate([taper[:, None] * waves for taper in TAPERS], axis=1).astype(np.float32)
-
-
 def spectrogram(slow: np.ndarray) -> np.ndarray:
     """Estimate the multitaper spectrogram of the four chains.
 
@@ -266,7 +258,7 @@ def spectrogram(slow: np.ndarray) -> np.ndarray:
     n_rows, n_bands = windows.shape[1], len(FREQUENCIES)
     power = np.zeros((len(CHAINS), n_rows, n_bands), dtype=np.float32)
     for i, signal in enumerate(windows):
-        squares = (signal @ _taper_basis()) ** 2
+        squares = (signal @ _BASIS) ** 2
         power[i * len(CHAINS) // len(bipolar)] += squares.reshape(n_rows, -1, n_bands).sum(axis=1)
     power *= 2 / (SLOW_RATE * len(TAPERS) * len(bipolar) // len(CHAINS))
     return power.transpose(1, 0, 2).reshape(n_rows, -1)

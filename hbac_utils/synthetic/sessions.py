@@ -47,6 +47,7 @@ CHANGING = 0.165  # share of the EEGs with several windows whose votes change
 CHANGES = {2: 0.55, 3: 0.3, 4: 0.15}  # episodes of a changing EEG
 MIXED = 0.42  # share of the changing EEGs with episodes of both populations of raters
 CONTINUITY = 0.7  # share of the following episodes that have the same source
+SOURCE = ("side", "inclination", "azimuth", "width", "tilt", "sharpness", "lobes", "polarity")
 LIKENESS = 6.0  # in classes: spread of the order in which patients get their patterns
 AFTERMATH = 60  # seconds in which the background is attenuated after an episode
 
@@ -252,7 +253,7 @@ def _fill_session(
         for count, reliable in zip(recording.counts, recording.reliable, strict=True):
             episode = draw_episode(rng, next(targets))
             if episodes and rng.random() < CONTINUITY:
-                episode = _same_source(episodes[-1], episode)
+                episode = replace(episode, **{k: getattr(episodes[-1], k) for k in SOURCE})
             episodes.append(episode)
             labels += count * [_draw_label(rng, episode, reliable, session.split)]
         placed += _place(recording, episodes, limits[i], limits[i + 1])
@@ -266,11 +267,6 @@ def _fill_session(
             }
             rows.append(shared | window | label | background)
     return replace(session, episodes=tuple(placed)), rows
-
-
-def _same_source(before: Episode, episode: Episode) -> Episode:
-    kept = ("side", "inclination", "azimuth", "width", "tilt", "sharpness", "lobes", "polarity")
-    return replace(episode, **{name: getattr(before, name) for name in kept})
 
 
 def _place(

@@ -25,12 +25,12 @@ _HALF = len(_FILTER) // 2
 
 
 class SessionSignal:
-    """The 19 electrodes' signal in microvolts, zero at first.
+    """The 19 electrodes' signal in microvolts, zero at first; a session begins at time zero.
 
     Parameters
     ----------
     seconds : int
-        Length of the session, which begins at time zero.
+        Length without the margins; the attribute ``seconds`` is the length with both margins.
     intervals : sequence of pairs of int
         Begin and length (seconds) of the parts that are simulated at 200 Hz.
 
@@ -38,8 +38,6 @@ class SessionSignal:
     ----------
     times : array of float64, shape (n,), seconds
         Times of the 50-Hz samples, from −`MARGIN` on; envelopes are sampled at these times.
-    seconds : float
-        Length with both margins.
     """
 
     def __init__(self, seconds: int, intervals: Sequence[tuple[int, int]]):
