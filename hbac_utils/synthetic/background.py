@@ -84,20 +84,14 @@ def add_background(
     signal: SessionSignal, background: Background, reference: str, rng: Generator
 ) -> None:
     """Add a background to a session's signal; for ``reference`` see `apply_reference`."""
-    b = background
+    b, half = background, background.asymmetry / 2
     theta, alpha, beta = rng.uniform((0.6, 0.4, 1.5), (2.0, 1.2, 4.0))  # Hz, widths
     generators = [  # relative amplitude, spectrum with frequency and shape, fields
         (1.0, noise.aperiodic, b.knee, b.exponent, _scattered_fields(rng, PATCHES, 0)),
         (b.delta, noise.rhythm, b.delta_frequency, 0.6, _scattered_fields(rng, 6, b.asymmetry)),
-        (
-            b.theta,
-            noise.rhythm,
-            b.theta_frequency,
-            theta,
-            _scattered_fields(rng, 4, b.asymmetry / 2),
-        ),
+        (b.theta, noise.rhythm, b.theta_frequency, theta, _scattered_fields(rng, 4, half)),
         (b.alpha, noise.rhythm, b.alpha_frequency, alpha, _posterior_fields(rng)),
-        (b.beta, noise.rhythm, b.beta_frequency, beta, _scattered_fields(rng, 4, -b.asymmetry / 2)),
+        (b.beta, noise.rhythm, b.beta_frequency, beta, _scattered_fields(rng, 4, -half)),
     ]
 
     def fluctuation(seconds: float) -> np.ndarray:
@@ -110,13 +104,17 @@ def add_background(
         if relative:
             fields = apply_reference(fields, reference)
             size = b.amplitude * relative / np.sqrt((fields**2).sum(axis=0).mean())
-            half = len(fields) // 2
-            for part in (fields[:half], fields[half:]):
+            for part in np.split(fields, [len(fields) // 2]):
                 envelope = common * np.exp(0.35 * fluctuation(rng.uniform(1, 8)))
                 own = rng.uniform(0.88, 1.12) * frequency  # a little different for each part
                 signal.add_noise(rng, size * part, spectrum(own, shape), envelope)
     for _ in range(rng.poisson(b.spindles * signal.seconds / 60)):
-        _add_spindle(signal, b, reference, rng)
+        seconds, frequency = rng.uniform(0.5, 1.8), rng.uniform(11, 15)
+        x = np.arange(0, seconds, 1 / SAMPLING_RATE)
+        spindle = np.sin(np.pi * x / seconds) ** 2 * np.sin(2 * np.pi * frequency * x)
+        field = apply_reference(patch_field(rng.uniform(20, 50), 0, 25), reference)
+        size = b.amplitude * rng.uniform(0.7, 2.5)
+        signal.add(rng.uniform(0, signal.seconds), size * field[None], spindle[None])
     if b.transients:
         _add_transients(signal, b, reference, rng)
 
@@ -140,15 +138,6 @@ def _posterior_fields(rng: Generator) -> np.ndarray:
     left, right = (patch_field(inclination, side * azimuth, width) for side in (-1, 1))
     # the alpha rhythms of the hemispheres are coherent in part
     return np.stack([left, right, 0.7 * (left + right)])
-
-
-def _add_spindle(signal: SessionSignal, b: Background, reference: str, rng: Generator) -> None:
-    seconds, frequency = rng.uniform(0.5, 1.8), rng.uniform(11, 15)
-    x = np.arange(0, seconds, 1 / SAMPLING_RATE)
-    waveform = np.sin(np.pi * x / seconds) ** 2 * np.sin(2 * np.pi * frequency * x)
-    field = apply_reference(patch_field(rng.uniform(20, 50), 0, 25), reference)
-    size = b.amplitude * rng.uniform(0.7, 2.5)
-    signal.add(rng.uniform(0, signal.seconds), size * field[None], waveform[None])
 
 
 def _add_transients(signal: SessionSignal, b: Background, reference: str, rng: Generator) -> None:

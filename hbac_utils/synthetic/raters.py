@@ -14,8 +14,8 @@ Jing et al. (2023), Neurology 100:e1737, doi:10.1212/WNL.0000000000201670: exper
 and differ by their thresholds; idealized patterns, proto-patterns and edge cases.
 """
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -66,8 +66,7 @@ OTHER_DOUBT = (0.2, -0.9)  # the same for class Other
 ABSENT = {False: 0.75, True: 0.45}  # share of typical Other without any pattern
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of episode."""
 
     intended: str  # the class that most experts are to choose

@@ -99,16 +99,15 @@ def synthesize(
     out = Path(out).resolve()
     patients = max(1, round(eegs / EEGS_PER_PATIENT)) if patients is None else patients
     test_eegs = max(MIN_TEST_EEGS, eegs // 10) if test_eegs is None else test_eegs
-    for wrong, message in (
-        (eegs < 1, f"eegs is {eegs}; it must be at least 1"),
-        (not 1 <= patients <= eegs, f"patients is {patients}; it must be 1 to {eegs} (eegs)"),
-        (test_eegs < 1, f"test_eegs is {test_eegs}; it must be at least 1"),
-        (patients + test_eegs > PATIENT_IDS, f"more than {PATIENT_IDS} patients in all"),
-        (seed < 0, f"seed is {seed}; it must not be negative"),
-        (evidence <= 0, f"evidence is {evidence}; it must be positive"),
-        (jobs == 0, "jobs is 0; give a number of processes, or -1 for all cores"),
+    for valid, message in (
+        (eegs >= 1, f"eegs is {eegs}; it must be at least 1"),
+        (1 <= patients <= eegs, f"patients is {patients}; it must be 1 to {eegs} (eegs)"),
+        (1 <= test_eegs <= PATIENT_IDS - patients, f"test_eegs is {test_eegs}; out of range"),
+        (seed >= 0, f"seed is {seed}; it must not be negative"),
+        (evidence > 0, f"evidence is {evidence}; it must be positive"),
+        (jobs != 0, "jobs is 0; give a number of processes, or -1 for all cores"),
     ):
-        if wrong:
+        if not valid:
             raise InputError(message)
     truth = truth_folder(out)
     for path in (out, truth):
@@ -207,8 +206,12 @@ def add_episodes(
     signal.scale(np.full(len(signal.times), shrink))
     fields = [shrink * size * f for (size, _), f in zip(sizes, fields, strict=True)]
     for placed, scaled in zip(episodes, fields, strict=True):
-        if placed.episode.aftermath:
-            _add_aftermath(signal, placed, scaled, rng)
+        # the background is attenuated after an episode, and slow waves replace a seizure
+        if size := placed.episode.aftermath:
+            after = noise.gate(signal.times, placed.end + 1, placed.quiet_until - 1, 2)
+            signal.scale(1 - size * after)
+            slow = noise.rhythm(rng.uniform(0.8, 2), 0.5)
+            signal.add_noise(rng, size * rng.uniform(0, 0.25) * scaled[:2], slow, after)
     for placed, scaled in zip(episodes, fields, strict=True):
         begin, end, episode = placed.begin, placed.end, placed.episode
         labelled = tuple(t - begin for t in placed.labelled)
@@ -226,17 +229,6 @@ def _pattern_size(
     std = signal.std(_BIPOLAR[:, largest], *placed.labelled)
     amplitude = 4 * std * 10 ** (placed.episode.contrast / 20)
     return amplitude / bipolar[largest], amplitude
-
-
-def _add_aftermath(
-    signal: SessionSignal, placed: PlacedEpisode, fields: np.ndarray, rng: Generator
-) -> None:
-    # the background is attenuated, and slow waves replace the seizure
-    size = placed.episode.aftermath
-    after = noise.gate(signal.times, placed.end + 1, placed.quiet_until - 1, 2)
-    signal.scale(1 - size * after)
-    slow = noise.rhythm(rng.uniform(0.8, 2), 0.5)
-    signal.add_noise(rng, size * rng.uniform(0, 0.25) * fields[:2], slow, after)
 
 
 def spectrogram(slow: np.ndarray) -> np.ndarray:

@@ -134,7 +134,16 @@ def make_plan(
         session, labels = _fill_session(rng, session, targets[session.split])
         planned.append(session)
         rows += labels
-    return _tabulate(rng, pd.DataFrame(rows), tuple(planned))
+    table = pd.DataFrame(rows)
+    table["label_id"] = rng.choice(EEG_IDS, len(table), replace=False)
+    table["expert_consensus"] = consensus(table[list(VOTE_COLUMNS)].to_numpy())
+    is_train = table["split"] == "train"
+    train, test = (table[part].reset_index(drop=True) for part in (is_train, ~is_train))
+    truth = table.drop(columns=["expert_consensus", *VOTE_COLUMNS])
+    truth = truth.rename(columns=dict(zip(TRUE_COLUMNS, VOTE_COLUMNS, strict=True)))
+    truth["label_id"] = truth["label_id"].astype("Int64").where(is_train)
+    train, solution = train[list(layout.TRAIN_COLUMNS)], test[["eeg_id", *VOTE_COLUMNS]]
+    return Plan(train, test[list(layout.TEST_COLUMNS)], solution, truth, tuple(planned))
 
 
 def _draw_sessions(rng: Generator, eegs: int, patients: int, test_eegs: int) -> list[Session]:
@@ -241,8 +250,7 @@ def _fill_session(
     rng: Generator, session: Session, targets: Iterator[np.ndarray]
 ) -> tuple[Session, list[dict]]:
     # the session with its episodes, and a row of the tables per window
-    shared = {"split": session.split, "patient_id": session.patient_id}
-    shared["spectrogram_id"] = session.spectrogram_id
+    shared = {name: getattr(session, name) for name in ("split", "patient_id", "spectrogram_id")}
     background = {f"background_{name}": x for name, x in asdict(session.background).items()}
     # an episode lasts at most until halfway to the next recording
     halfway = [(a.start + a.seconds + b.start) / 2 for a, b in pairwise(session.recordings)]
@@ -296,15 +304,3 @@ def _draw_label(rng: Generator, episode: Episode, reliable: bool, split: str) ->
     truth = raters.class_probabilities(episode.evidence)
     named = zip((*VOTE_COLUMNS, *TRUE_COLUMNS), (*votes, *truth), strict=True)
     return dict(named) | asdict(episode)
-
-
-def _tabulate(rng: Generator, rows: pd.DataFrame, sessions: tuple[Session, ...]) -> Plan:
-    rows["label_id"] = rng.choice(EEG_IDS, len(rows), replace=False)
-    rows["expert_consensus"] = consensus(rows[list(VOTE_COLUMNS)].to_numpy())
-    is_train = rows["split"] == "train"
-    train, test = (rows[part].reset_index(drop=True) for part in (is_train, ~is_train))
-    truth = rows.drop(columns=["expert_consensus", *VOTE_COLUMNS])
-    truth = truth.rename(columns=dict(zip(TRUE_COLUMNS, VOTE_COLUMNS, strict=True)))
-    truth["label_id"] = truth["label_id"].astype("Int64").where(is_train)
-    train, solution = train[list(layout.TRAIN_COLUMNS)], test[["eeg_id", *VOTE_COLUMNS]]
-    return Plan(train, test[list(layout.TEST_COLUMNS)], solution, truth, sessions)

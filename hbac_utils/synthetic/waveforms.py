@@ -41,8 +41,10 @@ def episode_waveforms(
     far = e.accord * near + (1 - e.accord) * other
     far *= np.exp(e.variation * fluctuation(rng, len(times), 1))
     joining = 1 - e.recruitment * np.clip(0.5 - 2 * progress, 0, 1)
-    broad = joining * _delayed(size * near, e.travel)
-    far = joining * _delayed(size * far, e.lag)
+    broad, far = (
+        joining * np.pad(size * wave, (round(delay * SAMPLING_RATE), 0))[: len(times)]
+        for wave, delay in ((near, e.travel), (far, e.lag))
+    )
     return np.stack([size * near, broad, far]).astype(np.float32)
 
 
@@ -125,8 +127,3 @@ def _peak_to_peak(wave: np.ndarray, cycle: np.ndarray) -> float:
     starts = np.flatnonzero(np.diff(cycle.astype(np.int64), prepend=-1))
     ranges = np.maximum.reduceat(wave, starts) - np.minimum.reduceat(wave, starts)
     return max(float(np.median(ranges)), 1e-3)
-
-
-def _delayed(waveform: np.ndarray, seconds: float) -> np.ndarray:
-    n = round(seconds * SAMPLING_RATE)
-    return np.concatenate([np.zeros(n, waveform.dtype), waveform[: len(waveform) - n]])

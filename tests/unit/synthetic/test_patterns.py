@@ -162,8 +162,12 @@ def test_wobble_bends_the_evolution():
 
 
 def test_background_has_its_amplitude_suppression_and_transients():
-    calm = replace(draw_background(np.random.default_rng(0)), amplitude=20.0, delta=0.0, theta=0.0,
-                   alpha=0.0, beta=0.0, suppression=0.0, spindles=0.0, transients=0.0, reactivity=0.0)  # fmt: skip
+    absent = dict.fromkeys(
+        ("delta", "theta", "alpha", "beta", "suppression", "spindles", "transients", "reactivity"),
+        0,
+    )
+    drawn = draw_background(np.random.default_rng(0))
+    calm = replace(drawn, amplitude=20.0, **absent)
 
     def rendered(**changes):
         session = SessionSignal(100, [(0, 100)])

@@ -25,7 +25,7 @@ def test_noise_has_the_density_of_its_spectrum():
 
 @pytest.mark.parametrize("exponent", [1.0, 2.5])
 def test_aperiodic_noise_falls_with_its_exponent(exponent):
-    drawn = noise.gaussian(RNG(0), noise.aperiodic(exponent, 1.0), 8, 40_000)
+    drawn = noise.gaussian(RNG(0), noise.aperiodic(1.0, exponent), 8, 40_000)
     f, density = sps.welch(drawn, 200, nperseg=2000)
     part = (f > 5) & (f < 60)
     slope = np.polyfit(np.log(f[part]), np.log(density.mean(axis=0)[part]), 1)[0]
