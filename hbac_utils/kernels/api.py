@@ -282,8 +282,8 @@ def _retry_after(response: requests.Response, default: float) -> float:
 
 def _root_cause(error: BaseException) -> str:
     """Name the first error of a chain; the texts may hold addresses with signatures."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
+    while cause := error.__cause__ or error.__context__:
+        error = cause
     return type(error).__name__
 
 

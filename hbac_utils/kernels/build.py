@@ -8,6 +8,7 @@ import ast
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -177,7 +178,7 @@ def _pretrained_models(source: Path, parameters: dict, metadata: KernelMetadata)
             "there and give its bare name"
         )
     recipe = override(load_recipe(name), values["overrides"])
-    pretrained = [
+    pretrained: list[Any] = [
         branch.backbone
         for branch in recipe.all_branches
         if getattr(branch.backbone, "weights", "none") == "imagenet"

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from hbac_utils.data.competition import read_table
 from hbac_utils.data.layout import SLUG
@@ -95,7 +96,7 @@ def describe(pushed: PushedVersion, report: dict) -> str:
 
 
 def _wait_for_score(kaggle: Kaggle, ref: int, minutes: float, poll_interval: float) -> str:
-    answer = None
+    answer: Any = None
 
     def get_state() -> str:
         nonlocal answer
