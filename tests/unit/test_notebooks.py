@@ -160,48 +160,6 @@ def test_a_librarys_error_in_a_notebook_ends_the_verb_in_one_line(competition, t
     assert "Traceback" not in page.read_text()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["eda", "--data", "{nowhere}", "--out", "{out}"], "no such folder"),
-        (["pack", "--data", "{here}", "--out", "{out}"], "no competition folder"),
-        (["train", "--data", "{here}", "--store", "{out}", "--run", "{out}"], "no competition"),
-        (["pack", "--data", "{data}", "--recipe", "nothing", "--out", "{out}"], "no such recipe"),
-        (["score", "{here}/a.csv", "{here}/b.csv"], "no such file"),
-        (["scores", "{here}"], "no finished run"),
-        (["synth", "--out", "{data}", "--eegs", "2"], "not empty"),
-    ],
-)
-def test_a_users_mistake_costs_one_line_and_exit_code_2(
-    competition, tmp_path, capfd, arguments, reason
-):
-    (tmp_path / "here").mkdir()
-    places = {
-        "nowhere": tmp_path / "nowhere",
-        "here": tmp_path / "here",
-        "out": tmp_path / "out",
-        "data": competition.path,
-    }
-    assert main([argument.format(**places) for argument in arguments]) == 2
-    lines = capfd.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("error: ")
-    assert reason in lines[0]
-
-
-def test_debug_shows_the_traceback(tmp_path):
-    with pytest.raises(InputError):
-        main(["--debug", "scores", str(tmp_path)])
-
-
-def test_an_invalid_submission_is_refused_by_score(competition, tmp_path, capfd):
-    solution = competition.path.with_name("competition_truth") / "solution.csv"
-    table = pd.read_csv(solution)
-    table.to_csv(tmp_path / "votes.csv", index=False)
-    assert main(["score", str(tmp_path / "votes.csv"), str(solution)]) == 2
-    assert "between 0 and 1" in capfd.readouterr().err
-
-
 @pytest.mark.parametrize("error", [DeadKernelError("died"), ZeroDivisionError("told")])
 def test_only_a_cell_whose_kernel_was_ended_is_forgotten(error, tmp_path, caplog, monkeypatch):
     """Ctrl-C and SIGTERM leave its task behind, and "stopped" is to be the last line."""
