@@ -1,12 +1,11 @@
-"""Predict a hidden test set of full size, and watch time and memory.
+"""Predict a hidden test set of full size: time, and growth of memory.
 
     python benchmarks/rerun.py --data FOLDER --run FOLDER [--eegs 2700] [--out outputs/rerun]
 
-The test recordings of a competition folder are linked under as many new ids as wanted and predicted
-by `predict`, as the inference notebook does. Printed are minutes, EEGs a second, and how memory
-grows while the same is done once more, for what grows without an end does so then too, and the
-pools of allocators do not: slope per 1,000 EEGs with its standard error. Files that are linked lie
-in the page cache after they were read once: a disk would be slower.
+The test recordings of a competition folder are hard-linked under new ids and predicted as in the
+inference notebook. Printed are minutes, EEGs per second, and the growth of memory during a second
+pass (slope per 1,000 EEGs with its standard error), when allocators have filled their pools. Linked
+files come from the page cache after the first read; a disk would be slower.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from footprint import footprint, growth
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.inference.predict import open_runs, predict
 
-MUST = 15.0  # minutes
+LIMIT = 15.0  # minutes
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,8 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     _, megabytes = footprint(lambda: predict(runs, competition))
     slope, error = growth(megabytes, options.eegs / 1000)
     models = sum(len(run.models) for run in runs)
-    verdict = "ok" if minutes <= MUST else "short"
-    print(f"{options.eegs:,} EEGs, {models} models: {minutes:.2f} minutes, ≤ {MUST:g}  {verdict}")
+    verdict = "ok" if minutes <= LIMIT else "short"
+    print(f"{options.eegs:,} EEGs, {models} models: {minutes:.2f} minutes, ≤ {LIMIT:g}  {verdict}")
     print(f"{options.eegs / minutes / 60:.1f} EEGs/s, {len(prediction.fallbacks)} fell back")
     print(f"memory {megabytes.max():.0f} MB at most, {slope:+.2f} ± {error:.2f} MB per 1,000 EEGs")
     report = {
@@ -55,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _enlarge(competition: Competition, eegs: int, folder: Path) -> Competition:
-    """Make a test folder of as many recordings, all linked to those that there are."""
+    """Make a test folder of ``eegs`` recordings, hard links to the existing ones."""
     shutil.rmtree(folder, ignore_errors=True)
     test = competition.test
     rows = test.iloc[np.arange(eegs) % len(test)].reset_index(drop=True)

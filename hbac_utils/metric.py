@@ -121,7 +121,7 @@ def check_probabilities(table: pd.DataFrame, name: str) -> None:
     table : DataFrame
         ``eeg_id`` and the six class columns, and nothing else.
     name : str
-        Name of the table in messages, usually its path.
+        For messages, usually its path.
 
     Raises
     ------
@@ -129,17 +129,15 @@ def check_probabilities(table: pd.DataFrame, name: str) -> None:
         Naming the first error: columns, ids, types, range or row sums.
     """
     expected = ["eeg_id", *VOTE_COLUMNS]
-    missing = [column for column in expected if column not in table]
-    if missing:
+    if missing := [column for column in expected if column not in table]:
         raise SubmissionError(f"{name}: missing column {', '.join(missing)}; write {expected}")
-    extra = [str(column) for column in table if column not in expected]
-    if extra:
+    if extra := [str(column) for column in table if column not in expected]:
         raise SubmissionError(f"{name}: unknown column {', '.join(extra)}; remove it")
     ids = table["eeg_id"]
     if ids.duplicated().any():
+        doubled = ids[ids.duplicated()].iloc[0]
         raise SubmissionError(
-            f"{name}: eeg_id {ids[ids.duplicated()].iloc[0]} occurs more than once; keep one row "
-            "per id"
+            f"{name}: eeg_id {doubled} occurs more than once; keep one row per id"
         )
     for column in VOTE_COLUMNS:
         if not pd.api.types.is_numeric_dtype(table[column]):
@@ -173,7 +171,7 @@ def aligned(
     solution, submission : DataFrame
         ``eeg_id`` and six columns: votes or vote fractions, and probabilities.
     names : pair of str
-        Names of the two in messages.
+        For messages.
 
     Returns
     -------
@@ -187,8 +185,7 @@ def aligned(
         If the solution lacks a column, an id occurs twice in it, or a row has no vote.
     """
     check_probabilities(submission, names[1])
-    missing = [c for c in ("eeg_id", *VOTE_COLUMNS) if c not in solution]
-    if missing:
+    if missing := [c for c in ("eeg_id", *VOTE_COLUMNS) if c not in solution]:
         raise InputError(f"{names[0]}: missing column {', '.join(missing)}")
     if solution["eeg_id"].duplicated().any():
         raise InputError(f"{names[0]}: eeg_id occurs more than once; keep one row per id")
