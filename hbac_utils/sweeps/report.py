@@ -1,7 +1,6 @@
 """Results of a sweep: table, best trial, importances, and one self-contained page."""
 
 import base64
-import warnings
 from datetime import datetime
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import jinja2
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from hbac_utils.labels import RELIABLE_VOTES
@@ -118,10 +116,8 @@ class SweepResults:
         complete = self.counts.get("complete", 0)
         if self.sweep.search is None or complete < MIN_TRIALS or len(values) == 1:
             return {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-            return optuna.importance.get_param_importances(self.study.optuna, evaluator=evaluator)
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        return optuna.importance.get_param_importances(self.study.optuna, evaluator=evaluator)
 
 
 def read_results(plan: SweepPlan, folder: Path, storage: str = "") -> SweepResults:

@@ -16,16 +16,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import optuna
 from filelock import FileLock, Timeout
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from hbac_utils.sweeps.config import Range, Settings, SweepPlan, label
 from hbac_utils.utils.errors import InputError
+
+warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats, constant_liar
 
 HEARTBEAT = 30
 """Seconds between two heartbeats in a database."""
@@ -168,10 +171,7 @@ class SweepStudy:
                 return False
             if trial.attempt is None or trial.attempt.state != TrialState.WAITING:
                 self._enqueue(trial)
-            study = optuna.load_study(
-                study_name=self.plan.sweep.name, storage=self.storage,
-                sampler=self._sampler(trial.number), pruner=self._pruner(),
-            )  # fmt: skip
+            study = self._load(trial.number)
             study.optimize(partial(self._attempt, run), n_trials=1, catch=(TrialFailed,))
         except ValueError:  # Optuna's: the attempt has ended already
             if not self._lost:
@@ -215,9 +215,7 @@ class SweepStudy:
     def _fail_dead(self) -> None:
         """Fail the running attempts whose worker is dead."""
         if isinstance(self.storage, RDBStorage):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                optuna.storages.fail_stale_trials(self.optuna)
+            optuna.storages.fail_stale_trials(self.optuna)
             return
         for attempt in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             lock = self._trial_lock(attempt.user_attrs.get("number", 0))
@@ -225,23 +223,20 @@ class SweepStudy:
                 # a worker that finished it meanwhile has stored so before freeing the lock
                 self.optuna.tell(attempt.number, state=TrialState.FAIL, skip_if_finished=True)
 
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Make a sampler seeded by the trial: two workers must not draw the same numbers."""
-        search = self.plan.sweep.search
-        if search is None:
-            return optuna.samplers.RandomSampler()  # unused: the settings are queued
-        seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
-        if search.sampler == "random":
-            return optuna.samplers.RandomSampler(seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-
-    def _pruner(self) -> optuna.pruners.BasePruner:
-        pruning = self.plan.sweep.pruning
-        if pruning is None:
-            return optuna.pruners.NopPruner()
-        return optuna.pruners.MedianPruner(pruning.startup_trials, pruning.warmup_epochs)
+    def _load(self, number: int) -> optuna.Study:
+        """Load the study with a sampler of its own for each trial: workers draw different numbers."""
+        search, pruning = self.plan.sweep.search, self.plan.sweep.pruning
+        seed = 1000 * search.seed + number if search else None
+        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        if search and search.sampler == "random":
+            sampler = optuna.samplers.RandomSampler(seed)
+        pruner = optuna.pruners.NopPruner()
+        if pruning:
+            pruner = optuna.pruners.MedianPruner(pruning.startup_trials, pruning.warmup_epochs)
+        name = self.plan.sweep.name
+        return optuna.load_study(
+            study_name=name, storage=self.storage, sampler=sampler, pruner=pruner
+        )
 
 
 def _suggest(trial: Trial, key: str, axis: tuple | Range):
@@ -266,17 +261,11 @@ def _open_journal(folder: Path) -> BaseStorage:
 
 
 def _open_database(url: str) -> BaseStorage:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    shown = _without_password(url)
+    shown, grace_period = _without_password(url), MAX_MISSED_HEARTBEATS * HEARTBEAT
+    options = {"pool_pre_ping": True}  # reconnects if cut off
     for attempt in range(CONNECTION_ATTEMPTS):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                return RDBStorage(
-                    url, {"pool_pre_ping": True}, heartbeat_interval=HEARTBEAT,
-                    grace_period=MAX_MISSED_HEARTBEATS * HEARTBEAT,
-                )  # fmt: skip
+            return RDBStorage(url, options, heartbeat_interval=HEARTBEAT, grace_period=grace_period)
         except ImportError as error:
             raise InputError(
                 f"storage {shown}: its driver is not installed ({error.name or error}); for "
@@ -290,9 +279,6 @@ def _open_database(url: str) -> BaseStorage:
 
 
 def _without_password(url: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
     try:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
