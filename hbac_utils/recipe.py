@@ -129,6 +129,10 @@ class Recipe(Branch):
     select: Literal["best", "last"] = "best"  # which epoch's weights a fold keeps
     tta: TestTime = TestTime()
 
+    def __reduce__(self):
+        # pickled as values: the class of `augment` is generated
+        return Recipe.model_validate, (self.model_dump(mode="json"),)
+
     @property
     def all_branches(self) -> tuple[Branch, ...]:
         """The recipe's own view and backbone, then the further branches."""

@@ -224,7 +224,7 @@ class SweepStudy:
                 self.optuna.tell(attempt.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _load(self, number: int) -> optuna.Study:
-        """Load the study with a sampler of its own for each trial: workers draw different numbers."""
+        """Load the study with a sampler of the trial's own seed: workers draw different numbers."""
         search, pruning = self.plan.sweep.search, self.plan.sweep.pruning
         seed = 1000 * search.seed + number if search else None
         sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
