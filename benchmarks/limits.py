@@ -15,16 +15,15 @@ import numpy as np
 import pandas as pd
 
 from hbac_utils.data.competition import open_competition
-from hbac_utils.data.dataset import TrainingWindows
-from hbac_utils.data.splits import patient_folds
+from hbac_utils.data.dataset import FoldData
 from hbac_utils.data.store import Store, open_store
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.metric import both_scores
 from hbac_utils.models.schedules import learning_rates
 from hbac_utils.recipe import Recipe, load_recipe, override
-from hbac_utils.training.callbacks import SetLearningRate, Watch
+from hbac_utils.training.callbacks import FoldMonitor, SetLearningRate
 from hbac_utils.training.evaluation import find_truth, true_probabilities
-from hbac_utils.training.state import Workbench
+from hbac_utils.training.state import TrainingState
 
 COLUMNS = list(VOTE_COLUMNS)
 
@@ -43,24 +42,24 @@ def variants(store: Store, truth: np.ndarray, rows: np.ndarray, recipe: Recipe) 
     yield "true probabilities for votes", told, rows, epochs
 
 
-def train_last(store: Store, told: Store, rows: np.ndarray, recipe: Recipe, out: Path) -> Watch:
-    """Train a one-stage recipe on some rows; the watch holds the last epoch's predictions."""
-    fold_of_window = patient_folds(store.windows, recipe.data.folds, recipe.seed)
-    evaluation = store.evaluation_windows()
-    evaluation = evaluation[fold_of_window[evaluation] == 0]
+def train_last(
+    store: Store, told: Store, rows: np.ndarray, recipe: Recipe, out: Path
+) -> FoldMonitor:
+    """Train a one-stage recipe on some rows; the monitor holds the last epoch's predictions."""
     out.mkdir(parents=True, exist_ok=True)
-    bench = Workbench(recipe)
-    bench.begin_fold()
-    bench.begin_stage(recipe.stages[0])
-    windows = TrainingWindows(told, rows, recipe, 0)
-    watch = Watch(bench, store, evaluation, 0, out)
-    watch.begin_stage(windows)
-    steps = windows.steps_per_epoch
-    bench.model.fit(
-        windows.dataset(), epochs=windows.stage.epochs, steps_per_epoch=steps, shuffle=False,
-        callbacks=[SetLearningRate(learning_rates(windows.stage, steps)), watch], verbose=0,
+    state, data = TrainingState(recipe), FoldData(store, recipe, 0)
+    data.training = rows
+    data._groups = [data._group(0)]
+    state.begin_fold()
+    state.begin_stage(recipe.stages[0])
+    monitor = FoldMonitor(state, data, out)
+    steps = data.steps_per_epoch(0)
+    state.model.fit(
+        data.training_dataset(0, told.windows[COLUMNS].to_numpy()), epochs=recipe.stages[0].epochs,
+        steps_per_epoch=steps, shuffle=False, verbose=0,
+        callbacks=[SetLearningRate(learning_rates(recipe.stages[0], steps)), monitor],
     )  # fmt: skip
-    return watch
+    return monitor
 
 
 def main() -> None:
@@ -72,23 +71,23 @@ def main() -> None:
     parser.add_argument("--recipe", default="compact")
     options = parser.parse_args()
     recipe, store = load_recipe(options.recipe), open_store(options.store)
-    training = patient_folds(store.windows, recipe.data.folds, recipe.seed) != 0
+    training = FoldData(store, recipe, 0).training
     truth = true_probabilities(
         find_truth(open_competition(options.data)), store.windows["label_id"]
     )
     lines = []
-    for name, told, rows, epochs in variants(store, truth, np.flatnonzero(training), recipe):
+    for name, told, rows, epochs in variants(store, truth, training, recipe):
         longer = override(recipe, {"stages.0.epochs": epochs})
-        watch = train_last(store, told, rows, longer, options.out / name.replace("/", "-"))
-        floor = both_scores(watch.votes, truth[watch.rows])
+        monitor = train_last(store, told, rows, longer, options.out / name.replace("/", "-"))
+        floor = both_scores(monitor.votes, truth[monitor.data.evaluation])
         patients = store.windows["patient_id"].to_numpy()[rows]
         lines.append(
             {
                 "variant": name,
                 "patients": len(np.unique(patients)),
                 "groups": store.windows["group"].iloc[rows].nunique(),
-                "training loss": watch.records[-1]["loss"],
-                **both_scores(watch.votes, watch.last_prediction),
+                "training loss": monitor.records[-1]["loss"],
+                **both_scores(monitor.votes, monitor.last_prediction),
                 "floor_all": floor["kl_all"],
                 "floor_reliable": floor["kl_reliable"],
             }

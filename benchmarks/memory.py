@@ -21,10 +21,10 @@ from footprint import anonymous, growth
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from hbac_utils.data.dataset import TrainingWindows
+from hbac_utils.data.dataset import FoldData
 from hbac_utils.data.store import open_store
 from hbac_utils.recipe import load_recipe, override
-from hbac_utils.training.state import Workbench
+from hbac_utils.training.state import TrainingState
 from hbac_utils.utils.backend import keras
 
 PERIOD = 0.5  # seconds between two looks at the packing processes
@@ -55,7 +55,7 @@ def watch_packing(data: Path, store: Path, recipe: str) -> np.ndarray:
     return np.array(seen)
 
 
-class Look(keras.callbacks.Callback):
+class MemoryLog(keras.callbacks.Callback):
     """Notes the memory after every step."""
 
     def __init__(self):
@@ -63,22 +63,21 @@ class Look(keras.callbacks.Callback):
         self.seen: list[float] = []
 
     def on_train_batch_end(self, batch, logs=None):
-        """Look."""
+        """Note the memory."""
         self.seen.append(anonymous())
 
 
 def watch_training(store: Path, name: str) -> np.ndarray:
     """Train one epoch on all windows; returns MB after each step."""
     recipe = override(load_recipe(name), {"stages.0.epochs": 1})
-    opened, bench, look = open_store(store), Workbench(recipe), Look()
-    windows = TrainingWindows(opened, np.arange(len(opened.windows)), recipe, 0)
-    bench.begin_fold()
-    bench.begin_stage(recipe.stages[0])
-    steps = windows.steps_per_epoch
-    bench.model.fit(
-        windows.dataset(), steps_per_epoch=steps, callbacks=[look], shuffle=False, verbose=0
-    )
-    return np.array(look.seen)
+    data, state, log = FoldData(open_store(store), recipe), TrainingState(recipe), MemoryLog()
+    state.begin_fold()
+    state.begin_stage(recipe.stages[0])
+    state.model.fit(
+        data.training_dataset(0), steps_per_epoch=data.steps_per_epoch(0), callbacks=[log],
+        shuffle=False, verbose=0,
+    )  # fmt: skip
+    return np.array(log.seen)
 
 
 def describe(sizes: np.ndarray) -> dict[str, float]:

@@ -22,9 +22,8 @@ import numpy as np
 import pandas as pd
 
 from hbac_utils.data.competition import open_competition
-from hbac_utils.data.dataset import TrainingWindows, evaluation_dataset
+from hbac_utils.data.dataset import FoldData
 from hbac_utils.data.packing import open_or_pack
-from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
 from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.inference.submission import write_submission
@@ -32,9 +31,9 @@ from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.recipe import Recipe, load_recipe, override
 from hbac_utils.sweeps.trials import count_parameters
 from hbac_utils.training.evaluation import RunResult, find_truth, score
-from hbac_utils.training.state import Workbench
+from hbac_utils.training.state import TrainingState
 from hbac_utils.training.trainer import train
-from hbac_utils.utils.backend import keras
+from hbac_utils.utils.backend import keras, tf
 
 SMALL = {"backbone.variant": "b0", "backbone.weights": "none"}
 SMALL_BRANCH = {"branches.0.view.frames": 128, "branches.0.view.bins": 16}
@@ -69,29 +68,26 @@ def time_epochs(recipe: Recipe, store: Store) -> tuple[list[float], float]:
         With the evaluation of the held-out windows.
     once : float, s
     """
-    fold_of_window = patient_folds(store.windows, recipe.data.folds, recipe.seed)
-    evaluation = store.evaluation_windows()
-    evaluation = evaluation[fold_of_window[evaluation] == 0]
-    begun = time.perf_counter()
-    bench = Workbench(recipe)
-    bench.begin_fold()
+    data, begun = FoldData(store, recipe, 0), time.perf_counter()
+    state = TrainingState(recipe)
+    state.begin_fold()
     once, epochs = time.perf_counter() - begun, []
-    held_out = evaluation_dataset(store, evaluation, recipe.inputs, 64)
+    held_out = data.evaluation_dataset()
     for index, stage in enumerate(recipe.stages):
-        windows = TrainingWindows(store, np.flatnonzero(fold_of_window != 0), recipe, index)
-        bench.begin_stage(stage)
-        first, few, more = (_time_fit(bench.model, windows, n) for n in (1, 1, 1 + TIMED_STEPS))
+        state.begin_stage(stage)
+        batches = data.training_dataset(index)
+        first, few, more = (_time_fit(state.model, batches, n) for n in (1, 1, 1 + TIMED_STEPS))
         step = (more - few) / TIMED_STEPS  # beginning to fit takes as long as many small steps
         begun = time.perf_counter()
-        bench.model.predict(held_out, verbose=0)
+        state.model.predict(held_out, verbose=0)
         scoring = time.perf_counter() - begun
         once += first - step
-        epochs.append(step * windows.steps_per_epoch + scoring)
+        epochs.append(step * data.steps_per_epoch(index) + scoring)
     return epochs, once
 
 
-def _time_fit(model: keras.Model, windows: TrainingWindows, steps: int) -> float:
-    batches = windows.dataset().take(steps).cache()
+def _time_fit(model: keras.Model, dataset: tf.data.Dataset, steps: int) -> float:
+    batches = dataset.take(steps).cache()
     for _ in batches:
         pass
     begun = time.perf_counter()

@@ -27,7 +27,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from hbac_utils.data.competition import Competition, open_competition
-from hbac_utils.data.dataset import SHAPES, TrainingWindows, evaluation_dataset
+from hbac_utils.data.dataset import SHAPES, FoldData, evaluation_dataset
 from hbac_utils.data.packing import pack
 from hbac_utils.data.store import Store
 from hbac_utils.models.classifier import build_classifier, compile_classifier
@@ -223,27 +223,27 @@ def pack_lines(competition: Competition, work: Path, effort: Effort) -> list[Lin
 # -- windows -------------------------------------------------------------------
 
 
-def training_windows(store: Store, recipe: Recipe, **changes) -> TrainingWindows:
+def training_data(store: Store, recipe: Recipe, **changes) -> FoldData:
     """Take all windows of a store, for more epochs than anyone measures."""
     endless = {"stages.0.epochs": 1_000_000, **changes}
-    return TrainingWindows(store, np.arange(len(store.windows)), override(recipe, endless), 0)
+    return FoldData(store, override(recipe, endless))
 
 
-def copy_speed(store: Store, windows: TrainingWindows, n: int) -> float:
+def copy_speed(store: Store, data: FoldData, n: int) -> float:
     """Windows a second that numpy copies into one batch's memory, touched before."""
-    (name,) = windows.recipe.inputs
+    (name,) = data.recipe.inputs
     source, starts = getattr(store, name), store.windows[f"{name}_start"].to_numpy()
-    rows = starts[np.resize(windows.rows_of_epoch(0), n)]
-    batch = np.zeros((windows.stage.batch_size, *SHAPES[name]), np.float16)
+    rows = starts[np.resize(data.rows_of_epoch(0, 0), n)]
+    batch = np.zeros((data.recipe.stages[0].batch_size, *SHAPES[name]), np.float16)
     begun = time.perf_counter()
     for i, start in enumerate(rows):
         batch[i % len(batch)] = source[start : start + batch.shape[1]]
     return n / (time.perf_counter() - begun)
 
 
-def batch_speed(windows: TrainingWindows, n: int) -> float:
+def batch_speed(data: FoldData, n: int) -> float:
     """Windows a second that arrive in ready batches."""
-    batches = iter(windows.dataset())
+    batches = iter(data.training_dataset(0))
     for _ in range(FILL):
         next(batches)
     begun, seen = time.perf_counter(), 0
@@ -256,10 +256,10 @@ def window_lines(store: Store, effort: Effort) -> list[Line]:
     """Windows into batches against copying, and Kaggle spectrograms beside the starter."""
     compact, n = load_recipe("compact"), effort.windows
     jitter = {"augment.shift": 5.0}
-    plain = training_windows(store, compact, **jitter, **{"augment.mixup": 0.0})
-    mixed = training_windows(store, compact, **jitter, **{"augment.mixup": 0.5})
-    for windows in (plain, mixed):
-        batch_speed(windows, len(windows.rows_of_epoch(0)))  # compiles for the last batch too
+    plain = training_data(store, compact, **jitter, **{"augment.mixup": 0.0})
+    mixed = training_data(store, compact, **jitter, **{"augment.mixup": 0.5})
+    for data in (plain, mixed):
+        batch_speed(data, len(data.rows_of_epoch(0, 0)))  # compiles for the last batch too
     cases = {
         "numpy": partial(copy_speed, store, plain, n),
         "plain": partial(batch_speed, plain, n),
@@ -283,11 +283,11 @@ def starter_lines(store: Store, effort: Effort) -> list[Line]:
     """Kaggle-spectrogram windows into batches of 64, beside the starter's numbers."""
     paper = load_recipe("paper-efficientnetv2b2")
     cases = {
-        "with MixUp": (training_windows(store, paper), STARTER_MIXED),
-        "plain": (training_windows(store, paper, **{"augment.mixup": 0.0}), STARTER_PLAIN),
+        "with MixUp": (training_data(store, paper), STARTER_MIXED),
+        "plain": (training_data(store, paper, **{"augment.mixup": 0.0}), STARTER_PLAIN),
     }
-    for windows, _ in cases.values():
-        batch_speed(windows, len(windows.rows_of_epoch(0)))
+    for data, _ in cases.values():
+        batch_speed(data, len(data.rows_of_epoch(0, 0)))
     measured = take_turns(
         effort.turns, {k: partial(batch_speed, w, effort.windows) for k, (w, _) in cases.items()}
     )
@@ -360,12 +360,12 @@ def model_lines(store: Store, effort: Effort) -> list[Line]:
 
 
 def _model_lines(name: str, store: Store, recipe: Recipe, steps: int, turns: int) -> list[Line]:
-    windows = training_windows(store, recipe)
+    data = training_data(store, recipe)
     model, size = build_classifier(recipe), recipe.stages[0].batch_size
     compile_classifier(model, keras.optimizers.Adam(1e-4))
     rows = np.resize(store.evaluation_windows(), (FILL + steps) * size)
     datasets = {
-        training_step: windows.dataset(),
+        training_step: data.training_dataset(0),
         prediction_step: evaluation_dataset(store, rows, recipe.inputs, size),
     }
     lines = []
@@ -452,7 +452,7 @@ def growth_lines(competition: Competition, work: Path, effort: Effort) -> list[L
     stores = {n: pack(p, work / f"grown-{n}", Data(), jobs=JOBS, progress=False)
               for n, p in parts.items()}  # fmt: skip
     recipe = load_recipe("compact")
-    windows = {n: training_windows(store, recipe) for n, store in stores.items()}
+    windows = {n: training_data(store, recipe) for n, store in stores.items()}
     for n in windows:
         batch_speed(windows[n], len(windows[n].rows_of_epoch(0)))
 

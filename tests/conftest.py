@@ -42,9 +42,9 @@ def tiny_recipe() -> Recipe:
         {
             "name": "tiny",
             "data": {"folds": 2},
-            "view": {"kind": "waveform", "rate": 100},
+            "view": {"kind": "waveform", "rate": 40},
             "augment": {"shift": 2, "mixup": 0.2, "polarity": 0.5},
-            "backbone": {"kind": "compact", "width": 8},
+            "backbone": {"kind": "compact", "width": 4},
             "stages": [
                 {"epochs": 1, "batch_size": 16, "learning_rate": 2e-3, "warmup_epochs": 0},
                 {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "warmup_epochs": 0,

@@ -1,7 +1,7 @@
-"""From the store to ready batches: which windows, in which order, moved and mixed how.
+"""Datasets of a fold: training batches, with shift and MixUp, and batches of scored windows.
 
-A training step's batch is a pure function of (recipe seed, stage, step), so a run can be
-repeated, or taken up in the middle, to the same numbers.
+A training batch is a pure function of (recipe seed, stage, step), so a run can be repeated, or
+resumed in the middle, with the same numbers.
 """
 
 from functools import lru_cache
@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from hbac_utils.data.layout import SAMPLING_RATE, SPECTROGRAM_ROWS, WINDOW_SAMPLES
+from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
 from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS, vote_fractions
 from hbac_utils.montage import ELECTRODES
@@ -20,68 +21,99 @@ SHAPES = {"eeg": (WINDOW_SAMPLES, len(ELECTRODES)), "spectrogram": (SPECTROGRAM_
 """Shape of one window of each input: EEG (time, electrode), spectrogram (time, frequency)."""
 
 FULL_WEIGHT_VOTES = 20
-"""With ``weight: votes`` a window of this many votes has weight one."""
+"""With ``weight: votes``, a window with this many votes has weight one."""
 
+EVALUATION_BATCH = 64
 PARALLEL = 2  # batches made at a time, and made ahead
 
 
-class TrainingWindows:
-    """The batches of one stage of training.
+class FoldData:
+    """The windows of one fold and the datasets made from them.
 
-    An epoch shows one window of each (EEG, vote vector) group, chosen anew, in a new order:
-    a long recording with hundreds of windows counts as often as a short one.
+    An epoch uses one random window of each (EEG, vote vector) group, in random order, so a long
+    recording with hundreds of windows counts as often as a short one.
 
     Parameters
     ----------
     store : Store
-    rows : array of int
-        Positions in ``store.windows`` that may be used.
     recipe : Recipe
-    stage : int
-        Which of the recipe's stages.
-    votes : array, shape (windows of the store, 6), optional
-        In the place of the store's.
+    fold : int, optional
+        The fold that is held out; without one, all windows are for training.
+
+    Attributes
+    ----------
+    training : array of int
+        Rows of ``store.windows`` that may be trained on.
+    evaluation : array of int
+        Rows of the held-out windows that are scored: the middle window of each group.
+    training_middle : array of int
+        Rows of the middle windows of the groups for training.
+    votes : array of int, shape (windows of the store, 6)
 
     Raises
     ------
     InputError
-        If no window has the votes that the stage asks for.
+        If the recipe has more folds than the data has patients, the fold does not exist, or no
+        window has the votes that a stage requires.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        rows: np.ndarray,
-        recipe: Recipe,
-        stage: int,
-        votes: np.ndarray | None = None,
-    ):
-        self.recipe, self.stage_index, self.stage = recipe, stage, recipe.stages[stage]
-        table = store.windows.iloc[rows]
-        enough = (table["total_votes"] >= self.stage.min_votes).to_numpy()
-        if not enough.any():
-            raise InputError(
-                f"stages.{stage}: no training window has {self.stage.min_votes} votes or more; "
-                "lower min_votes"
-            )
-        self.rows = np.asarray(rows)[enough]
-        self._readers = [_Reader(store, name) for name in recipe.inputs]
-        self._votes = store.windows[list(VOTE_COLUMNS)].to_numpy() if votes is None else votes
-        # windows sorted by group, so that drawing one of each group is one gather
-        groups = store.windows["group"].to_numpy()[self.rows]
-        self._by_group = self.rows[np.argsort(groups, kind="stable")]
-        _, self._first, self._count = np.unique(
-            np.sort(groups, kind="stable"), return_index=True, return_counts=True
-        )
+    def __init__(self, store: Store, recipe: Recipe, fold: int | None = None):
+        self.store, self.recipe, self.fold = store, recipe, fold
+        windows, middle = store.windows, store.evaluation_windows()
+        held_out = np.zeros(len(windows), bool)
+        if fold is not None:
+            folds = patient_folds(windows, recipe.data.folds, recipe.seed)
+            if fold not in range(recipe.data.folds):
+                raise InputError(
+                    f"fold {fold} does not exist; the recipe has 0–{recipe.data.folds - 1}"
+                )
+            held_out = folds == fold
+        self.training = np.flatnonzero(~held_out)
+        self.evaluation = middle[held_out[middle]]
+        self.training_middle = middle[~held_out[middle]]
+        self.votes = windows[list(VOTE_COLUMNS)].to_numpy()
+        self._groups = [self._group(stage) for stage in range(len(recipe.stages))]
         self.rows_of_epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches in an epoch; the last one may be smaller."""
-        return -(-len(self._count) // self.stage.batch_size)
+    def _group(self, stage: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sort a stage's windows by group; returns rows, and each group's start and size."""
+        least = self.recipe.stages[stage].min_votes
+        rows = self.training[self.votes[self.training].sum(axis=1) >= least]
+        if not len(rows):
+            raise InputError(
+                f"stages.{stage}: no training window has {least} votes or more; lower min_votes"
+            )
+        groups = self.store.windows["group"].to_numpy()[rows]
+        order = np.argsort(groups, kind="stable")
+        _, first, count = np.unique(groups[order], return_index=True, return_counts=True)
+        return rows[order], first, count
 
-    def dataset(self, first_epoch: int = 0) -> tf.data.Dataset:
-        """Make the stage's batches from ``first_epoch`` on.
+    def steps_per_epoch(self, stage: int) -> int:
+        """Return the number of batches in an epoch; the last one may be smaller."""
+        _, first, _ = self._groups[stage]
+        return -(-len(first) // self.recipe.stages[stage].batch_size)
+
+    def _draw_epoch(self, stage: int, epoch: int) -> np.ndarray:
+        rows, first, count = self._groups[stage]
+        random = self._random(stage, 0, epoch)
+        return random.permutation(rows[first + random.integers(count)])
+
+    def rows_of_batch(self, stage: int, epoch: int, batch: int) -> np.ndarray:
+        """Rows of the windows in a training batch."""
+        size = self.recipe.stages[stage].batch_size
+        return self.rows_of_epoch(stage, epoch)[batch * size : (batch + 1) * size]
+
+    def training_dataset(
+        self, stage: int, votes: np.ndarray | None = None, first_epoch: int = 0
+    ) -> tf.data.Dataset:
+        """Make the batches of a stage from ``first_epoch`` on.
+
+        Parameters
+        ----------
+        stage : int
+        votes : array, shape (windows of the store, 6), optional
+            Pseudo-labels in place of the store's votes.
+        first_epoch : int
 
         Returns
         -------
@@ -89,72 +121,67 @@ class TrainingWindows:
             Of (inputs, targets, weights): a dict of float16 arrays (batch, *shape of the
             input*), float32 vote fractions (batch, 6), float32 sample weights (batch,).
         """
-        steps = tf.data.Dataset.range(
-            first_epoch * self.steps_per_epoch, self.stage.epochs * self.steps_per_epoch
-        )
-        return _run_ahead(steps, self._batch)
+        readers = [_Reader(self.store, name) for name in self.recipe.inputs]
+        votes = self.votes if votes is None else votes
+        settings, augment = self.recipe.stages[stage], self.recipe.augment
+        mixup = augment.mixup if settings.augment else 0.0
+        reach = int(augment.shift * SAMPLING_RATE) if settings.augment else 0
+        steps = self.steps_per_epoch(stage)
 
-    def _batch(self, step: tf.Tensor):
-        types = [tf.float16] * len(self._readers) + [tf.float32, tf.float32, tf.float32, tf.int64]
-        *inputs, targets, weights, share, partner = tf.numpy_function(self._load, [step], types)
-        targets.set_shape((None, N_CLASSES))
-        for vector in (weights, share, partner):
-            vector.set_shape((None,))
-        inputs = _named(self._readers, inputs)
-        if self._mixup:
-            inputs = {name: blend(value, share, partner) for name, value in inputs.items()}
-        return inputs, targets, weights
+        def load(step):
+            """Gather a batch; labels and weights are mixed here, the inputs after it."""
+            epoch, batch = divmod(int(step), steps)
+            rows = self.rows_of_batch(stage, epoch, batch)
+            shift = self._random(stage, 1, int(step)).integers(-reach, reach + 1, len(rows))
+            inputs = [reader.read(rows, shift) for reader in readers]
+            targets = vote_fractions(votes[rows]).astype(np.float32)
+            if settings.target == "consensus":
+                targets = np.eye(N_CLASSES, dtype=np.float32)[targets.argmax(axis=1)]
+            weights = np.ones(len(rows), np.float32)
+            if settings.weight == "votes":
+                weights = (votes[rows].sum(axis=1) / FULL_WEIGHT_VOTES).astype(np.float32)
+            share, partner = self._mixing(stage, int(step), len(rows), mixup)
+            targets = share[:, None] * targets + (1 - share)[:, None] * targets[partner]
+            weights = share * weights + (1 - share) * weights[partner]
+            return [*inputs, targets, weights, share, partner]
 
-    def _random(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng([self.recipe.seed, self.stage_index, *key])
+        def make_batch(step):
+            types = [tf.float16] * len(readers) + [tf.float32, tf.float32, tf.float32, tf.int64]
+            *inputs, targets, weights, share, partner = tf.numpy_function(load, [step], types)
+            targets.set_shape((None, N_CLASSES))
+            for vector in (weights, share, partner):
+                vector.set_shape((None,))
+            inputs = _named(readers, inputs)
+            if mixup:
+                inputs = {name: mix(value, share, partner) for name, value in inputs.items()}
+            return inputs, targets, weights
 
-    def _draw_epoch(self, epoch: int) -> np.ndarray:
-        random = self._random(0, epoch)
-        chosen = self._by_group[self._first + random.integers(self._count)]
-        return random.permutation(chosen)
+        numbers = tf.data.Dataset.range(first_epoch * steps, settings.epochs * steps)
+        return _prefetched(numbers, make_batch)
 
-    def _load(self, step: np.int64) -> list[np.ndarray]:
-        """Gather a batch; labels and weights are mixed already, the inputs not yet."""
-        epoch, batch = divmod(int(step), self.steps_per_epoch)
-        size = self.stage.batch_size
-        rows = self.rows_of_epoch(epoch)[batch * size : (batch + 1) * size]
-        shift = self._shifts(len(rows), int(step))
-        inputs = [reader.read(rows, shift) for reader in self._readers]
-        votes = self._votes[rows]
-        targets = vote_fractions(votes).astype(np.float32)
-        if self.stage.target == "consensus":
-            targets = np.eye(N_CLASSES, dtype=np.float32)[targets.argmax(axis=1)]
-        weights = np.ones(len(rows), np.float32)
-        if self.stage.weight == "votes":
-            weights = (votes.sum(axis=1) / FULL_WEIGHT_VOTES).astype(np.float32)
-        share, partner = self._mixing(len(rows), int(step))
-        own, other = share, 1 - share
-        targets = own[:, None] * targets + other[:, None] * targets[partner]
-        weights = own * weights + other * weights[partner]
-        return [*inputs, targets, weights, share, partner]
+    def evaluation_dataset(self) -> tf.data.Dataset:
+        """Make the batches of the held-out windows; see the function of the same name."""
+        return evaluation_dataset(self.store, self.evaluation, self.recipe.inputs)
 
-    def _shifts(self, n: int, step: int) -> np.ndarray:
-        reach = int(self.recipe.augment.shift * SAMPLING_RATE) if self.stage.augment else 0
-        return self._random(1, step).integers(-reach, reach + 1, n)
+    def _random(self, stage: int, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self.recipe.seed, stage, *key])
 
-    @property
-    def _mixup(self) -> float:
-        return self.recipe.augment.mixup if self.stage.augment else 0.0
+    def _mixing(self, stage: int, step: int, n: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+        """Draw each sample's own share, from Beta(α, α), and the sample that gives the rest.
 
-    def _mixing(self, n: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw each sample's own share and the sample of the batch that gives the rest.
-
-        Zhang et al. (2018), arXiv:1710.09412: shares are from Beta(α, α).
+        References
+        ----------
+        Zhang et al. (2018), mixup, arXiv:1710.09412.
         """
-        if not self._mixup:
+        if not alpha:
             return np.ones(n, np.float32), np.arange(n)
-        random = self._random(2, step)
-        share = random.beta(self._mixup, self._mixup, n).astype(np.float32)
+        random = self._random(stage, 2, step)
+        share = random.beta(alpha, alpha, n).astype(np.float32)
         return share, random.permutation(n)
 
 
-def blend(value: tf.Tensor, share: tf.Tensor, partner: tf.Tensor) -> tf.Tensor:
-    """Mix every sample of a batch with another one; a gap (NaN) in either stays a gap.
+def mix(value: tf.Tensor, share: tf.Tensor, partner: tf.Tensor) -> tf.Tensor:
+    """Mix each sample of a batch with another one (MixUp); a gap (NaN) in either stays a gap.
 
     Parameters
     ----------
@@ -162,43 +189,30 @@ def blend(value: tf.Tensor, share: tf.Tensor, partner: tf.Tensor) -> tf.Tensor:
     share : float32, shape (batch,)
         Each sample's own share.
     partner : int64, shape (batch,)
-        Which sample gives the rest.
+        Index of the sample that gives the rest.
 
     Returns
     -------
     float16, shape (batch, time, channels)
         Computed in single precision.
     """
-    # flat rows, or the loops are as short as there are channels
-    mixed = _blend_rows(tf.reshape(value, (tf.shape(value)[0], -1)), share, partner)
+    # flat rows, or the inner loops are only as long as the channels
+    mixed = _mix_rows(tf.reshape(value, (tf.shape(value)[0], -1)), share, partner)
     return tf.ensure_shape(tf.reshape(mixed, tf.shape(value)), value.shape)
 
 
-# compiled, because the kernels of TensorFlow and numpy convert half precision number by number
+# compiled, because TensorFlow's and numpy's kernels convert half precision number by number
 @tf.function(jit_compile=True)
-def _blend_rows(rows, share, partner):
+def _mix_rows(rows, share, partner):
     own = share[:, None]
     other = tf.cast(tf.gather(rows, partner), tf.float32)
     return tf.cast(own * tf.cast(rows, tf.float32) + (1 - own) * other, tf.float16)
 
 
-def example_batch(store: Store, recipe: Recipe) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Take the first training batch of a recipe's first stage, over all windows.
-
-    Returns
-    -------
-    inputs, targets
-        As `TrainingWindows.dataset` gives them.
-    """
-    windows = TrainingWindows(store, np.arange(len(store.windows)), recipe, stage=0)
-    inputs, targets, _ = next(iter(windows.dataset().take(1)))
-    return inputs, targets
-
-
 def evaluation_dataset(
-    store: Store, rows: np.ndarray, inputs: tuple[str, ...], batch_size: int
+    store: Store, rows: np.ndarray, inputs: tuple[str, ...], batch_size: int = EVALUATION_BATCH
 ) -> tf.data.Dataset:
-    """Read the same windows every time: unmoved, unmixed, in the order of ``rows``.
+    """Make batches of windows in the order of ``rows``, without shift or MixUp.
 
     Returns
     -------
@@ -207,22 +221,33 @@ def evaluation_dataset(
     """
     readers = [_Reader(store, name) for name in inputs]
 
-    def read(start):
+    def load(start):
         return [reader.read(rows[int(start) : int(start) + batch_size]) for reader in readers]
 
-    def load(start):
-        return _named(readers, tf.numpy_function(read, [start], [tf.float16] * len(readers)))
+    def make_batch(start):
+        return _named(readers, tf.numpy_function(load, [start], [tf.float16] * len(readers)))
 
-    return _run_ahead(tf.data.Dataset.range(0, len(rows), batch_size), load)
+    return _prefetched(tf.data.Dataset.range(0, len(rows), batch_size), make_batch)
 
 
-def _run_ahead(steps: tf.data.Dataset, load) -> tf.data.Dataset:
-    batches = steps.map(load, num_parallel_calls=PARALLEL, deterministic=True)
+def example_batch(store: Store, recipe: Recipe) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Make the first training batch of a recipe's first stage, from all windows.
+
+    Returns
+    -------
+    inputs, targets
+        See `FoldData.training_dataset`.
+    """
+    inputs, targets, _ = next(iter(FoldData(store, recipe).training_dataset(0).take(1)))
+    return inputs, targets
+
+
+def _prefetched(numbers: tf.data.Dataset, make_batch) -> tf.data.Dataset:
+    batches = numbers.map(make_batch, num_parallel_calls=PARALLEL, deterministic=True)
     options = tf.data.Options()
-    # there are no files to hand out: several workers share the batches instead
+    # there are no files to shard: several workers share the batches instead
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    # nothing is left to tune, and the thread that tunes sleeps up to a minute: it may miss that
-    # its dataset is let go, and who lets it go then waits until it wakes
+    # nothing is tuned, and the tuning thread can delay the deletion of a dataset by a minute
     options.autotune.enabled = False
     return batches.prefetch(PARALLEL).with_options(options)
 
@@ -234,20 +259,19 @@ def _named(readers: list["_Reader"], values: list[tf.Tensor]) -> dict[str, tf.Te
 
 
 class _Reader:
-    """Copies windows of one input out of a store, whole batches at a time."""
+    """Copies windows of one input from a store, a batch at a time."""
 
     def __init__(self, store: Store, name: str):
         table = store.windows
         self.name, self._length = name, SHAPES[name][0]
-        self._array = np.asarray(getattr(store, name))  # a plain array is sliced faster
+        self._array = np.asarray(getattr(store, name))  # slices of a plain array are faster
         self._start = table[f"{name}_start"].to_numpy()
-        # only the EEG is moved, so only there a window may reach beyond its recording
+        # only the EEG is shifted, so only there a window may extend beyond its recording
         self._first = table["eeg_first"].to_numpy() if name == "eeg" else self._start
         self._last = table["eeg_last"].to_numpy() if name == "eeg" else self._start + self._length
-        self._buffers = Buffers(SHAPES[name], np.float16)
 
     def read(self, rows: np.ndarray, shift: np.ndarray | int = 0) -> np.ndarray:
-        """Gather windows, the EEG's moved by ``shift`` samples; beyond a recording is zero.
+        """Gather windows; an EEG is moved by ``shift`` samples, with zeros beyond its recording.
 
         Returns
         -------
@@ -256,62 +280,10 @@ class _Reader:
         start = self._start[rows] + (shift if self.name == "eeg" else 0)
         begin = np.maximum(start, self._first[rows])
         end = np.maximum(np.minimum(start + self._length, self._last[rows]), begin)
-        batch = self._buffers.take(len(rows))
+        batch = np.empty((len(rows), *SHAPES[self.name]), np.float16)
         for window, source, stop, first in zip(batch, begin, end, begin - start, strict=True):
             last = first + stop - source
             window[:first] = 0
             window[first:last] = self._array[source:stop]
             window[last:] = 0
         return batch
-
-
-ALIGNMENT = 64  # bytes; TensorFlow takes an array as it is only where it is so aligned
-SPARE = 8  # buffers kept for later; a pipeline has about five batches in flight
-
-
-class Buffers:
-    """Hands out arrays of one shape but for the first axis; memory comes back by itself.
-
-    An array's memory is used again only when nothing refers to the array any more: neither
-    Python, nor a view of it, nor a tensor that TensorFlow made of it without copying.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of one sample.
-    dtype : numpy dtype
-    """
-
-    def __init__(self, shape: tuple[int, ...], dtype):
-        self._shape, self._dtype = shape, np.dtype(dtype)
-        self._sample_bytes = self._dtype.itemsize * int(np.prod(shape))
-        self._spare: list[np.ndarray] = []
-
-    def take(self, n: int) -> np.ndarray:
-        """Give an array of shape (n, *shape), aligned, its content arbitrary."""
-        size = n * self._sample_bytes + ALIGNMENT
-        try:
-            memory = self._spare.pop()
-        except IndexError:
-            memory = None
-        if memory is None or len(memory) < size:
-            memory = np.empty(size, np.uint8)
-        return np.asarray(_Lease(memory, self._spare, (n, *self._shape), self._dtype))
-
-
-class _Lease:
-    """Stands behind an array as its ``base`` and gives the memory back when it dies."""
-
-    def __init__(self, memory: np.ndarray, spare: list, shape: tuple, dtype: np.dtype):
-        self._memory, self._spare = memory, spare
-        address = memory.ctypes.data
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": shape,
-            "typestr": dtype.str,
-            "data": (address + -address % ALIGNMENT, False),
-        }
-
-    def __del__(self):
-        if len(self._spare) < SPARE:
-            self._spare.append(self._memory)

@@ -68,7 +68,7 @@ def open_run(path: str | Path) -> Run:
     Raises
     ------
     InputError
-        If the folder is no finished run, or a file was changed after it was scored.
+        If the folder is not a finished run, or a file was changed after it was scored.
     """
     path = Path(path)
     recipe, prior = read_recipe(path), np.array(read_metrics(path)["prior"])

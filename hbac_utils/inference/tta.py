@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbac_utils.data.splits import patient_folds
+from hbac_utils.data.dataset import FoldData
 from hbac_utils.data.store import Store
 from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
 from hbac_utils.metric import kl_by_class, resampled_means
@@ -46,11 +46,9 @@ def measure(run: str | Path, store: Store, shifts: tuple[float, ...] = SHIFTS) -
     store.check(recipe.data, recipe.inputs)
     reads_eeg = "eeg" in recipe.inputs
     everything = TestTime(mirror=True, polarity=reads_eeg, shifts=shifts if reads_eeg else ())
-    folds = patient_folds(store.windows, recipe.data.folds, recipe.seed)
-    evaluation = store.evaluation_windows()
     parts, rows = [], []
     for fold, path in fold_weights(run).items():
-        held_out = evaluation[folds[evaluation] == fold]
+        held_out = FoldData(store, recipe, fold).evaluation
         model = load_classifier(recipe, path)
         parts.append(predict_stored(model, store, held_out, recipe.inputs, everything))
         rows.append(held_out)

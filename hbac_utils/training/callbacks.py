@@ -1,10 +1,9 @@
-"""Watching a fold while it trains: scores, history, the best epoch, and what goes wrong."""
+"""Keras callbacks of a fold: learning rate, scores, history, best epoch, progress for resuming."""
 
 import json
-import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
@@ -12,25 +11,22 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from hbac_utils.data.dataset import TrainingWindows, evaluation_dataset
-from hbac_utils.data.store import Store
-from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS
+from hbac_utils.data.dataset import FoldData
+from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.metric import both_scores
 from hbac_utils.training.runs import STOP, read_history
-from hbac_utils.training.state import Workbench
+from hbac_utils.training.state import TrainingState
 from hbac_utils.utils.backend import keras, tf
 from hbac_utils.utils.errors import InputError, one_line
 from hbac_utils.utils.files import replacing
 
-EVALUATION_BATCH = 64
-SHOWN = 8  # label ids in a message
-
+LISTED = 8  # label ids in a message
 CURVES = ("loss", "kl_all", "kl_reliable", "learning_rate")
-"""Columns of the history that TensorBoard shows, too."""
+"""Columns of the history that are written for TensorBoard."""
 
 
 class SetLearningRate(keras.callbacks.Callback):
-    """Sets the learning rate before each step from a table.
+    """Sets the learning rate before each step.
 
     Parameters
     ----------
@@ -42,115 +38,108 @@ class SetLearningRate(keras.callbacks.Callback):
         self.rates = iter(rates)
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Set the next step's rate."""
+        """Set the rate of the next step."""
         self.model.optimizer.learning_rate = next(self.rates)
 
 
-class Watch(keras.callbacks.Callback):
-    """Scores the held-out windows after each epoch and keeps all that a fold needs to go on.
+class FoldMonitor(keras.callbacks.Callback):
+    """Scores the held-out windows after each epoch and saves what is needed to resume the fold.
 
     Parameters
     ----------
-    bench : Workbench
-    store : Store
-    rows : array of int
-        Positions of the held-out evaluation windows.
-    fold : int
+    state : TrainingState
+    data : FoldData
     folder : Path
-        Of the fold: ``history.csv`` and ``progress.npz`` are rewritten after each epoch,
-        ``tensorboard`` holds the same curves for TensorBoard.
+        The fold's: ``history.csv`` and ``progress.npz`` are replaced after each epoch, and the
+        curves are written to ``tensorboard``.
     deadline : float, optional
-        Time of `time.monotonic` after which no further epoch is begun that might not end.
+        Time of `time.monotonic` after which no epoch should end.
     on_epoch : callable, optional
-        Called after each epoch with the histories of all the run's folds so far.
+        Called after each epoch with the histories of all folds so far.
+
+    Attributes
+    ----------
+    records : list of dict
+        The history, a row per epoch.
+    last_prediction, best_prediction : array, shape (held-out windows, 6)
+    best_weights : list of array
+    out_of_time : bool
+        Whether training was stopped before its end.
     """
 
     def __init__(
         self,
-        bench: Workbench,
-        store: Store,
-        rows: np.ndarray,
-        fold: int,
+        state: TrainingState,
+        data: FoldData,
         folder: Path,
         deadline: float | None = None,
         on_epoch: Callable[[pd.DataFrame], None] | None = None,
     ):
         super().__init__()
-        self.bench, self.recipe, self.store = bench, bench.recipe, store
-        self.rows, self.fold, self.folder, self.deadline = rows, fold, folder, deadline
-        self.on_epoch = on_epoch
-        self.votes = store.windows[list(VOTE_COLUMNS)].to_numpy()[rows]
-        self.dataset = evaluation_dataset(store, rows, self.recipe.inputs, EVALUATION_BATCH)
+        self.state, self.data, self.folder = state, data, folder
+        self.deadline, self.on_epoch = deadline, on_epoch
+        self.votes = data.votes[data.evaluation]
         self.records: list[dict] = []
         self.best_score = np.inf
         self.best_weights: list[np.ndarray] = []
         self.best_prediction = self.last_prediction = np.zeros((0, 0))
         self.out_of_time = False
-        self._board = Board(folder / "tensorboard")
-
-    @property
-    def history(self) -> pd.DataFrame:
-        """A row per epoch so far."""
-        return pd.DataFrame(self.records)
-
-    def begin_stage(self, windows: TrainingWindows) -> None:
-        """Say which stage the coming epochs belong to."""
-        self.stage, self.windows = windows.stage_index, windows
+        self.stage = 0
+        self._dataset = data.evaluation_dataset()
+        self._tensorboard = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock."""
         self.epoch, self.begun = epoch, time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stop at the first loss that is not a number, naming the windows."""
+        """Stop at the first loss that is not finite, naming the windows of the batch."""
         if not np.isfinite(logs["loss"]):
-            size = self.windows.stage.batch_size
-            rows = self.windows.rows_of_epoch(self.epoch)[batch * size : (batch + 1) * size]
-            ids = self.store.windows["label_id"].to_numpy()[rows]
-            more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+            rows = self.data.rows_of_batch(self.stage, self.epoch, batch)
+            ids = self.data.store.windows["label_id"].to_numpy()[rows]
+            more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
             raise InputError(
-                f"fold {self.fold}, stage {self.stage}, epoch {self.epoch}, step {batch}: the loss "
-                f"is {logs['loss']}; lower the learning rate, or look at the windows with label_id "
-                f"{', '.join(map(str, ids[:SHOWN]))}{more}"
+                f"{self._place()}, step {batch}: the loss is {logs['loss']}; lower the learning "
+                f"rate, or inspect the windows with label_id "
+                f"{', '.join(map(str, ids[:LISTED]))}{more}"
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        """Predict, score, remember, report."""
+        """Predict, score, save, print."""
         trained = time.monotonic() - self.begun
         scores = self._evaluate()
-        groups = len(self.windows.rows_of_epoch(epoch))
         self.records.append(
             {
-                "fold": self.fold,
+                "fold": self.data.fold,
                 "stage": self.stage,
                 "epoch": len(self.records),
                 "learning_rate": float(self.model.optimizer.learning_rate),
                 "loss": logs["loss"],
                 **scores,
-                "windows_per_second": groups / trained,
+                "windows_per_second": len(self.data.rows_of_epoch(self.stage, epoch)) / trained,
                 "seconds": time.monotonic() - self.begun,
             }
         )
         self.save()
-        self._report()
+        self._write_curves()
+        self._print()
+        run = self.folder.parent
         if self.on_epoch:
-            self.on_epoch(read_history(self.folder.parent))
-        if (self.folder.parent / STOP).exists():
-            self.out_of_time = self.model.stop_training = True
+            self.on_epoch(read_history(run))
         slowest = max(record["seconds"] for record in self.records)
-        if self.deadline is not None and time.monotonic() + slowest > self.deadline:
+        late = self.deadline is not None and time.monotonic() + slowest > self.deadline
+        if late or (run / STOP).exists():
             self.out_of_time = self.model.stop_training = True
 
     def _evaluate(self) -> dict[str, float | None]:
-        with self.bench.averaged():
-            self.last_prediction = self.model.predict(self.dataset, verbose=0)
+        with self.state.averaged():
+            self.last_prediction = self.model.predict(self._dataset, verbose=0)
             if not np.isfinite(self.last_prediction).all():
                 raise InputError(
-                    f"fold {self.fold}, stage {self.stage}, epoch {self.epoch}: predictions are no "
-                    "longer finite; lower the learning rate"
+                    f"{self._place()}: predictions are not finite; lower the learning rate"
                 )
             scores = both_scores(self.votes, self.last_prediction)
-            # with few or no reliable windows in the fold, all of them have to do
+            # small folds may have no window with enough votes
             score = scores["kl_all"] if scores["kl_reliable"] is None else scores["kl_reliable"]
             if score < self.best_score:
                 self.best_score = score
@@ -159,10 +148,10 @@ class Watch(keras.callbacks.Callback):
         return scores
 
     def save(self) -> None:
-        """Write the history, and all that is needed to go on from here after a kill."""
+        """Write the history and everything that is needed to resume after a kill."""
         with replacing(self.folder / "history.csv") as file:
-            self.history.to_csv(file, index=False)
-        arrays = {f"state{i}": array for i, array in enumerate(self.bench.state())}
+            pd.DataFrame(self.records).to_csv(file, index=False)
+        arrays = {f"state{i}": array for i, array in enumerate(self.state.arrays())}
         arrays |= {f"weight{i}": array for i, array in enumerate(self.best_weights)}
         records = json.dumps({"records": self.records, "best_score": self.best_score})
         with replacing(self.folder / "progress.npz") as file:
@@ -173,15 +162,14 @@ class Watch(keras.callbacks.Callback):
                 last_prediction=self.last_prediction,
                 **arrays,
             )
-        self._board.add(len(self.records), {name: self.records[-1][name] for name in CURVES})
 
     def resume(self) -> list[np.ndarray] | None:
-        """Take up what `save` wrote.
+        """Read what `save` wrote.
 
         Returns
         -------
         list of array or None
-            The state for `Workbench.restore`; None if nothing was saved.
+            For `TrainingState.restore`; None if nothing was saved.
         """
         path = self.folder / "progress.npz"
         if not path.is_file():
@@ -195,17 +183,27 @@ class Watch(keras.callbacks.Callback):
             return _numbered(saved, "state")
 
     def finish(self) -> None:
-        """Remove what was kept for going on: the fold is complete."""
+        """Remove the progress file of a complete fold."""
         (self.folder / "progress.npz").unlink(missing_ok=True)
 
-    def _report(self) -> None:
+    def _write_curves(self) -> None:
+        with self._tensorboard.as_default(step=len(self.records)):
+            for name in CURVES:
+                if self.records[-1][name] is not None:
+                    tf.summary.scalar(name, self.records[-1][name])
+        self._tensorboard.flush()
+
+    def _place(self) -> str:
+        return f"fold {self.data.fold}, stage {self.stage}, epoch {self.epoch}"
+
+    def _print(self) -> None:
         record = self.records[-1]
-        total = sum(stage.epochs for stage in self.recipe.stages)
+        total = sum(stage.epochs for stage in self.data.recipe.stages)
         reliable = record["kl_reliable"]
-        shown = "" if reliable is None else f", ≥{RELIABLE_VOTES} votes {reliable:.3f}"
+        second = "" if reliable is None else f", ≥{RELIABLE_VOTES} votes {reliable:.3f}"
         print(
-            f"fold {self.fold}  epoch {record['epoch'] + 1:>2}/{total}  "
-            f"loss {record['loss']:.3f}  held-out KL {record['kl_all']:.3f}{shown}  "
+            f"fold {self.data.fold}  epoch {record['epoch'] + 1:>2}/{total}  "
+            f"loss {record['loss']:.3f}  held-out KL {record['kl_all']:.3f}{second}  "
             f"{record['windows_per_second']:.0f} windows/s",
             flush=True,
         )
@@ -213,56 +211,20 @@ class Watch(keras.callbacks.Callback):
 
 @contextmanager
 def undamaged(path: Path) -> Iterator[None]:
-    """Read a file that a fold has kept to go on from.
+    """Translate errors of numpy about a damaged file of a fold.
 
     Raises
     ------
     InputError
-        In the place of what numpy says of a damaged one.
     """
     try:
         yield
     except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
         raise InputError(
-            f"{path}: damaged ({one_line(error)}); remove {path.parent} to train the fold anew"
+            f"{path}: damaged ({one_line(error)}); remove {path.parent} to train the fold again"
         ) from None
 
 
 def _numbered(saved: np.lib.npyio.NpzFile, name: str) -> list[np.ndarray]:
     count = sum(key.startswith(name) for key in saved.files)
     return [saved[f"{name}{i}"] for i in range(count)]
-
-
-class Board:
-    """Writes scalars for TensorBoard; where it cannot, it says so once and writes no more.
-
-    Parameters
-    ----------
-    folder : Path
-        For the files of events.
-    """
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._writer = self._tried(lambda: tf.summary.create_file_writer(str(folder)))
-
-    def add(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Write the values of a step, except those that are None."""
-        if self._writer is None or not self._tried(lambda: self._write(step, values)):
-            self._writer = None
-
-    def _write(self, step: int, values: Mapping[str, float | None]) -> bool:
-        with self._writer.as_default():
-            for name, value in values.items():
-                if value is not None:
-                    tf.summary.scalar(name, value, step=step)
-        self._writer.flush()
-        return True
-
-    def _tried(self, action):
-        try:
-            return action()
-        except tf.errors.OpError as error:  # a full disk, for one
-            reason = error.message.partition("\n")[0]
-            print(f"no curves for TensorBoard in {self._folder}: {reason}", file=sys.stderr)
-            return None

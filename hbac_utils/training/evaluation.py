@@ -1,4 +1,4 @@
-"""What a run is worth, window by window: beside the prior, and the truth where it is known."""
+"""Evaluation of runs and submission files, compared with the prior and the true probabilities."""
 
 from pathlib import Path
 
@@ -8,64 +8,68 @@ import pandas as pd
 from hbac_utils.data.competition import Competition, read_table
 from hbac_utils.data.splits import KINDS, agreement, vote_groups
 from hbac_utils.data.store import Store
-from hbac_utils.eda.examples import Window, read_stored_windows
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
-from hbac_utils.metric import SubmissionError, aligned, both_scores, kl_by_class, kl_divergence
+from hbac_utils.metric import aligned, both_scores, kl_by_class, kl_divergence
 from hbac_utils.training.runs import (
     prior_predictions,
     read_history,
     read_metrics,
     read_oof,
     read_recipe,
+    scored_windows,
 )
 from hbac_utils.utils.errors import InputError
 
+COLUMNS = list(VOTE_COLUMNS)
+
 
 def find_truth(competition: Competition) -> Path | None:
-    """Find the truth beside a synthetic competition; a real one has none."""
+    """Find the true probabilities of a simulated competition; None for real data."""
     path = competition.path.resolve()
     truth = path.with_name(f"{path.name}_truth") / "truth.parquet"
     return truth if truth.is_file() else None
 
 
 class RunResult:
-    """A finished run's out-of-fold predictions.
+    """Out-of-fold predictions and scores of a finished run.
 
     Parameters
     ----------
     run : str or Path
     store : Store
-        That the run was trained on.
+        The store that the run was trained on.
     truth : Path, optional
-        ``truth.parquet`` of a synthetic competition: its true probabilities are scored as the
-        prediction ``oracle``. The number of votes is finite, so even they do not score zero.
+        ``truth.parquet`` of a simulated competition. Its true probabilities are scored as the
+        prediction ``oracle``, which is not zero, because the number of votes is finite.
 
     Attributes
     ----------
+    windows : DataFrame
+        The scored windows; rows of ``store.windows``, indexed from 0.
     truth, probabilities : arrays, shape (n, 6)
-        The votes' fractions and the predictions of the windows that are scored.
+        Vote fractions and predictions of the scored windows.
     kl : dict of str to array, shape (n,), nats
-        Each window's score: of the ``model``, of the ``prior`` (mean of the other folds' votes),
-        and of the ``oracle``, if the truth is known.
+        Score of each window, for the ``model``, the ``prior`` (mean votes of the other folds) and,
+        if known, the ``oracle``.
 
     Raises
     ------
     InputError
-        If the folder is no finished run, or store or truth are of another competition.
+        If the folder is not a finished run, or store or truth belong to another competition.
     """
 
     def __init__(self, run: str | Path, store: Store, truth: Path | None = None):
         self.run, self.store = Path(run), store
         self.metrics = read_metrics(run)
         oof = read_oof(run)
-        evaluation = store.windows.iloc[store.evaluation_windows()].set_index("label_id")
-        self.windows = _rows_of(evaluation, oof["label_id"], store.path).reset_index()
-        self.votes = self.windows[list(VOTE_COLUMNS)].to_numpy()
+        scored = scored_windows(store)
+        self.windows = _rows_of(scored, oof["label_id"], store.path).reset_index()
+        self.votes = self.windows[COLUMNS].to_numpy()
         self.truth = vote_fractions(self.votes)
-        self.probabilities = oof[list(VOTE_COLUMNS)].to_numpy()
+        self.probabilities = oof[COLUMNS].to_numpy()
         predictions = {
             "model": self.probabilities,
-            "prior": prior_predictions(evaluation, oof, "kl_all"),
+            "prior": prior_predictions(scored, oof, "kl_all"),
         }
         self._oracle = None
         if truth is not None:
@@ -77,25 +81,25 @@ class RunResult:
 
     @property
     def history(self) -> pd.DataFrame:
-        """All folds' histories, a row per fold and epoch."""
+        """The histories of all folds, a row per fold and epoch."""
         return read_history(self.run)
 
     @property
     def agreement(self) -> pd.Categorical:
-        """How the experts agreed on each window."""
+        """Kind of agreement between the experts, of each window."""
         return pd.Categorical(agreement(self.votes), KINDS, ordered=True)
 
     @property
     def vote_groups(self) -> pd.Categorical:
-        """How many experts voted on each window, in groups."""
+        """Number of votes of each window, in groups."""
         return vote_groups(self.votes.sum(axis=1))
 
     @property
     def scores(self) -> dict[str, dict[str, float | None]]:
-        """The run's scores beside the constant predictions' and the oracle's, nats.
+        """Both scores of the model, constant predictions and the oracle, nats.
 
-        ``model`` is the epoch that the recipe selects; the other one, ``last epoch`` or
-        ``best epoch``, stands beside it.
+        ``model`` is the epoch that the recipe selects; the other one is listed as ``last epoch``
+        or ``best epoch``.
         """
         known = self.metrics["scores"]
         other = "best" if read_recipe(self.run).select == "last" else "last"
@@ -109,68 +113,76 @@ class RunResult:
             scores["oracle"] = both_scores(self.votes, self._oracle)
         return scores
 
-    def worst(self, n: int) -> tuple[list[Window], np.ndarray]:
-        """Read the windows with the highest scores, no two of one patient.
+    def worst(self, n: int) -> tuple[pd.DataFrame, np.ndarray]:
+        """Select the windows with the highest scores, at most one of each patient.
 
         Returns
         -------
-        windows : list of Window, at most n
-        probabilities : array, shape (len(windows), 6)
-            The predictions of them.
+        rows : DataFrame
+            At most n rows of `windows`, with a ``title``.
+        probabilities : array, shape (len(rows), 6)
+            Their predictions.
         """
-        order = np.argsort(-self.kl["model"], kind="stable")
-        return self._read(order, "patient_id", n)
+        return self._select(np.argsort(-self.kl["model"], kind="stable"), "patient_id", n)
 
-    def best(self, n: int) -> tuple[list[Window], np.ndarray]:
-        """Read the windows with the lowest scores, no two of one class, ≥ 10 votes first.
+    def best(self, n: int) -> tuple[pd.DataFrame, np.ndarray]:
+        """Select the windows with the lowest scores, at most one of each class, ≥ 10 votes first.
 
         Returns
         -------
-        windows, probabilities
-            As `worst` returns them.
+        rows, probabilities
+            See `worst`.
         """
         few = self.votes.sum(axis=1) < RELIABLE_VOTES
-        return self._read(np.lexsort([self.kl["model"], few]), "expert_consensus", n)
+        return self._select(np.lexsort([self.kl["model"], few]), "expert_consensus", n)
 
-    def _read(self, order: np.ndarray, once: str, n: int) -> tuple[list[Window], np.ndarray]:
+    def _select(self, order: np.ndarray, once: str, n: int) -> tuple[pd.DataFrame, np.ndarray]:
         rows = self.windows.iloc[order].drop_duplicates(once).head(n)
         kl = pd.Series(self.kl["model"][rows.index], rows.index).map("KL {:.2f}".format)
         title = kl + " · " + rows["expert_consensus"] + " · EEG " + rows["eeg_id"].astype(str)
-        windows = read_stored_windows(self.store, rows.assign(title=title))
-        return windows, self.probabilities[rows.index]
+        return rows.assign(title=title), self.probabilities[rows.index]
 
 
-def true_probabilities(path: Path, label_ids: pd.Series) -> np.ndarray:
-    """Look training windows up in a synthetic competition's ``truth.parquet``.
+def true_probabilities(path: Path, ids: pd.Series, split: str = "train") -> np.ndarray:
+    """Look up windows in a simulated competition's ``truth.parquet``.
+
+    Parameters
+    ----------
+    path : Path
+    ids : Series
+        ``label_id`` of training windows, or ``eeg_id`` of test windows.
+    split : {"train", "test"}
 
     Returns
     -------
-    array of float, shape (len(label_ids), 6)
+    array of float, shape (len(ids), 6)
 
     Raises
     ------
     InputError
-        If it is another competition's.
+        If there is no such file, or it belongs to another competition.
     """
-    truth = pd.read_parquet(path, columns=["split", "label_id", *VOTE_COLUMNS])
-    truth = truth[truth["split"] == "train"].set_index("label_id")[list(VOTE_COLUMNS)]
-    return _rows_of(truth, label_ids, path).to_numpy()
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    column = "label_id" if split == "train" else "eeg_id"
+    truth = pd.read_parquet(path, columns=["split", column, *COLUMNS])
+    return _rows_of(truth[truth["split"] == split].set_index(column)[COLUMNS], ids, path).to_numpy()
 
 
-def _rows_of(table: pd.DataFrame, label_ids: pd.Series, path: Path) -> pd.DataFrame:
-    absent = label_ids[~label_ids.isin(table.index)]
+def _rows_of(table: pd.DataFrame, ids: pd.Series, path: Path) -> pd.DataFrame:
+    absent = ids[~ids.isin(table.index)]
     if len(absent):
         raise InputError(
-            f"{path}: not of the competition that the run was trained on (label_id "
-            f"{absent.iloc[0]} is missing); name the right one, or move it away"
+            f"{path}: belongs to another competition ({ids.name} {absent.iloc[0]} is missing); "
+            "choose the right one"
         )
-    return table.loc[label_ids]
+    return table.loc[ids]
 
 
 def score(
     submission: Path, solution: Path, run: Path | None = None, truth: Path | None = None
 ) -> pd.Series:
-    """Score a submission as the competition does.
+    """Score a submission file as the competition does.
 
     Parameters
     ----------
@@ -181,20 +193,20 @@ def score(
     run : Path, optional
         Its training prior is scored as a constant prediction.
     truth : Path, optional
-        ``truth.parquet`` of a synthetic competition: the score of the true probabilities is
-        the floor that finite votes leave, and what the model has above it its excess.
+        ``truth.parquet`` of a simulated competition: the score of the true probabilities is the
+        lowest that can be expected, and ``excess`` is the difference from it.
 
     Returns
     -------
     Series of float, nats
-        ``submission``, ``uniform``, and where given ``prior``, ``oracle`` and ``excess``.
+        ``submission``, ``uniform``, and if given ``prior``, ``oracle`` and ``excess``.
 
     Raises
     ------
     SubmissionError
-        If the submission is not valid, with the reason that the competition would give.
+        If the submission is not valid, with the competition's reason.
     InputError
-        If a file is missing or is not what it should be.
+        If a file is missing or is not valid.
     """
     names = (str(solution), str(submission))
     votes = read_table(solution)
@@ -206,16 +218,7 @@ def score(
     if run is not None:
         scores["prior"] = kl_divergence(fractions, np.array(read_metrics(run)["prior"]))
     if truth is not None:
-        scores["oracle"] = kl_divergence(fractions, _true_probabilities(truth, votes["eeg_id"]))
+        known = true_probabilities(truth, votes["eeg_id"], "test")
+        scores["oracle"] = kl_divergence(fractions, known)
         scores["excess"] = scores["submission"] - scores["oracle"]
     return pd.Series(scores).round(4)
-
-
-def _true_probabilities(path: Path, eeg_ids: pd.Series) -> np.ndarray:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    truth = pd.read_parquet(path, columns=["split", "eeg_id", *VOTE_COLUMNS])
-    truth = truth[truth["split"] == "test"].set_index("eeg_id")[list(VOTE_COLUMNS)]
-    if not eeg_ids.isin(truth.index).all():
-        raise SubmissionError(f"{path}: not the truth of this solution (an eeg_id is missing)")
-    return truth.loc[eeg_ids].to_numpy()

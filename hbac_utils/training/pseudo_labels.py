@@ -8,36 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
-from hbac_utils.data.dataset import evaluation_dataset
-from hbac_utils.data.store import Store
-from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
+from hbac_utils.data.dataset import FoldData, evaluation_dataset
+from hbac_utils.labels import vote_fractions
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import PseudoLabels
 from hbac_utils.training.runs import fold_weights, read_oof, read_recipe
 from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError
 
-BATCH = 64
 
-
-def pseudo_labels(
-    store: Store, training: np.ndarray, fold: int, labels: PseudoLabels, model: keras.Model,
-    inputs: tuple[str, ...],
-) -> np.ndarray:  # fmt: skip
+def pseudo_labels(data: FoldData, labels: PseudoLabels, model: keras.Model) -> np.ndarray:
     """Average the votes of a fold's training windows with predictions.
 
     Parameters
     ----------
-    store : Store
-    training : array of int
-        Rows of ``store.windows`` that the fold is trained on.
-    fold : int
-        The fold that is held out.
+    data : FoldData
     labels : PseudoLabels
     model : keras.Model
         The fold's model after its earlier stages; predicts if no runs are named.
-    inputs : tuple of str
-        The inputs of the model.
 
     Returns
     -------
@@ -50,23 +38,21 @@ def pseudo_labels(
         If a named run is not finished, was changed after it was scored, lacks the fold, or holds
         out other patients in it.
     """
-    windows = store.windows
-    votes = windows[list(VOTE_COLUMNS)].to_numpy(dtype=np.float64, copy=True)
+    votes = data.votes.astype(np.float64)
     totals = votes.sum(axis=1)
-    middle = store.evaluation_windows()
-    rows = middle[np.isin(middle, training) & (totals[middle] < labels.below)]
+    rows = data.training_middle[totals[data.training_middle] < labels.below]
     if not len(rows):
         return votes
-    models = [_model_of_run(Path(run), fold, store, training) for run in labels.runs]
+    models = [_model_of_run(Path(run), data) for run in labels.runs]
     predictions = np.mean(
         [
-            model.predict(evaluation_dataset(store, rows, inputs, BATCH), verbose=0)
-            for model, inputs in models or [(model, inputs)]
+            model.predict(evaluation_dataset(data.store, rows, inputs), verbose=0)
+            for model, inputs in models or [(model, data.recipe.inputs)]
         ],
         axis=0,
     )
     # all windows of a group have the same votes, and get the same labels
-    groups = windows["group"].to_numpy()
+    groups = data.store.windows["group"].to_numpy()
     place = np.full(groups.max() + 1, -1)
     place[groups[rows]] = np.arange(len(rows))
     changed = np.flatnonzero(place[groups] >= 0)
@@ -76,13 +62,14 @@ def pseudo_labels(
     return votes
 
 
-def _model_of_run(run: Path, fold: int, store: Store, training: np.ndarray):
+def _model_of_run(run: Path, data: FoldData) -> tuple[keras.Model, tuple[str, ...]]:
+    """Load another run's model of the same fold, and the names of its inputs."""
+    fold, store = data.fold, data.store
     oof, weights = read_oof(run), fold_weights(run)
     if fold not in weights:
         raise InputError(f"pseudo_labels.runs: {run} has no fold {fold}; train it first")
-    held_out = set(oof["patient_id"][oof["fold"] == fold])
-    patients = store.windows["patient_id"].to_numpy()
-    if held_out != set(np.delete(patients, training)):
+    held_out = set(store.windows["patient_id"].to_numpy()[data.evaluation])
+    if set(oof["patient_id"][oof["fold"] == fold]) != held_out:
         raise InputError(
             f"pseudo_labels.runs: {run} holds out other patients in fold {fold}, so it was trained "
             "on patients that are scored here; use a run with the same seed, folds and data"

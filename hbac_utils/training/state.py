@@ -1,7 +1,7 @@
-"""The model and the optimizer of a run: built once, set back for each fold, put away and restored.
+"""Model and optimizer of a run: built once, reset for each fold and stage, copied to resume.
 
 Tracing a training step takes as long as dozens of steps of a small model, and a minute for a
-large one; so it is done once for the stages that augment, and once for those that do not.
+large one. It is done once with and once without augmentation.
 """
 
 from collections.abc import Iterator
@@ -17,35 +17,35 @@ from hbac_utils.utils.errors import InputError
 
 
 def set_precision() -> None:
-    """Let the layers that are built next compute in half precision if there is a GPU.
+    """Use half precision for the layers that are built next, if there is a GPU.
 
-    Views and the head stay float32 in any case.
+    Views and the head are always float32.
     """
     policy = "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"
     keras.config.set_dtype_policy(policy)
 
 
 def all_devices() -> tf.distribute.Strategy:
-    """Choose the strategy that trains on all GPUs of the machine, or on its one device."""
+    """Return the strategy that trains on all GPUs, or on the only device."""
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
 
 
-class Workbench:
+class TrainingState:
     """A recipe's model with its optimizer.
 
     Parameters
     ----------
     recipe : Recipe
     strategy : tf.distribute.Strategy, optional
-        Which devices share the work; all GPUs by default.
+        Devices that share the work; all GPUs by default.
 
     Raises
     ------
     InputError
-        If the recipe's pretrained weights are not to be found, or a training step would, by
-        estimate, need more memory than there is.
+        If pretrained weights are not found, or a training step would need more memory than
+        there is.
     """
 
     def __init__(self, recipe: Recipe, strategy: tf.distribute.Strategy | None = None):
@@ -55,62 +55,61 @@ class Workbench:
         with self.strategy.scope():
             self.model = build_classifier(recipe)
         check_memory(self.model, max(stage.batch_size for stage in recipe.stages))
-        # the variables, not the weights: the states of the random generators are among them
+        # variables, not weights: the states of the random generators are among them
         self._variables = list(self.model.variables)
         self._initial = [variable.numpy() for variable in self._variables]
-        self._blank: list[np.ndarray] = []  # the optimizer's variables before the first step
+        self._new_optimizer: list[np.ndarray] = []  # its variables before the first step
         self._augment: bool | None = None
         self._steps: dict = {}
 
     def begin_fold(self) -> None:
-        """Set the model back to its first state."""
+        """Reset the model."""
         _assign(self._variables, self._initial)
 
     def begin_stage(self, stage: Stage) -> None:
-        """Set the optimizer back, and take the training step that the stage needs."""
-        if not self._blank:
+        """Reset the optimizer and select the traced training step, with or without augmentation."""
+        if not self._new_optimizer:
             with self.strategy.scope():
                 compile_classifier(self.model, self._optimizer(stage))
                 self.model.optimizer.build(self.model.trainable_variables)
-            self._blank = [variable.numpy() for variable in self.model.optimizer.variables]
+            self._new_optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
         if stage.augment != self._augment:
-            # whether layers augment is read when a step is traced: there is one step of each kind
             self._steps[self._augment] = self.model.train_function
             self.model.train_function = self._steps.get(stage.augment)
             set_augmentation(self.model, stage.augment)
             self._augment = stage.augment
-        _assign(self.model.optimizer.variables, self._blank)
+        _assign(self.model.optimizer.variables, self._new_optimizer)
 
     def end_stage(self) -> None:
-        """Put the running average in the place of the weights for good.
+        """Replace the weights by their running average, if the recipe keeps one.
 
-        Keras does so at the end of `fit`, which a stage that is taken up after its last epoch
-        does not come to.
+        Keras does so at the end of `fit`, but a stage that is resumed after its last epoch does
+        not call it.
         """
         if self.recipe.ema:
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the running average of the weights in their place, if the recipe keeps one."""
+        """Use the running average of the weights, if the recipe keeps one, inside the block."""
         if not self.recipe.ema:
             yield
             return
-        own = [variable.numpy() for variable in self.model.trainable_variables]
+        weights = [variable.numpy() for variable in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         try:
             yield
         finally:
-            _assign(self.model.trainable_variables, own)
+            _assign(self.model.trainable_variables, weights)
 
-    def state(self) -> list[np.ndarray]:
-        """Copy all that changes in training: weights, random generators, optimizer."""
+    def arrays(self) -> list[np.ndarray]:
+        """Copy everything that changes in training: weights, random generators, optimizer."""
         variables = [*self._variables, *self.model.optimizer.variables]
         return [variable.numpy() for variable in variables]
 
-    def restore(self, state: list[np.ndarray]) -> None:
-        """Take up a `state` again, of the same recipe in the same stage."""
-        _assign([*self._variables, *self.model.optimizer.variables], state)
+    def restore(self, arrays: list[np.ndarray]) -> None:
+        """Restore a copy made by `arrays`, with the same recipe and in the same stage."""
+        _assign([*self._variables, *self.model.optimizer.variables], arrays)
 
     def _optimizer(self, stage: Stage) -> keras.optimizers.Optimizer:
         average = {"use_ema": True, "ema_momentum": self.recipe.ema} if self.recipe.ema else {}
@@ -126,7 +125,7 @@ def _assign(variables: list, values: list[np.ndarray]) -> None:
 
 
 def check_memory(model: keras.Model, batch_size: int) -> None:
-    """Refuse a batch that the machine has no memory for, where there is no GPU.
+    """Refuse a batch that needs more memory than is free, on machines without a GPU.
 
     Raises
     ------
@@ -146,17 +145,8 @@ def check_memory(model: keras.Model, batch_size: int) -> None:
 def training_bytes(model: keras.Model, batch_size: int) -> int:
     """Estimate the memory of a training step.
 
-    Every layer's output is kept for the backward pass; weights, gradients and Adam's two
-    moments make four copies of the parameters.
-
-    Parameters
-    ----------
-    model : keras.Model
-    batch_size : int
-
-    Returns
-    -------
-    int
+    The outputs of all layers are kept for the backward pass; weights, gradients and Adam's two
+    moments are four copies of the parameters.
     """
     outputs = sum(_output_size(layer) for layer in model.layers)
     return 4 * (batch_size * outputs + 4 * model.count_params())

@@ -5,10 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from hbac_utils.data.splits import patient_folds
 from hbac_utils.recipe import load_recipe, override
 
 pytestmark = pytest.mark.faults
@@ -38,12 +36,11 @@ print(json.dumps({"slope": slope, "error": error, "megabytes": megabytes.tolist(
 
 @pytest.mark.fault("memory, 2,000 training steps")
 def test_memory_is_flat_over_training_steps(store, tmp_path, record_property):
-    from hbac_utils.data.dataset import TrainingWindows
+    from hbac_utils.data.dataset import FoldData
 
     small = {"data.folds": 2, "stages.0.batch_size": 2, "stages.0.epochs": 1}
     recipe = override(load_recipe("compact"), small)
-    rows = np.flatnonzero(patient_folds(store.windows, 2, recipe.seed) != 0)
-    an_epoch = TrainingWindows(store, rows, recipe, 0).steps_per_epoch
+    an_epoch = FoldData(store, recipe, 0).steps_per_epoch(0)
     epochs = -(-STEPS // an_epoch)
     settings = json.dumps(small | {"stages.0.epochs": epochs})
     command = [

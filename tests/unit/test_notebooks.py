@@ -150,13 +150,13 @@ def test_a_librarys_error_in_a_notebook_ends_the_verb_in_one_line(competition, t
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
-    assert "no finished run" in errors[0]
+    assert "not a finished run" in errors[0]
 
     page = tmp_path / "out" / "inference.html"
     executed = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
-    assert_ends_with_one_line(executed, "no finished run")
+    assert_ends_with_one_line(executed, "not a finished run")
     shown = re.findall(r'class="[^"]*output_subarea.*?</div>', page.read_text(), re.DOTALL)
-    assert "no finished run" in shown[-1]
+    assert "not a finished run" in shown[-1]
     assert "Traceback" not in page.read_text()
 
 

@@ -1,4 +1,3 @@
-import gc
 import os
 import subprocess
 import sys
@@ -6,23 +5,12 @@ import sys
 import numpy as np
 import pytest
 
-from hbac_utils.data.dataset import (
-    SPARE,
-    Buffers,
-    TrainingWindows,
-    blend,
-    evaluation_dataset,
-    example_batch,
-)
+from hbac_utils.data.dataset import FoldData, evaluation_dataset, example_batch, mix
+from hbac_utils.data.splits import patient_folds
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.recipe import override
 from hbac_utils.utils.backend import tf
 from hbac_utils.utils.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def everything(store):
-    return np.arange(len(store.windows))
 
 
 @pytest.fixture(scope="module")
@@ -31,29 +19,43 @@ def plain(tiny_recipe):
     return override(tiny_recipe, {"augment": {}})
 
 
-def batches(store, rows, recipe, stage=0, first_epoch=0):
-    windows = TrainingWindows(store, rows, recipe, stage)
+def batches(store, recipe, stage=0, first_epoch=0):
+    dataset = FoldData(store, recipe).training_dataset(stage, first_epoch=first_epoch)
     return [
         ({k: v.numpy() for k, v in inputs.items()}, targets.numpy(), weights.numpy())
-        for inputs, targets, weights in windows.dataset(first_epoch)
+        for inputs, targets, weights in dataset
     ]
 
 
-def test_an_epoch_shows_one_window_of_each_group(store, everything, plain):
+def test_a_fold_trains_on_other_patients_than_it_scores(store, plain):
+    folds = patient_folds(store.windows, 2, plain.seed)
+    data = FoldData(store, plain, 1)
+    np.testing.assert_array_equal(data.training, np.flatnonzero(folds != 1))
+    middle = store.evaluation_windows()
+    np.testing.assert_array_equal(data.evaluation, middle[folds[middle] == 1])
+    np.testing.assert_array_equal(data.training_middle, middle[folds[middle] != 1])
+    assert set(data.rows_of_epoch(0, 0)) <= set(data.training)
+    patients = store.windows["patient_id"].to_numpy()
+    assert not set(patients[data.training]) & set(patients[data.evaluation])
+    with pytest.raises(InputError, match="fold 2 does not exist"):
+        FoldData(store, plain, 2)
+
+
+def test_an_epoch_shows_one_window_of_each_group(store, plain):
     recipe = override(plain, {"stages.0.epochs": 3})
-    windows = TrainingWindows(store, everything, recipe, 0)
+    data = FoldData(store, recipe)
     groups = store.windows["group"].to_numpy()
-    drawn = [windows.rows_of_epoch(epoch) for epoch in range(3)]
+    drawn = [data.rows_of_epoch(0, epoch) for epoch in range(3)]
     for rows in drawn:
         assert sorted(groups[rows]) == sorted(set(groups))
     assert any((drawn[0] != rows).any() for rows in drawn[1:]), "orders differ"
     assert set(map(frozenset, drawn)) != {frozenset(drawn[0])}, "other windows are drawn too"
-    assert windows.steps_per_epoch == -(-len(set(groups)) // 16)
+    assert data.steps_per_epoch(0) == -(-len(set(groups)) // 16)
 
 
-def test_a_batch_holds_the_stores_windows_and_their_fractions(store, everything, plain):
-    inputs, targets, weights = batches(store, everything, plain)[0]
-    rows = TrainingWindows(store, everything, plain, 0).rows_of_epoch(0)[: len(targets)]
+def test_a_batch_holds_the_stores_windows_and_their_fractions(store, plain):
+    inputs, targets, weights = batches(store, plain)[0]
+    rows = FoldData(store, plain).rows_of_epoch(0, 0)[: len(targets)]
     starts = store.windows["eeg_start"].to_numpy()[rows]
     for eeg, start in zip(inputs["eeg"], starts, strict=True):
         np.testing.assert_array_equal(eeg, store.eeg[start : start + 10_000])
@@ -62,10 +64,10 @@ def test_a_batch_holds_the_stores_windows_and_their_fractions(store, everything,
     np.testing.assert_array_equal(weights, 1)
 
 
-def test_the_same_seed_gives_the_same_batches_also_from_the_middle(store, everything, tiny_recipe):
+def test_the_same_seed_gives_the_same_batches_also_from_the_middle(store, tiny_recipe):
     recipe = override(tiny_recipe, {"stages.0.epochs": 2})
-    first, second = batches(store, everything, recipe), batches(store, everything, recipe)
-    later = batches(store, everything, recipe, first_epoch=1)
+    first, second = batches(store, recipe), batches(store, recipe)
+    later = batches(store, recipe, first_epoch=1)
     for one, other in [
         *zip(first, second, strict=True),
         *zip(first[-len(later) :], later, strict=True),
@@ -73,78 +75,26 @@ def test_the_same_seed_gives_the_same_batches_also_from_the_middle(store, everyt
         np.testing.assert_array_equal(one[0]["eeg"], other[0]["eeg"])
         np.testing.assert_array_equal(one[1], other[1])
         np.testing.assert_array_equal(one[2], other[2])
-    other_seed = batches(store, everything, override(recipe, {"seed": 1}))
+    other_seed = batches(store, override(recipe, {"seed": 1}))
     assert (first[0][1] != other_seed[0][1]).any()
 
 
-def test_the_seed_alone_makes_the_order(store, everything, plain):
+def test_the_seed_alone_makes_the_order(store, plain):
     def order(seed, stage):
-        return TrainingWindows(store, everything, override(plain, {"seed": seed}), stage)
+        return FoldData(store, override(plain, {"seed": seed})).rows_of_epoch(stage, 0)
 
-    first, again = order(3, 0).rows_of_epoch(0), order(3, 0).rows_of_epoch(0)
+    first, again = order(3, 0), order(3, 0)
     np.testing.assert_array_equal(first, again)
     for other in (order(4, 0), order(3, 1)):
-        assert (other.rows_of_epoch(0) != first).any()
-    # shuffled through and through, not only near by
+        assert (other != first).any()
+    # shuffled over the whole range, not only locally
     assert abs(np.corrcoef(first, np.arange(len(first)))[0, 1]) < 0.5
 
 
-def test_held_batches_are_never_written_over(store, everything, plain):
-    """Their memory is used again later, but only when nothing refers to it any more."""
-    recipe = override(plain, {"stages.0.epochs": 12, "stages.0.batch_size": 8})
-    windows = TrainingWindows(store, everything, recipe, 0)
-    held = []
-    for step, (inputs, _, _) in enumerate(windows.dataset()):
-        if step % 3 == 0:
-            # a tensor, a slice of one, and memory seen through the buffer protocol
-            kinds = (inputs["eeg"], inputs["eeg"][:], np.asarray(memoryview(inputs["eeg"])))
-            held.append((step, kinds[step // 3 % 3]))
-        del inputs
-    starts = store.windows["eeg_start"].to_numpy()
-    for step, eeg in held:
-        epoch, batch = divmod(step, windows.steps_per_epoch)
-        rows = windows.rows_of_epoch(epoch)[8 * batch : 8 * batch + 8]
-        fresh = np.stack([store.eeg[start : start + 10_000] for start in starts[rows]])
-        np.testing.assert_array_equal(eeg, fresh)
-
-
-def test_tensorflow_takes_a_buffer_without_copying_and_gives_it_back():
-    buffers, given = Buffers((5_000, 19), np.float16), []
-
-    def load(i):
-        batch = buffers.take(4)
-        batch[:] = i
-        given.append(batch.ctypes.data)
-        return batch
-
-    dataset = tf.data.Dataset.range(30).map(lambda i: tf.numpy_function(load, [i], tf.float16))
-    seen = [np.asarray(memoryview(batch)).ctypes.data for batch in dataset]
-    assert seen == given, "the tensors lie where the arrays lay"
-    assert all(address % 64 == 0 for address in given)
-    # how often depends on how soon TensorFlow lets go
-    assert len(set(given)) < len(given), "memory was used again"
-
-
-def test_a_buffer_is_used_again_only_when_every_view_of_it_is_gone():
-    buffers = Buffers((100,), np.float16)
-    first = buffers.take(3)
-    address, view = first.ctypes.data, first[1:, ::2]
-    del first
-    assert buffers.take(3).ctypes.data != address
-    del view
-    gc.collect()
-    again = [buffers.take(3) for _ in range(2)]
-    assert address in [array.ctypes.data for array in again]
-    assert buffers.take(50).shape == (50, 100), "a spare one that is too small is no obstacle"
-    many = [buffers.take(1) for _ in range(5 * SPARE)]
-    del many
-    assert len(buffers._spare) <= SPARE
-
-
-def test_a_shift_moves_the_window_and_stays_in_the_recording(store, everything, plain):
+def test_a_shift_moves_the_window_and_stays_in_the_recording(store, plain):
     recipe = override(plain, {"augment.shift": 5})
-    inputs, _, _ = batches(store, everything, recipe)[0]
-    rows = TrainingWindows(store, everything, recipe, 0).rows_of_epoch(0)[: len(inputs["eeg"])]
+    inputs, _, _ = batches(store, recipe)[0]
+    rows = FoldData(store, recipe).rows_of_epoch(0, 0)[: len(inputs["eeg"])]
     table = store.windows.iloc[rows]
     moved = 0
     for eeg, (_, window) in zip(inputs["eeg"], table.iterrows(), strict=True):
@@ -163,21 +113,21 @@ def test_a_shift_moves_the_window_and_stays_in_the_recording(store, everything, 
     assert moved > len(table) / 2
 
 
-def test_a_shift_beyond_the_recording_leaves_zeros(store, everything, plain):
+def test_a_shift_beyond_the_recording_leaves_zeros(store, plain):
     recipe = override(plain, {"augment.shift": 500})
-    eeg = np.concatenate([inputs["eeg"] for inputs, _, _ in batches(store, everything, recipe)])
+    eeg = np.concatenate([inputs["eeg"] for inputs, _, _ in batches(store, recipe)])
     assert np.isfinite(eeg).all()
     empty = ~eeg.any(axis=(1, 2))
     assert empty.any()
     assert not empty.all()
 
 
-def test_mixup_mixes_each_sample_by_its_own_share(store, everything, plain):
+def test_mixup_mixes_each_sample_by_its_own_share(store, plain):
     """The input tells share and partner; target and weight must show the same."""
     weighted = override(plain, {"stages.0.weight": "votes"})
     mixed = override(weighted, {"augment.mixup": 1.0})
-    (clear_inputs, clear, clear_weights), *_ = batches(store, everything, weighted)
-    (inputs, targets, weights), *_ = batches(store, everything, mixed)
+    (clear_inputs, clear, clear_weights), *_ = batches(store, weighted)
+    (inputs, targets, weights), *_ = batches(store, mixed)
     np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-5)
     shares = []
     for i, eeg in enumerate(inputs["eeg"]):
@@ -205,7 +155,7 @@ def test_mixup_mixes_each_sample_by_its_own_share(store, everything, plain):
 
 
 @pytest.mark.parametrize("n", [1, 7])
-def test_blending_is_numpys_and_a_gap_in_either_stays_a_gap(n):
+def test_mixing_is_numpys_and_a_gap_in_either_stays_a_gap(n):
     random = np.random.default_rng(n)
     values = random.normal(0, 30, (n, 300, 400)).astype(np.float16)
     values[random.random(values.shape) < 0.01] = np.nan
@@ -214,52 +164,43 @@ def test_blending_is_numpys_and_a_gap_in_either_stays_a_gap(n):
     single = values.astype(np.float32)
     own = share[:, None, None]
     expected = own * single + (1 - own) * single[partner]
-    mixed = blend(tf.constant(values), tf.constant(share), tf.constant(partner)).numpy()
+    mixed = mix(tf.constant(values), tf.constant(share), tf.constant(partner)).numpy()
     np.testing.assert_array_equal(np.isnan(mixed), np.isnan(single) | np.isnan(single[partner]))
     np.testing.assert_allclose(mixed, expected.astype(np.float16), rtol=1e-3, atol=5e-6)
 
 
-def test_shares_are_beta_distributed(store, everything, plain):
+def test_shares_are_beta_distributed(store, plain):
     """For α = 0.5 the variance of a share is 1/8, and half of them are beyond 0.15 or 0.85."""
     recipe = override(plain, {"augment.mixup": 0.5, "stages.0.batch_size": 1000})
-    windows = TrainingWindows(store, everything, recipe, 0)
-    shares = np.concatenate([windows._mixing(1000, step)[0] for step in range(5)])
+    data = FoldData(store, recipe)
+    shares = np.concatenate([data._mixing(0, step, 1000, 0.5)[0] for step in range(5)])
     assert shares.mean() == pytest.approx(0.5, abs=0.02)
     assert shares.var() == pytest.approx(1 / 8, abs=0.01)
     assert (np.abs(shares - 0.5) > 0.3536).mean() == pytest.approx(0.5, abs=0.03)
 
 
-def test_vote_weights_are_votes_over_twenty(store, everything, plain):
+def test_vote_weights_are_votes_over_twenty(store, plain):
     recipe = override(plain, {"stages.0.weight": "votes"})
-    rows = TrainingWindows(store, everything, recipe, 0).rows_of_epoch(0)
-    weights = np.concatenate([w for _, _, w in batches(store, everything, recipe)])
+    rows = FoldData(store, recipe).rows_of_epoch(0, 0)
+    weights = np.concatenate([w for _, _, w in batches(store, recipe)])
     np.testing.assert_allclose(weights, store.windows["total_votes"].to_numpy()[rows] / 20)
 
 
-def test_a_stage_can_learn_the_consensus_alone(store, everything, plain):
-    _, votes, _ = batches(store, everything, plain)[0]
+def test_a_stage_can_learn_the_consensus_alone(store, plain):
+    _, votes, _ = batches(store, plain)[0]
     recipe = override(plain, {"stages.0.target": "consensus"})
-    _, targets, _ = batches(store, everything, recipe)[0]
+    _, targets, _ = batches(store, recipe)[0]
     np.testing.assert_array_equal(targets.sum(axis=1), 1)
     np.testing.assert_array_equal(targets.argmax(axis=1), votes.argmax(axis=1))
     assert set(np.unique(targets)) == {0, 1}
 
 
-def test_a_stage_takes_only_windows_with_enough_votes(store, everything, plain):
+def test_a_stage_takes_only_windows_with_enough_votes(store, plain):
     recipe = override(plain, {"stages.0.min_votes": 10})
-    rows = TrainingWindows(store, everything, recipe, 0).rows
+    rows = np.concatenate([FoldData(store, recipe).rows_of_epoch(0, i) for i in range(30)])
     assert (store.windows["total_votes"].to_numpy()[rows] >= 10).all()
-    assert len(rows) == (store.windows["total_votes"] >= 10).sum()
     with pytest.raises(InputError, match=r"stages.0: no training window has 99 votes"):
-        TrainingWindows(store, everything, override(plain, {"stages.0.min_votes": 99}), 0)
-
-
-def test_no_thread_tunes_what_is_fixed(store, tiny_recipe):
-    """It sleeps up to a minute, and a dataset that is let go may have to wait for it."""
-    training = TrainingWindows(store, np.arange(8), tiny_recipe, stage=0).dataset()
-    evaluation = evaluation_dataset(store, np.arange(8), ("eeg",), batch_size=4)
-    assert not training.options().autotune.enabled
-    assert not evaluation.options().autotune.enabled
+        FoldData(store, override(plain, {"stages.0.min_votes": 99}))
 
 
 def test_evaluation_reads_in_order_without_the_random_parts(store):
@@ -286,7 +227,7 @@ import sys
 import numpy as np
 from hbac_utils.utils.backend import tf
 from hbac_utils.data.store import open_store
-from hbac_utils.data.dataset import TrainingWindows, evaluation_dataset
+from hbac_utils.data.dataset import FoldData, evaluation_dataset
 from hbac_utils.recipe import load_recipe
 
 store, recipe = open_store(sys.argv[1]), load_recipe(sys.argv[2])
@@ -299,10 +240,10 @@ def joined(value):
     assert len(parts) == 2 and abs(len(parts[0]) - len(parts[1])) <= 1
     return np.concatenate(parts)
 
-windows = TrainingWindows(store, np.arange(len(store.windows)), recipe, 0)
-split = strategy.experimental_distribute_dataset(windows.dataset())
-pairs = list(zip(split, windows.dataset(), strict=True))
-assert len(pairs) == windows.steps_per_epoch
+data = FoldData(store, recipe)
+split = strategy.experimental_distribute_dataset(data.training_dataset(0))
+pairs = list(zip(split, data.training_dataset(0), strict=True))
+assert len(pairs) == data.steps_per_epoch(0)
 for (inputs, *labels), (whole_inputs, *whole_labels) in pairs:
     np.testing.assert_array_equal(joined(inputs["eeg"]), whole_inputs["eeg"])
     for label, whole in zip(labels, whole_labels):
@@ -317,6 +258,7 @@ assert len(read) == 21
 """
 
 
+@pytest.mark.slow
 def test_replicas_split_each_batch_between_them(store, tiny_recipe, tmp_path):
     recipe = tmp_path / "recipe.json"
     recipe.write_text(tiny_recipe.model_dump_json())

@@ -272,7 +272,7 @@ def test_augmentation_acts_in_training_until_a_stage_switches_it_off(tiny_recipe
 
 def test_what_the_network_sees_can_be_drawn(tiny_recipe):
     (series,) = augmented_views(tiny_recipe, {"eeg": raw("eeg")})
-    assert series.shape == (4, 5000, 18)
+    assert series.shape == (4, 2000, 18)
     recipe = load_recipe("recipes/paper-efficientnetv2b2.yaml")
     (image,) = augmented_views(recipe, {"spectrogram": raw("spectrogram")})
     assert image.shape == (4, 400, 300, 1)

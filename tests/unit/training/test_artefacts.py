@@ -54,7 +54,7 @@ def test_a_file_that_was_changed_or_removed_is_refused(copied, name, reader):
 
 def test_weights_that_are_not_in_the_metrics_are_refused(copied):
     shutil.copytree(copied / "fold0", copied / "fold7")
-    with refused(copied / "fold7" / "model.weights.h5", "does not vouch"):
+    with refused(copied / "fold7" / "model.weights.h5", "not in metrics.json"):
         fold_weights(copied)
 
 

@@ -1,4 +1,4 @@
-"""Soft labels of a later stage: for windows with few votes, from models without the fold."""
+"""Pseudo-labels: votes of windows with few of them, averaged with predictions out of fold."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hbac_utils.data.splits import patient_folds
+from hbac_utils.data.dataset import FoldData
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.models.test_time import Variant, predict_stored
@@ -22,9 +22,9 @@ COLUMNS = list(VOTE_COLUMNS)
 
 
 @pytest.fixture(scope="module")
-def split(store, tiny_recipe):
-    folds = patient_folds(store.windows, tiny_recipe.data.folds, tiny_recipe.seed)
-    return np.flatnonzero(folds != 0)
+def data(store, tiny_recipe):
+    """Fold 0."""
+    return FoldData(store, tiny_recipe, 0)
 
 
 def mixed_by_hand(store, training, path, share):
@@ -44,43 +44,43 @@ def mixed_by_hand(store, training, path, share):
     return votes
 
 
-def test_few_votes_are_mixed_and_many_are_not(run, store, split):
-    relabel = PseudoLabels(share=0.4, runs=(str(run),))
-    votes = pseudo_labels(store, split, 0, relabel, None, ("eeg",))
-    expected = mixed_by_hand(store, split, run / "fold0" / "model.weights.h5", 0.4)
+def test_few_votes_are_mixed_and_many_are_not(run, store, data):
+    votes = pseudo_labels(data, PseudoLabels(share=0.4, runs=(str(run),)), None)
+    expected = mixed_by_hand(store, data.training, run / "fold0" / "model.weights.h5", 0.4)
     np.testing.assert_allclose(votes, expected, atol=2e-5)
     given = store.windows[COLUMNS].to_numpy()
     totals = given.sum(axis=1)
     np.testing.assert_allclose(votes.sum(axis=1), totals, rtol=1e-6)
-    outside = np.setdiff1d(np.arange(len(given)), split)
+    outside = np.setdiff1d(np.arange(len(given)), data.training)
     np.testing.assert_array_equal(votes[outside], given[outside])
     np.testing.assert_array_equal(votes[totals >= 10], given[totals >= 10])
-    few = split[totals[split] < 10]
+    few = data.training[totals[data.training] < 10]
     assert len(few)
     assert np.abs(votes[few] - given[few]).max() > 0.1
 
 
-def test_a_run_that_saw_the_held_out_patients_is_refused(run, store, split, tmp_path):
-    with pytest.raises(InputError, match="holds out other patients in fold 1"):
-        pseudo_labels(store, split, 1, PseudoLabels(runs=(str(run),)), None, ("eeg",))
+def test_a_run_that_saw_the_held_out_patients_is_refused(run, store, tiny_recipe, data, tmp_path):
+    swapped = FoldData(store, override(tiny_recipe, {"seed": 3}), 0)
+    with pytest.raises(InputError, match="holds out other patients in fold 0"):
+        pseudo_labels(swapped, PseudoLabels(runs=(str(run),)), None)
     lacking = shutil.copytree(run, tmp_path / "lacking")
     shutil.rmtree(lacking / "fold0")
     with pytest.raises(InputError, match="fold0/model.weights.h5: missing; copy the whole run"):
-        pseudo_labels(store, split, 0, PseudoLabels(runs=(str(lacking),)), None, ("eeg",))
+        pseudo_labels(data, PseudoLabels(runs=(str(lacking),)), None)
     metrics = json.loads((lacking / "metrics.json").read_text())
     del metrics["sha256"]["fold0/model.weights.h5"]  # as of a run of other folds
     (lacking / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(InputError, match="has no fold 0; train it first"):
-        pseudo_labels(store, split, 0, PseudoLabels(runs=(str(lacking),)), None, ("eeg",))
+        pseudo_labels(data, PseudoLabels(runs=(str(lacking),)), None)
 
 
-def test_a_first_stage_needs_a_teacher(tiny_recipe):
+def test_the_first_stage_needs_other_runs(tiny_recipe):
     with pytest.raises(InputError, match="the model is untrained yet; name runs"):
         override(tiny_recipe, {"stages.0.pseudo_labels": {"share": 0.5}})
     override(tiny_recipe, {"stages.1.pseudo_labels": {"share": 0.5}})
 
 
-def test_a_stage_trains_on_soft_labels_and_goes_on_with_the_same(store, tiny_recipe, tmp_path):
+def test_a_stage_trains_on_soft_labels_and_resumes_with_the_same(store, tiny_recipe, tmp_path):
     """Stopped within the stage, it goes on with the labels that it began with."""
     soft = override(
         tiny_recipe,
@@ -109,11 +109,11 @@ def test_a_stage_trains_on_soft_labels_and_goes_on_with_the_same(store, tiny_rec
     assert history["loss"].iloc[2] != pytest.approx(history["loss"].iloc[1], rel=0.05)
 
 
-def test_a_stage_is_relabelled_by_the_averaged_weights(store, tiny_recipe, split, tmp_path):
+def test_a_stage_gets_labels_from_the_averaged_weights(store, tiny_recipe, data, tmp_path):
     soft = {"stages.1.pseudo_labels": {"share": 0.5, "below": 21}, "ema": 0.8}
     recipe = override(tiny_recipe, soft)
     train(recipe, store, tmp_path, folds=[0], max_hours=1e-9)  # one epoch, the first stage
     first = load_classifier(recipe, tmp_path / "fold0" / "model.weights.h5")
-    expected = pseudo_labels(store, split, 0, recipe.stages[1].pseudo_labels, first, ("eeg",))
+    expected = pseudo_labels(data, recipe.stages[1].pseudo_labels, first)
     train(recipe, store, tmp_path, folds=[0])
     np.testing.assert_allclose(np.load(tmp_path / "fold0" / "labels1.npy"), expected, atol=1e-4)

@@ -1,0 +1,90 @@
+"""Every kind of network learns: gradients reach all weights, and a batch can be overfitted."""
+
+import numpy as np
+import pytest
+
+from hbac_utils.data.dataset import SHAPES
+from hbac_utils.labels import vote_fractions
+from hbac_utils.metric import kl_divergence
+from hbac_utils.models.classifier import build_classifier, compile_classifier
+from hbac_utils.recipe import parse_recipe
+from hbac_utils.utils.backend import keras, tf
+
+SPECTROGRAM = {"kind": "kaggle_spectrogram", "size": [32, 32]}
+FAMILIES = {
+    "compact": {
+        "view": {"kind": "waveform", "rate": 40},
+        "backbone": {"kind": "compact", "width": 4},
+        "head": "hierarchical",
+    },
+    "efficientnetv2": {
+        "view": SPECTROGRAM,
+        "backbone": {"kind": "efficientnetv2", "variant": "b0"},
+    },
+    "resnet50v2": {"view": SPECTROGRAM, "backbone": {"kind": "resnet50v2"}},
+    "yolov8": {"view": SPECTROGRAM, "backbone": {"kind": "yolov8"}},
+    "branches": {
+        "view": {"kind": "waveform", "rate": 40, "layout": "image", "resampling": "learned"},
+        "backbone": {"kind": "efficientnetv2", "variant": "b0"},
+        "branches": [
+            {
+                "view": {"kind": "waveform", "rate": 20},
+                "backbone": {"kind": "compact", "width": 2},
+            }
+        ],
+    },
+}
+
+
+def family(name):
+    return parse_recipe({"name": name, "stages": [{"epochs": 1}], **FAMILIES[name]})
+
+
+def batch(recipe, n):
+    """Noise of several rhythms and amplitudes, with random votes."""
+    random = np.random.default_rng(0)
+    votes = np.stack([random.multinomial(12, p) for p in random.dirichlet(np.full(6, 0.3), n)])
+    inputs = {}
+    for name in recipe.inputs:
+        time, channels = SHAPES[name]
+        waves = np.sin(np.arange(time)[:, None] * random.uniform(0.02, 0.3, (n, 1, channels)))
+        level = {"eeg": 40.0, "spectrogram": 2.0}[name]
+        inputs[name] = (level * waves + random.normal(0, level / 4, waves.shape)).astype(np.float16)
+    return inputs, vote_fractions(votes).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradients_reach_every_trainable_weight(name):
+    recipe = family(name)
+    model = build_classifier(recipe)
+    inputs, targets = batch(recipe, 4)
+    with tf.GradientTape() as tape:
+        predictions = model({k: tf.constant(v) for k, v in inputs.items()}, training=True)
+        loss = keras.losses.KLDivergence()(targets, predictions)
+    weights = model.trainable_weights
+    gradients = tape.gradient(loss, [weight.value for weight in weights])
+    without = [
+        weight.path
+        for weight, gradient in zip(weights, gradients, strict=True)
+        if gradient is None or not np.isfinite(gradient).all() or not np.any(gradient)
+    ]
+    assert not without
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "compact",
+        "efficientnetv2",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet50v2", "yolov8", "branches")),
+    ],
+)
+def test_a_batch_of_32_windows_is_overfitted(name):
+    """The training loss falls below a tenth of the constant prior's in 80 steps."""
+    recipe = family(name)
+    model = build_classifier(recipe)
+    compile_classifier(model, keras.optimizers.Adam(3e-3))
+    inputs, targets = batch(recipe, 32)
+    prior = kl_divergence(targets, targets.mean(axis=0))
+    losses = model.fit(inputs, targets, batch_size=32, epochs=80, verbose=0).history["loss"]
+    assert losses[-1] < prior / 10, losses
