@@ -19,7 +19,6 @@ READY := $(VENV)/.ready
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
 # only files with the tested hashes are installed; what is built here is built by pinned tools
 LOCKED := $(PIP) --require-hashes --no-build-isolation --requirement
-
 # --NAME "value" if the variable is set; --NAME alone
 option = $(if $($2),--$1 "$($2)")
 flag   = $(if $($2),--$1)
@@ -30,8 +29,7 @@ flag   = $(if $($2),--$1)
 help: ## list the verbs
 	@echo "make VERB [VARIABLE=value …]"; echo; grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
 		awk -F ':.*## ' '{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}'
-	@echo; echo "  DATA=competition folder  RECIPE=$(RECIPE)  RUN=$(RUN)"
-	@echo "  FOLDS=such as 0,2  OUT=where a verb writes  STORE=$(STORE)"
+	@echo; echo "  DATA=competition folder  RECIPE=$(RECIPE)  RUN=$(RUN)  STORE=$(STORE)"
 
 # -- environment -------------------------------------------------------------------------
 # an environment whose Python is gone or not supported is made again
@@ -49,9 +47,8 @@ $(READY): constraints/build.txt constraints/tested.txt pyproject.toml requiremen
 	@$(BIN)/python -m pip --disable-pip-version-check check
 	@touch $@
 
-# -- two commands that do everything ------------------------------------------------------
+# -- demo and tests -----------------------------------------------------------------------
 DEMO := outputs/demo
-
 demo: $(READY) ## simulate a small competition, train, predict and score
 	@rm -rf $(DEMO)
 	@$(HBAC) synth --out $(DEMO)/competition --eegs 360 --patients 180 --seed 7 --evidence 5
@@ -59,15 +56,13 @@ demo: $(READY) ## simulate a small competition, train, predict and score
 	@$(HBAC) eda --data $(DEMO)/competition --out $(DEMO)
 	@$(HBAC) train --data $(DEMO)/competition --store $(DEMO)/store --recipe demo --run $(DEMO)
 	@$(HBAC) infer --data $(DEMO)/competition --run $(DEMO) --out $(DEMO)
-	@echo; echo "out of fold, on the training patients"
-	@$(HBAC) scores $(DEMO)
+	@echo; echo "out of fold, on the training patients"; $(HBAC) scores $(DEMO)
 	@echo; echo "submission.csv, on the test patients"
 	@$(HBAC) score $(DEMO)/submission.csv $(DEMO)/competition_truth/solution.csv \
 		--run $(DEMO) --truth $(DEMO)/competition_truth/truth.parquet
 	@echo; echo "results in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"
 
 TESTS := -m "not slow and not faults" -n 2 --dist worksteal
-
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
@@ -153,14 +148,14 @@ sweep-report: $(READY) ## write a sweep's page again: SWEEP= REDUCED=1 STORAGE=
 	@$(HBAC) sweep-report $(SWEEP_OPTIONS)
 
 # -- Kaggle: docs/kaggle.md ---------------------------------------------------------------
-TIMEOUT_OPTION = $(call option,timeout,TIMEOUT)
-WAIT = $(call option,minutes,MINUTES) $(call option,poll-interval,POLL_INTERVAL) $(TIMEOUT_OPTION)
+ASK  = $(call option,timeout,TIMEOUT)
+WAIT = $(call option,minutes,MINUTES) $(call option,poll-interval,POLL_INTERVAL) $(ASK)
 
 data: $(READY) ## download the competition, 26 GB: OUT=
-	@$(HBAC) data --out "$(or $(OUT),outputs/hms-harmful-brain-activity-classification)" $(TIMEOUT_OPTION)
+	@$(HBAC) data --out "$(or $(OUT),outputs/hms-harmful-brain-activity-classification)" $(ASK)
 
 stage push: $(READY)
-	@$(HBAC) $@ "$(NB)" $(foreach setting,$(SET),--set '$(setting)') $(call option,blend,BLEND) $(TIMEOUT_OPTION)
+	@$(HBAC) $@ "$(NB)" $(foreach setting,$(SET),--set '$(setting)') $(call option,blend,BLEND) $(ASK)
 stage: ## write build/NB as it would be pushed: NB=inference|training|eda SET="name=value …"
 push: ## push a notebook to Kaggle, where it runs: NB= SET="recipe=waveform-b3 folds=0" BLEND=
 
@@ -201,7 +196,6 @@ coverage: $(READY) ## run the tests and list the lines that none reaches
 
 docs: $(READY) ## build the documentation site in outputs/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo "site  outputs/site/index.html"
 
 build: $(READY) ## build wheel and sdist into dist/
 	@$(BIN)/hatchling build -d dist

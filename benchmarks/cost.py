@@ -1,10 +1,10 @@
-"""Estimate what the paper's sweeps cost on one of Kaggle's GPUs, from their multiplications.
+"""Estimate GPU hours of the paper's sweeps from floating-point operations.
 
     python benchmarks/cost.py [sweeps/backbone.yaml …]
 
-Counted are the floating-point operations of a forward pass over one window (TensorFlow's profiler,
-a multiply-add is two); a training step takes three times as many. Assumed, not measured: the real
-competition's windows, and a P100 that reaches a third of its 9.3 · 10¹² operations a second.
+TensorFlow's profiler counts the operations of a forward pass over one window (a multiply-add is
+two); a training step takes three times as many. Assumed, not measured: the real competition's
+windows, and a P100 that reaches a third of its 9.3 · 10¹² operations per second.
 """
 
 import argparse
@@ -51,7 +51,6 @@ def estimate(recipe: Recipe) -> tuple[float, float]:
 
 @cache
 def _operations(recipe: Recipe) -> int:
-    # here, for the kit's `backend` keeps TensorFlow's start quiet
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
     from tensorflow.python.profiler.model_analyzer import profile
     from tensorflow.python.profiler.option_builder import ProfileOptionBuilder

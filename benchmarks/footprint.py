@@ -1,7 +1,6 @@
-"""The anonymous memory of a process while it works, and whether it grows.
+"""Anonymous memory of a process during its work, and its growth.
 
-Counted is Linux' ``RssAnon``: pages of files that are mapped belong to the kernel's cache, which
-gives them back when others need them.
+``RssAnon`` is counted, as Linux reports it: pages of mapped files belong to the kernel's cache.
 """
 
 import threading
@@ -11,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-PERIOD = 0.25  # seconds between two looks
+PERIOD = 0.25  # seconds between two samples
 STRETCHES = 20
 
 
 def anonymous(pid: int | str = "self") -> float:
-    """Read a process' anonymous memory, MB; zero if it is gone."""
+    """Anonymous memory of a process, MB; zero if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -26,40 +25,27 @@ def anonymous(pid: int | str = "self") -> float:
 
 
 def footprint(work: Callable[[], object]) -> tuple[object, np.ndarray]:
-    """Do some work in this process and look at its memory meanwhile.
+    """Run a function and sample this process' memory (MB); returns its result and the samples."""
+    samples: list[float] = []
+    finished = threading.Event()
 
-    Returns
-    -------
-    result
-        What the work gives.
-    megabytes : array of float
-        A look every quarter of a second.
-    """
-    seen: list[float] = []
-    over = threading.Event()
+    def sample() -> None:
+        while not finished.wait(PERIOD):
+            samples.append(anonymous())
 
-    def look() -> None:
-        while not over.wait(PERIOD):
-            seen.append(anonymous())
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
+    thread = threading.Thread(target=sample)
+    thread.start()
     try:
-        return work(), np.array(seen)
+        return work(), np.array(samples)
     finally:
-        over.set()
-        watcher.join()
+        finished.set()
+        thread.join()
 
 
 def growth(megabytes: np.ndarray, thousands: float) -> tuple[float, float]:
-    """Fit a line to looks that are evenly spread over so many thousands of pieces of work.
+    """Slope, MB per 1,000 pieces of work, of evenly spread samples, and its standard error.
 
-    Of means over stretches, as what is seen shortly after one another is much alike.
-
-    Returns
-    -------
-    slope, error : float
-        MB per 1,000 pieces, and the slope's standard error.
+    Fitted to means over stretches, because neighbouring samples are correlated.
     """
     means = [stretch.mean() for stretch in np.array_split(megabytes, STRETCHES)]
     line = stats.linregress(thousands / STRETCHES * np.arange(STRETCHES), means)

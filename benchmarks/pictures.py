@@ -1,4 +1,4 @@
-"""The README's pictures: a figure of each notebook, drawn from what `make demo` leaves.
+"""Draw the README's pictures, a figure of each notebook, from the results of `make demo`.
 
 ``python benchmarks/pictures.py outputs/demo docs/images``
 """
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def save(figure: StyledFigure, path: Path) -> None:
-    """Write a figure as a small file: its width a README's, its colours few."""
+    """Write a figure as a small file with few colours."""
     drawn = BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI)
     few = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)

@@ -3,10 +3,10 @@
     python benchmarks/realism.py --real <folder> --synthetic <folder> --out <folder>
     python benchmarks/realism.py --synthetic <folder> --out <folder>
 
-Either folder is a competition's; one that has no ``train.csv`` needs ``solution_votes.csv``
-beside its test EEGs. The classes are compared in equal shares. Written are ``realism.md``
-(a table, also printed) and ``realism.png`` (pages of every class, simulated beside real).
-Without real recordings, ``simulated.png`` alone is written: a page of every class.
+Both folders are competitions; one without ``train.csv`` needs ``solution_votes.csv`` with its test
+EEGs. Classes are compared in equal shares. Writes ``realism.md`` (a table, also printed) and
+``realism.png`` (pages of each class, simulated beside real); without real recordings only
+``simulated.png``, a page of each class.
 """
 
 import argparse
@@ -31,7 +31,7 @@ BANDS = {"delta": (0.5, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 30),
 WINDOWS = 600  # simulated windows that are compared
 PAGE_SECONDS = (15, 30)  # of the window's 50 s
 EXAMPLES = 2  # real and simulated pages of each class
-DRAWS = 20  # of as many simulated windows as there are real ones
+DRAWS = 20  # samples of the size of the real set
 
 BIPOLAR = derivation_matrix(DOUBLE_BANANA)
 MIRROR = mirror_permutation(DOUBLE_BANANA)
@@ -40,14 +40,7 @@ DISPLAY = signal.butter(2, (0.5, 40), "bandpass", fs=SAMPLING_RATE, output="sos"
 
 
 def list_windows(folder: Path) -> pd.DataFrame:
-    """List one window per EEG.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``path``, ``begin`` (sample), ``consensus`` and ``agreement`` (its share of the
-        votes).
-    """
+    """List one window per EEG: path, first sample, consensus, and its share of the votes."""
     competition = open_competition(folder)
     votes = folder / "solution_votes.csv"
     if votes.is_file():
@@ -67,7 +60,7 @@ def list_windows(folder: Path) -> pd.DataFrame:
 
 
 def in_equal_shares(synthetic: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
-    """Draw simulated windows so that each class has the share that it has in the real ones."""
+    """Draw simulated windows with the class shares of the real ones."""
     rng = np.random.default_rng(0)
     shares = real["consensus"].value_counts(normalize=True)
     drawn = []
@@ -84,7 +77,7 @@ def read_window(path: Path, begin: int) -> np.ndarray:
 
 
 def features(path: Path, begin: int) -> dict[str, float]:
-    """Summarise a window by numbers, most of them medians over the 18 derivations."""
+    """Features of a window, most of them medians over the 18 derivations."""
     window = read_window(path, begin).astype(np.float64)
     bipolar = signal.sosfiltfilt(PASS, window[:, :-1] @ BIPOLAR, axis=0)
     return {
@@ -196,14 +189,7 @@ def measure(windows: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(real: pd.DataFrame, synthetic: pd.DataFrame) -> pd.DataFrame:
-    """Compute distances between two tables of features.
-
-    Returns
-    -------
-    DataFrame
-        By feature: medians, the difference of medians over the real interquartile range,
-        the Kolmogorov–Smirnov distance and its p value.
-    """
+    """Compare features: medians, their difference over the real IQR, KS distance and p value."""
     rows = {}
     for name in real:
         a, b = real[name], synthetic[name]
@@ -218,7 +204,7 @@ def compare(real: pd.DataFrame, synthetic: pd.DataFrame) -> pd.DataFrame:
 
 
 def distance_by_chance(synthetic: pd.DataFrame, n: int) -> float:
-    """Compute the mean KS distance of ``n`` simulated windows from the rest: chance alone."""
+    """Mean KS distance of ``n`` simulated windows from the others, that is by chance."""
     rng, means = np.random.default_rng(0), []
     for _ in range(DRAWS):
         order = rng.permutation(len(synthetic))
@@ -262,7 +248,7 @@ def draw_pages(real: pd.DataFrame, synthetic: pd.DataFrame, path: Path) -> None:
 
 
 def draw_simulated(synthetic: pd.DataFrame, path: Path) -> None:
-    """Draw one page of each class that most of its experts agree on."""
+    """Draw a page of each class, with the highest agreement of experts."""
     figure, axes = plt.subplots(2, 3, figsize=(15, 11))
     for axis, name in zip(axes.ravel(), CLASSES, strict=True):
         of_class = synthetic[synthetic["consensus"] == name]

@@ -1,4 +1,4 @@
-"""The benchmark runs, asks for what it should, and writes what it prints."""
+"""The pipeline benchmark measures every line, with its bound, and writes what it prints."""
 
 import json
 
@@ -65,7 +65,7 @@ def test_every_line_is_measured_and_written(pipeline, competition, tmp_path, mon
     assert not (out / "work").exists(), "what was packed is gone"
 
 
-def test_a_line_knows_whether_it_holds(pipeline):
+def test_a_line_has_a_verdict(pipeline):
     assert pipeline.Line("a", 0.5, floor=0.5).verdict == "ok"
     assert pipeline.Line("a", 0.49, floor=0.5).verdict == "short"
     assert pipeline.Line("a", 0.36, ceiling=0.35).verdict == "short"
