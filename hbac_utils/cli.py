@@ -256,27 +256,26 @@ def sweep(
     retry_failed: Annotated[bool, flag("run failed trials again", "--retry-failed")] = False,
 ) -> None:
     """Run a parameter sweep, or continue."""
+    from hbac_utils.sweeps import worker
     from hbac_utils.sweeps.config import SweepPlan, load_sweep
-    from hbac_utils.sweeps.worker import run_sweep
 
     plan = SweepPlan(load_sweep(file, reduced))
     if kaggle:
         from hbac_utils.kernels.api import Kaggle
-        from hbac_utils.sweeps.kaggle import MAX_SESSIONS, prepare
+        from hbac_utils.sweeps import kaggle as kernels
 
         if dask:
             raise InputError("--dask, --kaggle: choose one of the two")
-        job = prepare(plan, out, storage, poll_interval)
+        job = kernels.prepare(plan, out, storage, poll_interval)
         Kaggle()  # refuses wrong credentials before any trial
         if plan.sweep.pruning:
             print("no trial is pruned: the epochs of a kernel cannot be seen while it runs")
-        workers = workers or MAX_SESSIONS
+        workers = workers or kernels.MAX_SESSIONS
     else:
         from hbac_utils.data.competition import open_competition
-        from hbac_utils.sweeps.worker import prepare
 
-        job = prepare(plan, open_competition(data), store, out, storage)
-    if not run_sweep(job, workers, dask, retry_failed):
+        job = worker.prepare(plan, open_competition(data), store, out, storage)
+    if not worker.run_sweep(job, workers, dask, retry_failed):
         print("complete already")
     sweep_report(file, out, storage, reduced)
 
