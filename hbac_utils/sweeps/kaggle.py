@@ -38,9 +38,6 @@ MAX_SESSIONS = 2
 SESSION_WAIT = 120.0
 """Seconds before a push is repeated that Kaggle had no session for."""
 
-MAX_FAILED_POLLS = 30
-"""Consecutive failed polls before a trial fails."""
-
 
 @dataclass(frozen=True)
 class ExecuteOnKaggle:
@@ -48,17 +45,10 @@ class ExecuteOnKaggle:
 
     The push is recorded in the trial's folder: a trial that is run again waits for the version
     that already runs.
-
-    Attributes
-    ----------
-    sweep : str
-        Name of the sweep.
-    poll_interval : float
-        Seconds between two requests for the state.
     """
 
     sweep: str
-    poll_interval: float = 60.0
+    poll_interval: float  # s, between two requests for the state
 
     def __call__(self, run: TrialRun) -> None:
         """Push the trial or find its push, wait for it, download its run.
@@ -78,31 +68,27 @@ class ExecuteOnKaggle:
 
     def kernel(self, run: TrialRun) -> Kernel:
         """Prepare a trial's kernel; an `InputError` says what cannot be pushed."""
-        name = run.recipe.stem
+        recipe = Path(run.parameters["recipe"])
         try:
-            is_shipped = load_recipe(name) == load_recipe(run.recipe)
+            is_shipped = load_recipe(recipe.stem) == load_recipe(recipe)
         except InputError:
             is_shipped = False
         if not is_shipped:
             raise InputError(
-                f"recipe {name}: is not the one in recipes/, and only those are pushed with the "
-                "library; put it there under a name of its own"
+                f"recipe {recipe.stem}: is not the one in recipes/, and only those are pushed with "
+                "the library; put it there under a name of its own"
             )
-        parameters = run.parameters | {"run": "/kaggle/working", "recipe": name}
-        parameters = {k: parameters[k] for k in ("run", "recipe", "overrides", "folds")}
+        parameters = {name: run.parameters[name] for name in ("overrides", "folds")}
+        parameters |= {"run": "/kaggle/working", "recipe": recipe.stem}
         return build_kernel(NOTEBOOK, parameters, title=f"hbac {self.sweep} {run.number:03d}")
 
     def _wait(self, kaggle: Kaggle, pushed: PushedVersion, run: TrialRun) -> bool:
         """Wait until the kernel has run; False if told to stop before."""
-        shown, failed_polls = "", 0
+        shown = ""
         while True:
             try:
                 state, message = kaggle.status(pushed.kernel, pushed.version)
-                failed_polls = 0
-            except KaggleError as error:  # hours of training must survive an outage
-                failed_polls += 1
-                if failed_polls == MAX_FAILED_POLLS:
-                    raise
+            except KaggleError as error:  # an outage ends; meanwhile the kernel runs
                 state = f"unknown ({error})"
             if state != shown:
                 print(f"{time.strftime('%H:%M:%S')}  {state.lower()}", flush=True)
@@ -112,10 +98,8 @@ class ExecuteOnKaggle:
                 print(log, flush=True)
                 reason = log.splitlines()[-1] if log else message.strip()
                 raise KaggleError(f"{pushed.kernel} ended with {state}: {reason}; {pushed.url}")
-            if state in FINAL_STATES:
-                return True
-            if _stops(run, self.poll_interval):
-                return False
+            if state in FINAL_STATES or _stops(run, self.poll_interval):
+                return state in FINAL_STATES
 
 
 def _find_push(kaggle: Kaggle, kernel: Kernel, run: TrialRun) -> PushedVersion | None:
@@ -177,7 +161,7 @@ def prepare(
 ) -> SweepJob:
     """Check a sweep before its first trial is pushed; see `worker.prepare`."""
     job = begin(
-        plan, out, competition=SLUG, store=Path(), data=f"{SLUG} on Kaggle", storage=storage,
+        plan, out, competition=SLUG, store="", data=f"{SLUG} on Kaggle", storage=storage,
         execute=ExecuteOnKaggle(plan.sweep.name, poll_interval),
     )  # fmt: skip
     # the settings of a search are not known yet

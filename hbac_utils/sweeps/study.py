@@ -64,9 +64,9 @@ class SweepTrial:
     @property
     def attempt(self) -> FrozenTrial | None:
         """The attempt with the result, the current one, or the last one."""
-        states = [TrialState[name] for name in ("FAIL", "WAITING", "RUNNING", "PRUNED", "COMPLETE")]
-        rank = {state: i for i, state in enumerate(states)}
-        return max(self.attempts, key=lambda a: (rank[a.state], a.number), default=None)
+        states = ["FAIL", "WAITING", "RUNNING", "PRUNED", "COMPLETE"]
+        rank = {attempt.number: states.index(attempt.state.name) for attempt in self.attempts}
+        return max(self.attempts, key=lambda a: (rank[a.number], a.number), default=None)
 
     @property
     def state(self) -> str:
@@ -89,9 +89,8 @@ class SweepTrial:
     @property
     def settings(self) -> Settings:
         """Settings as far as they are known: those of a search follow when it starts."""
-        if self.attempt is None:
-            return self.planned
-        return self.attempt.system_attrs.get("fixed_params", {}) | self.attempt.params
+        attempt = self.attempt
+        return attempt.system_attrs["fixed_params"] | attempt.params if attempt else self.planned
 
     @property
     def result(self) -> dict:

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 import optuna
 import pandas as pd
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hbac_utils.notebooks import run_notebook
 from hbac_utils.training.runs import STOP, is_complete, read_history, read_metrics
-from hbac_utils.utils.errors import InputError
 
 PERIOD = 1.0
 """Seconds between two checks of a running trial."""
@@ -31,29 +29,12 @@ CURVES = ["fold", "epoch", "loss", "kl_all", "kl_reliable"]
 
 @dataclass(frozen=True)
 class TrialRun:
-    """Inputs and output folder of one trial."""
+    """A trial's run: its folder, folds, and the parameters of its training notebook."""
 
     number: int
-    competition: str
-    store: Path
-    recipe: Path
-    overrides: dict[str, Any]  # dotted keys and values
     folder: Path
     folds: tuple[int, ...]
-    max_hours: float = 0  # 0: no limit
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Parameters of the training notebook."""
-        return {
-            "data": self.competition,
-            "store": str(self.store),
-            "run": str(self.folder),
-            "recipe": str(self.recipe),
-            "overrides": self.overrides,
-            "folds": ",".join(map(str, self.folds)),
-            "max_hours": self.max_hours,
-        }
+    parameters: dict[str, Any]
 
     @property
     def is_complete(self) -> bool:
@@ -84,11 +65,7 @@ class TrialMonitor:
     """Reports a trial's epochs to its study; ends the training if it is pruned or time is up.
 
     The training replaces ``history.csv`` after each epoch, and ends if the file `STOP` exists.
-
-    Attributes
-    ----------
-    pruned, stopped : bool
-        Whether the training was told to end by the pruner, or for another reason.
+    ``pruned`` and ``stopped`` say whether the pruner or something else ended it.
     """
 
     def __init__(
@@ -130,13 +107,13 @@ class TrialMonitor:
     def _report(self, ended: bool) -> None:
         # only of the first fold: epochs of another one are not comparable
         path = self.run.folder / f"fold{self.run.folds[0]}" / "history.csv"
-        history = pd.read_csv(path).iloc[self._reported :] if path.is_file() else pd.DataFrame()
-        for row in history.to_dict("records"):
-            if not np.isnan(row[self.objective]):
-                self.trial.report(row[self.objective], int(row["epoch"]))
-            self._reported += 1
-            if not ended and self.trial.should_prune():
-                self.pruned = True
+        if not path.is_file():
+            return
+        history = pd.read_csv(path).iloc[self._reported :]
+        for row in history.dropna(subset=self.objective).to_dict("records"):
+            self.trial.report(row[self.objective], int(row["epoch"]))
+            self.pruned = self.pruned or (not ended and self.trial.should_prune())
+        self._reported += len(history)
 
 
 def read_result(folder: Path) -> dict:
@@ -162,18 +139,9 @@ def read_result(folder: Path) -> dict:
     if (folder / "metrics.json").is_file():
         scores = read_metrics(folder)["scores"]
         result |= {"scores": scores["model"], "prior": scores["prior"]}
-    weights = sorted(folder.glob("fold*/model.weights.h5"))
-    if weights:
-        result["parameters"] = count_parameters(weights[0])
+    for weights in sorted(folder.glob("fold*/model.weights.h5"))[:1]:
+        result["parameters"] = count_parameters(weights)
     return result
-
-
-def objective_value(result: dict, objective: str) -> float:
-    """Return the objective; an `InputError` says if the run has no such score."""
-    value = result.get("scores", {}).get(objective)
-    if value is None:
-        raise InputError(f"objective: the run has no {objective}; choose another one")
-    return value
 
 
 def count_parameters(weights: Path) -> int:

@@ -30,14 +30,7 @@ from hbac_utils.data.store import digest
 from hbac_utils.recipe import save_recipe
 from hbac_utils.sweeps.config import Settings, SweepPlan, describe
 from hbac_utils.sweeps.study import ENDED, SweepStudy, TrialFailed
-from hbac_utils.sweeps.trials import (
-    Execute,
-    TrialMonitor,
-    TrialRun,
-    execute_notebook,
-    objective_value,
-    read_result,
-)
+from hbac_utils.sweeps.trials import Execute, TrialMonitor, TrialRun, execute_notebook, read_result
 from hbac_utils.utils.errors import DiskError, InputError, KernelDied
 from hbac_utils.utils.files import writing
 from hbac_utils.utils.process import terminable
@@ -54,7 +47,7 @@ class SweepJob:
     folder: Path  # of the sweep
     stop: Path  # workers stop if this file exists
     competition: str
-    store: Path
+    store: str
     data: str  # fingerprint of the training data
     storage: str = ""  # URL of a database
     execute: Execute = execute_notebook
@@ -64,18 +57,19 @@ class SweepJob:
         return SweepStudy(self.plan, self.folder, self.storage, self.data)
 
     def trial_run(self, number: int, settings: Settings, max_hours: float = 0) -> TrialRun:
-        """Collect the inputs of a trial."""
-        plan = self.plan
-        return TrialRun(
-            number=number,
-            competition=self.competition,
-            store=self.store,
-            recipe=self.recipe_path(plan.base(settings)),
-            overrides=plan.sweep.overrides | plan.changes(settings),
-            folder=self.folder / "trials" / f"{number:03d}",
-            folds=plan.sweep.folds or tuple(range(plan.recipe(settings).data.folds)),
-            max_hours=max_hours,
-        )
+        """Collect folder, folds and notebook parameters of a trial; zero hours are no limit."""
+        plan, folder = self.plan, self.folder / "trials" / f"{number:03d}"
+        folds = plan.sweep.folds or tuple(range(plan.recipe(settings).data.folds))
+        parameters = {
+            "data": self.competition,
+            "store": self.store,
+            "run": str(folder),
+            "recipe": str(self.recipe_path(plan.base(settings))),
+            "overrides": plan.sweep.overrides | plan.changes(settings),
+            "folds": ",".join(map(str, folds)),
+            "max_hours": max_hours,
+        }
+        return TrialRun(number, folder, folds, parameters)
 
     def recipe_path(self, name: str) -> Path:
         """Return the path of the sweep's copy of a recipe."""
@@ -90,7 +84,7 @@ def prepare(
     Parameters
     ----------
     out : Path
-        Folder of all sweeps; this one's is named after it.
+        Folder of all sweeps.
     storage : str
         URL of a database; empty for a file in the sweep's folder.
 
@@ -107,14 +101,13 @@ def prepare(
     # by content: another machine may have the store in another place
     data = f"{digest(packed.sources[['name', 'bytes']])[:16]} {packed.description['subset']}"
     path = str(competition.path.absolute())
-    return begin(plan, out, competition=path, store=packed.path, data=data, storage=storage)
+    return begin(plan, out, competition=path, store=str(packed.path), data=data, storage=storage)
 
 
 def begin(plan: SweepPlan, out: Path, **options: Any) -> SweepJob:
     """Create a sweep's folder, study and copies of its recipes."""
     folder = (out / plan.sweep.name).absolute()
-    stop = folder / f".stop-{uuid.uuid4().hex[:8]}"
-    job = SweepJob(plan, folder, stop, **options)
+    job = SweepJob(plan, folder, folder / f".stop-{uuid.uuid4().hex[:8]}", **options)
     job.study()  # refuses changed settings before the copies are overwritten
     (folder / "recipes").mkdir(exist_ok=True)
     for name, recipe in plan.originals.items():
@@ -133,8 +126,6 @@ def run_sweep(
         Concurrent trials; default: as the sweep file says, on a cluster one per worker process.
     dask : str
         Address of a Dask scheduler.
-    retry_failed : bool
-        Run failed trials again.
 
     Returns
     -------
@@ -146,14 +137,13 @@ def run_sweep(
         study.retry_failed()
     if all(trial.state in ENDED for trial in study.trials()[: job.plan.n_trials]):
         return False
-    count = workers or job.plan.sweep.workers
     with terminable():
         if dask:
             _run_on_cluster(job, dask, workers)
-        elif count == 1:
+        elif (workers or job.plan.sweep.workers) == 1:
             work(job)
         else:
-            _run_processes(job, count)
+            _run_processes(job, workers or job.plan.sweep.workers)
     return True
 
 
@@ -197,45 +187,49 @@ def _run_trial(
 ) -> float:
     """Run one attempt, record and print how it ended; return the objective."""
     objective, start = job.plan.sweep.objective, time.monotonic()
-    result: dict = {"host": platform.node()}
-    error_file = run.folder / "error.txt"
-    error_file.unlink(missing_ok=True)
-
-    def end(text: str, **attributes: Any) -> None:
-        for name, attribute in attributes.items():
-            trial.set_user_attr(name, attribute)
-        minutes = (time.monotonic() - start) / 60
-        print(f"trial {run.number}  {text}  {minutes:.1f} min", flush=True)
-
     monitor = TrialMonitor(run, trial, objective, is_over)
+    result: dict = {"host": platform.node()}
+    error, error_file = "", run.folder / "error.txt"
+    error_file.unlink(missing_ok=True)
     try:
         with writing(run.folder), monitor:
             job.execute(run)
-        result |= read_result(run.folder) | {"minutes": (time.monotonic() - start) / 60}
-        value = objective_value(result, objective) if run.is_complete else None
-    except (KeyboardInterrupt, DiskError) as error:  # ends the worker: others would fare alike
+        result |= read_result(run.folder)
+        value = result.get("scores", {}).get(objective)
+        if run.is_complete and value is None:
+            raise InputError(f"objective: the run has no {objective}; choose another one")
+    except (KeyboardInterrupt, DiskError) as reason:  # the next trial would not fare better
         with suppress(Exception):  # the storage may be on the same disk
-            trial.set_user_attr("stopped", "disk" if isinstance(error, DiskError) else "by hand")
+            trial.set_user_attr("stopped", "disk" if isinstance(reason, DiskError) else "by hand")
         raise
-    except KernelDied as error:
-        end("the notebook's process was killed; the trial is run again")
-        raise TrialFailed from error
-    except Exception as error:
-        text = str(error) if isinstance(error, InputError) else traceback.format_exc().strip()
+    except KernelDied as reason:
+        print(f"trial {run.number}  {reason}", flush=True)
+        raise TrialFailed from None
+    except Exception as reason:
+        error = str(reason) if isinstance(reason, InputError) else traceback.format_exc().strip()
         error_file.parent.mkdir(parents=True, exist_ok=True)
-        error_file.write_text(text + "\n", encoding="utf-8")
+        error_file.write_text(error + "\n", encoding="utf-8")
         with suppress(Exception):  # the files may be incomplete
             result |= read_result(run.folder)
-        end(f"failed  {text.splitlines()[-1]}  ({error_file})", error=text, result=result)
-        raise TrialFailed from error
-    if value is not None:
-        end(f"complete  {objective} {value:.4f}", result=result)
-        return value
-    if monitor.pruned and not monitor.stopped:
-        end(f"pruned after {result.get('epochs', 0)} epochs", result=result)
-        raise optuna.TrialPruned
-    end("out of time; the same command continues", stopped="out of time")
-    raise _OutOfTime
+    result["minutes"] = (time.monotonic() - start) / 60
+    end: Exception | None = None
+    attributes: dict = {"result": result}
+    if error:
+        text, end = f"failed  {error.splitlines()[-1]}  ({error_file})", TrialFailed()
+        attributes["error"] = error
+    elif run.is_complete:
+        text = f"complete  {objective} {value:.4f}"
+    elif monitor.pruned and not monitor.stopped:
+        text, end = f"pruned after {result.get('epochs', 0)} epochs", optuna.TrialPruned()
+    else:
+        text, end = "out of time; the same command continues", _OutOfTime()
+        attributes = {"stopped": "out of time"}
+    for name, attribute in attributes.items():
+        trial.set_user_attr(name, attribute)
+    print(f"trial {run.number}  {text}  {result['minutes']:.1f} min", flush=True)
+    if end:
+        raise end
+    return value
 
 
 def _run_processes(job: SweepJob, workers: int) -> None:

@@ -40,7 +40,7 @@ class FakeTraining:
         run.folder.mkdir(parents=True, exist_ok=True)
         with (run.folder / "pids").open("a") as pids:
             pids.write(f"{os.getpid()}\n")
-        dropout = run.overrides["dropout"]
+        dropout = run.parameters["overrides"]["dropout"]
         if dropout > 0.8:
             raise RuntimeError("too <b>much</b> dropout")
         for fold in run.folds:
@@ -91,7 +91,7 @@ def fake_job(folder: Path, content: dict, seconds: float = 0.0, **options) -> Sw
         "objective": "kl_all",
     } | content  # fmt: skip
     plan = SweepPlan(Sweep(**{key: value for key, value in content.items() if value is not None}))
-    options = {"competition": "", "store": Path(), "data": "none"} | options
+    options = {"competition": "", "store": "", "data": "none"} | options
     return begin(plan, folder, execute=FakeTraining(seconds), **options)
 
 

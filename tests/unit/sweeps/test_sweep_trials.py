@@ -100,7 +100,7 @@ def test_a_recipe_that_is_edited_later_changes_no_trial(job_of, tmp_path):
     save_recipe(recipe, path)
     job = job_of({"recipe": str(path)})
     save_recipe(override(recipe, {"seed": 9}), path)
-    assert load_recipe(job.trial_run(0, job.plan.grid[0]).recipe) == recipe
+    assert load_recipe(job.trial_run(0, job.plan.grid[0]).parameters["recipe"]) == recipe
 
 
 def searched(trials: int = 4, **search) -> dict:
