@@ -72,7 +72,7 @@ def read_member(path: str | Path, columns: Mapping[str, str] | None = None) -> M
     else:
         file, name, digest = path, path.stem, ""
     table = _read(file).rename(columns={theirs: ours for ours, theirs in (columns or {}).items()})
-    key = next((key for key in KEYS if key in table), None)
+    key = next((key for key in KEYS if key in table), "")
     missing = [c for c in COLUMNS if c not in table] + ([] if key else ["label_id or eeg_id"])
     if missing:
         raise InputError(
@@ -262,7 +262,7 @@ def _fold_notes(names: Sequence[str], folds: dict[str, pd.Series]) -> list[str]:
         for name in names
         if name not in folds
     ]
-    first = next(iter(folds), None)
+    first = next(iter(folds), "")
     for name in folds:
         pairs = pd.DataFrame({"first": folds[first], "other": folds[name]}).drop_duplicates()
         if pairs["first"].duplicated().any() or pairs["other"].duplicated().any():

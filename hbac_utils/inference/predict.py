@@ -157,14 +157,14 @@ def predict(
         If all runs read spectrograms and the folder has none (in Kaggle's hidden re-run all EEGs
         then get the prior: a notebook that fails scores nothing); if a run of the blend is missing.
     """
-    runs = [run if isinstance(run, Run) else open_run(run) for run in runs]
+    opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
     if blend is not None:
-        runs = blend.order(runs)
+        opened = blend.order(opened)
     if not is_rerun():
-        _check_spectrograms(runs, competition)
+        _check_spectrograms(opened, competition)
     test = competition.test.drop_duplicates("eeg_id").reset_index(drop=True)
-    predictors = [_RunPredictor(run, len(test)) for run in runs]
-    alike: dict[tuple, list[_RunPredictor]] = {}  # runs with the same preprocessing
+    predictors = [RunPredictor(run, len(test)) for run in opened]
+    alike: dict[tuple, list[RunPredictor]] = {}  # runs with the same preprocessing
     for predictor in predictors:
         data = predictor.run.recipe.data
         alike.setdefault((data.band, data.clip), []).append(predictor)
@@ -181,7 +181,7 @@ def predict(
     return _combined(predictors, test["eeg_id"], blend)
 
 
-def _combined(predictors: "list[_RunPredictor]", ids: pd.Series, blend: Blend | None) -> Prediction:
+def _combined(predictors: "list[RunPredictor]", ids: pd.Series, blend: Blend | None) -> Prediction:
     """Average folds, then runs; the prior where nothing is known."""
     runs = [predictor.run for predictor in predictors]
     by_run = np.array([weighted_mean(predictor.values) for predictor in predictors])
@@ -221,7 +221,7 @@ def _check_spectrograms(runs: Sequence[Run], competition: Competition) -> None:
         )
 
 
-class _RunPredictor:
+class RunPredictor:
     """Predictions of one run, filled in batch by batch.
 
     Attributes
@@ -235,7 +235,7 @@ class _RunPredictor:
     def __init__(self, run: Run, n: int):
         self.run = run
         size = max(1, min(SIZE, n))
-        self.models = [_ModelPredictor(m, run.recipe.tta, size) for m in run.models.values()]
+        self.models = [ModelPredictor(m, run.recipe.tta, size) for m in run.models.values()]
         self.values = np.full((len(self.models), n, N_CLASSES), np.nan)
         self.errors: dict[int, str] = {}
         self.repaired: dict[int, str] = {}
@@ -256,7 +256,7 @@ class _RunPredictor:
         return self.errors.get(row, failure)
 
 
-class _ModelPredictor:
+class ModelPredictor:
     """A model that predicts smaller parts of a batch after a failure, as when out of memory."""
 
     def __init__(self, model: keras.Model, tta: TestTime, size: int):

@@ -104,7 +104,7 @@ def describe_gains(table: pd.DataFrame) -> str:
     text = shown.round(4).to_string()
     if not gains:
         return f"{text}\nno change gains significantly (95 % interval): leave tta off"
-    choice, space = min(gains, key=gains.get)
+    choice, space = min(gains, key=lambda pair: gains[pair])
     return (
         f"{text}\ngreatest significant gain: {choice}, averaged by {space}; write it into the "
         "recipe (tta:) and train again: complete folds are only predicted anew"
