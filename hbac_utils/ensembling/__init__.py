@@ -1,1 +1,1 @@
-"""Blending the predictions of several models: members, pools, weights, honest scores."""
+"""Ensembling: members, pooling, calibration, and a cross-fitted comparison of methods."""
