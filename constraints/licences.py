@@ -1,7 +1,7 @@
-"""List the licence of every package that a file of constraints names, as a page of Markdown.
+"""List the licence of every pinned package, as a page of Markdown.
 
-What is not installed here (it is for another Python or system) is downloaded, without being built
-or installed, and asked likewise.
+Packages that are not installed (for another Python or system) are downloaded, and neither built nor
+installed.
 """
 
 import email.message
@@ -25,15 +25,15 @@ KINDS = {
     "one of several licences to choose from, a copyleft one among them": r"Artistic",
     "not said in the package": r"^not said$",
 }
-"""What else than permissive there is, found by a licence's name."""
+"""Kinds of licences that are not permissive, and patterns of their names."""
 
 COLUMNS = "| package | version | licence |\n|---|---|---|"
 
 HEAD = """# Licences
 
-Of every package in `constraints/tested.txt`, as the package itself says; `make licences` writes
-this page. The kit is under Apache-2.0, contains none of these packages, and none is distributed
-with it: a notebook that is pushed carries the kit's own files alone.
+Licences of the packages in `constraints/tested.txt`, as their metadata name them; written by
+`make licences`. The kit is under Apache-2.0 and neither contains nor distributes any of them: a
+pushed notebook contains the kit's own files only.
 """
 
 
@@ -55,7 +55,7 @@ def licence(about: email.message.Message) -> str:
 
 
 def licences(wanted: list[Requirement]) -> dict[tuple[str, str], str]:
-    """Find the licence of each package; keys are name and version."""
+    """Read the licence of each package; keys are name and version."""
     found, absent = {}, []
     for pin in wanted:
         version = next(iter(pin.specifier)).version
@@ -84,7 +84,7 @@ def _downloaded(absent: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
 
 def page(found: dict[tuple[str, str], str]) -> str:
-    """Write the page, packages grouped by what their licences ask."""
+    """Write the page, grouped by kind of licence."""
     groups = defaultdict(list)
     for (name, version), text in sorted(found.items()):
         kind = next((k for k, names in KINDS.items() if re.search(names, text)), PERMISSIVE)

@@ -1,4 +1,4 @@
-"""What the kit stands on: pinned, with hashes, and each with a licence that somebody has read."""
+"""Dependencies: pinned with hashes for every supported Python, and each with a known licence."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ PINS = licences.pins(ROOT / "constraints" / "tested.txt")
 
 
 def here() -> dict[str, str]:
-    """The versions that belong into this environment, by name."""
+    """Pinned versions for this environment, by name."""
     wanted = [pin for pin in PINS if pin.marker is None or pin.marker.evaluate()]
     return {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in wanted}
 
@@ -60,8 +60,8 @@ def test_the_pins_hold_for_every_python_that_is_supported():
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the pins are tested on Python 3.11")
-def test_what_is_installed_are_the_pins():
-    """Only what the kit needs to run: who develops may have newer tools."""
+def test_the_pins_are_installed():
+    """Of what the kit needs to run; tools may be newer."""
     needed = {"hbac_utils"}
     waiting = (ROOT / "requirements.txt").read_text().splitlines()
     waiting = [Requirement(line) for line in waiting if line and not line.startswith("#")]
@@ -111,7 +111,7 @@ def test_every_pin_has_its_licence_in_the_documents():
     assert listed == pinned, "make licences"
 
 
-def test_a_package_says_its_licence_in_one_of_three_ways():
+def test_a_licence_is_read_from_three_fields_of_the_metadata():
     about = Message()
     assert licences.licence(about) == "not said"
     about["License"] = "MIT License\n\nCopyright"
@@ -122,21 +122,21 @@ def test_a_package_says_its_licence_in_one_of_three_ways():
     assert licences.licence(about) == "BSD-3-Clause AND MIT"
 
 
-def test_an_audit_says_what_was_found_and_what_could_not_be_asked():
+def test_an_audit_lists_weaknesses_and_counts_unknown_versions():
     weak = {"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2.1"]}
     found = [{"name": "a", "version": "2.0", "vulns": [weak]}, {"name": "b", "skip_reason": "…"}]
     assert audit.describe("x.txt", found).splitlines() == [
         "x.txt: 1 versions were looked up, 1 not known, 1 weaknesses",
-        "  a 2.0  PYSEC-1 CVE-1; mended in 2.1",
+        "  a 2.0  PYSEC-1 CVE-1; fixed in 2.1",
     ]
     silent = audit.describe("x.txt", found[1:])
     assert "knows none of the 1 versions" in silent
     assert "\n" not in silent
 
 
-def test_an_audit_without_an_answer_is_no_failure(monkeypatch, capsys):
-    said = subprocess.CompletedProcess([], 1, "", "ERROR: long story\nconnection refused\n")
-    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: said)
+def test_an_audit_without_a_network_is_no_failure(monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "ERROR: long story\nconnection refused\n")
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: failed)
     assert audit.audit("x.txt") == (
-        "x.txt: the service for advisories cannot be asked; pip-audit says: connection refused"
+        "x.txt: the advisory service cannot be reached; pip-audit: connection refused"
     )
