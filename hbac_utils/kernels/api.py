@@ -10,7 +10,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -285,40 +285,3 @@ def _root_cause(error: BaseException) -> str:
     while cause := error.__cause__ or error.__context__:
         error = cause
     return type(error).__name__
-
-
-def poll(
-    name: str,
-    get_state: Callable[[], str],
-    final_states: Collection[str],
-    minutes: float,
-    poll_interval: float,
-) -> str:
-    """Wait until a state is final, and return it; show each change on standard error.
-
-    Raises
-    ------
-    KaggleError
-        If it is not final after ``minutes``.
-    """
-    start, shown, is_terminal = time.monotonic(), "", sys.stderr.isatty()
-    while True:
-        state = get_state()
-        passed = (time.monotonic() - start) / 60
-        text = f"{name}: {state.lower()}, {passed:.0f} min"
-        if is_terminal:
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-        elif state != shown:
-            print(text, file=sys.stderr, flush=True)
-        shown = state
-        if state in final_states or passed >= minutes:
-            break
-        time.sleep(poll_interval)
-    if is_terminal:
-        print(file=sys.stderr)
-    if state not in final_states:
-        raise KaggleError(
-            f"{name} is still {state.lower()} after {minutes:g} minutes; it continues on Kaggle: "
-            "run the command again, or wait longer with MINUTES=…"
-        )
-    return state

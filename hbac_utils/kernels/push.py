@@ -1,13 +1,16 @@
 """Push a kernel, record its version, wait for it, and fetch its log and output."""
 
 import json
+import sys
+import time
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hbac_utils.kernels.api import ACCOUNT_PAGE, RULES_PAGE, Kaggle, KaggleError, poll
+from hbac_utils.kernels.api import ACCOUNT_PAGE, RULES_PAGE, Kaggle, KaggleError
 from hbac_utils.kernels.build import BUILD, Kernel, metadata_path
 from hbac_utils.utils.errors import InputError
 
@@ -150,6 +153,43 @@ def wait_until_complete(
     if state in FAILED_STATES:
         details = f" ({message.strip()})" if message else ""
         raise KaggleError(f"{name} ended with {state}{details}: see make logs, or {pushed.url}")
+
+
+def poll(
+    name: str,
+    get_state: Callable[[], str],
+    final_states: Collection[str],
+    minutes: float,
+    poll_interval: float,
+) -> str:
+    """Wait until a state is final, and return it; show each change on standard error.
+
+    Raises
+    ------
+    KaggleError
+        If it is not final after ``minutes``.
+    """
+    start, shown, is_terminal = time.monotonic(), "", sys.stderr.isatty()
+    while True:
+        state = get_state()
+        passed = (time.monotonic() - start) / 60
+        text = f"{name}: {state.lower()}, {passed:.0f} min"
+        if is_terminal:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        elif state != shown:
+            print(text, file=sys.stderr, flush=True)
+        shown = state
+        if state in final_states or passed >= minutes:
+            break
+        time.sleep(poll_interval)
+    if is_terminal:
+        print(file=sys.stderr)
+    if state not in final_states:
+        raise KaggleError(
+            f"{name} is still {state.lower()} after {minutes:g} minutes; it continues on Kaggle: "
+            "run the command again, or wait longer with MINUTES=…"
+        )
+    return state
 
 
 def read_log(kaggle: Kaggle, pushed: PushedVersion) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from hbac_utils.data.competition import read_table
 from hbac_utils.data.layout import SLUG
-from hbac_utils.kernels.api import Kaggle, KaggleError, poll
-from hbac_utils.kernels.push import PushedVersion, wait_until_complete, write_record
+from hbac_utils.kernels.api import Kaggle, KaggleError
+from hbac_utils.kernels.push import PushedVersion, poll, wait_until_complete, write_record
 from hbac_utils.metric import check_probabilities
 
 SUBMISSION_FILE, REPORT_FILE = "submission.csv", "inference_report.json"
