@@ -9,7 +9,7 @@ import importlib
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -116,10 +116,14 @@ AUGMENTATIONS: dict[str, Augmentation] = {}  # in the order in which they are ap
 _models: list[type[BaseModel]] = []
 
 
-def register(part: type) -> type:
+Part = TypeVar("Part", bound=StrictModel)
+
+
+def register(part: type[Part]) -> type[Part]:
     """Add a `View` or a `Backbone` to what recipes can name, as a class decorator."""
-    registry: dict = VIEWS if issubclass(part, View) else BACKBONES
-    registry[part.model_fields["kind"].annotation.__args__[0]] = part
+    registry: dict[str, Any] = VIEWS if issubclass(part, View) else BACKBONES
+    (kind,) = get_args(part.model_fields["kind"].annotation)
+    registry[kind] = part
     _rebuild()
     return part
 
@@ -221,7 +225,7 @@ class Waveform(View):
     code = "hbac_utils.models.views:WaveformView"
 
     @property
-    def channels(self) -> int:
+    def channels(self) -> int:  # type: ignore[override]
         """Derivations; an image has all but the two of the midline."""
         return 18 if self.is_series else 16
 

@@ -126,7 +126,9 @@ def missing_data(competition: Competition, files: int = 100, seed: int = 0) -> p
         (NaN), ``with an empty channel`` (column), ``with empty rows``; ``share missing`` of all
         values.
     """
-    kinds = {"EEG": ("eeg_id", competition.eeg_path, read_eeg)}
+    kinds: dict[str, tuple[str, Callable, Callable]] = {
+        "EEG": ("eeg_id", competition.eeg_path, read_eeg)
+    }
     if competition.has_spectrograms("train"):
         kinds["spectrogram"] = "spectrogram_id", competition.spectrogram_path, read_spectrogram
     table = {}

@@ -5,6 +5,7 @@ the network even without weights; its explicit constructors do not.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,11 @@ def _yolov8(backbone: YoloV8, input_shape) -> keras.Model:
     )
 
 
-BUILDERS = {"efficientnetv2": _efficientnetv2, "resnet50v2": _resnet50v2, "yolov8": _yolov8}
+BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "efficientnetv2": _efficientnetv2,
+    "resnet50v2": _resnet50v2,
+    "yolov8": _yolov8,
+}
 
 
 def build(backbone: Pretrained, input_shape: tuple, pretrained: bool = True) -> keras.Model:
@@ -105,7 +110,7 @@ def kaggle_handle(backbone: Pretrained) -> str:
     InputError
         If KerasCV has no pretrained weights for it.
     """
-    if backbone.kind == "efficientnetv2":
+    if isinstance(backbone, EfficientNetV2):
         if backbone.variant == "b3":
             raise InputError(
                 "backbone.weights: KerasCV has ImageNet weights for efficientnetv2 b0, b1 and b2, "

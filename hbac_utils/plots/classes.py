@@ -93,8 +93,8 @@ def draw_votes(axes: Axes, votes: np.ndarray | None, probabilities: np.ndarray |
             PLACES + (height if both else 0), probabilities, height, ec=MUTED, lw=0.6,
             color=[to_rgba(color, 0.35) for color in COLORS], hatch=HATCH, label="predicted",
         )  # fmt: skip
-    shares = probabilities if votes is None else votes / total
-    for place, name, share in zip(PLACES, CLASSES, shares, strict=True):
+    shares = votes / total if votes is not None else probabilities
+    for place, name, share in zip(PLACES, CLASSES, np.asarray(shares), strict=True):
         label = f"{name} {share:.0%}" if share > 0 else name
         axes.text(0.03, place - height / 2 - 0.07, label, fontsize=9, color=INK)
     axes.set_title("\n".join(captions), fontsize=9)

@@ -136,10 +136,10 @@ def _draw_image(
     height = len(image)
     is_waveform = view.kind == "waveform"
     if view.kind == "kaggle_spectrogram":
-        middle, half, label = 0, SPECTROGRAM_SECONDS / 2 / 60, "Time from the label (min)"
+        middle, half, label = 0.0, SPECTROGRAM_SECONDS / 2 / 60, "Time from the label (min)"
     else:
         middle, label = WINDOW_SECONDS / 2, "Time in the window (s)"
-        half = WINDOW_SECONDS / 2 if is_waveform else view.seconds / 2
+        half = WINDOW_SECONDS / 2 if is_waveform else view.seconds / 2  # type: ignore[attr-defined]
     shown = axes.imshow(
         image, aspect="auto", vmin=limits[0], vmax=limits[1],
         # first derivation at the top, lowest frequency at the bottom
@@ -154,7 +154,9 @@ def _draw_image(
         axes.tick_params(axis="y", labelsize=7, length=0)
         axes.set_ylabel(f"Derivation ({step:g} rows each)")
     else:
-        band = view.band if view.kind == "eeg_spectrogram" else (FREQUENCIES[0], FREQUENCIES[-1])
+        band = (FREQUENCIES[0], FREQUENCIES[-1])
+        if view.kind == "eeg_spectrogram":
+            band = view.band  # type: ignore[attr-defined]
         _mark_chains(axes, height, band)
     return shown
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def window_page(
     sensitivity : float, optional
         Microvolts per row.
     """
-    page = {"seconds": seconds, "sensitivity": sensitivity}
+    page: dict[str, Any] = {"seconds": seconds, "sensitivity": sensitivity}
     if spectrogram is None:
         return eeg_page(eeg, votes, probabilities=probabilities, title=title, **page)
     figure = new_figure(10.2, title)

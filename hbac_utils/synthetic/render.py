@@ -184,7 +184,7 @@ def render_session(session: Session, rng: Generator) -> tuple[list[np.ndarray], 
     """
     signal = SessionSignal(session.seconds, [(r.start, r.seconds) for r in session.recordings])
     reference = str(rng.choice(list(REFERENCES), p=list(REFERENCES.values())))
-    add_background(signal, session.background, reference, rng)
+    add_background(signal, session.background, reference, rng)  # type: ignore[arg-type]
     add_episodes(signal, session.episodes, reference, rng)
     ekgs = artifacts.add_artifacts(signal, rng)
     slow, fast = signal.to_arrays()
@@ -214,7 +214,8 @@ def add_episodes(
             signal.add_noise(rng, size * rng.uniform(0, 0.25) * scaled[:2], slow, after)
     for placed, scaled in zip(episodes, fields, strict=True):
         begin, end, episode = placed.begin, placed.end, placed.episode
-        labelled = tuple(t - begin for t in placed.labelled)
+        first, last = placed.labelled
+        labelled = first - begin, last - begin
         signal.add(begin, scaled, episode_waveforms(episode, rng, end - begin, labelled))
         if episode.tension:
             artifacts.add_seizure_muscle(signal, rng, begin, end, episode.tension)

@@ -251,7 +251,8 @@ def _fill_session(
 ) -> tuple[Session, list[dict]]:
     # the session with its episodes, and a row of the tables per window
     shared = {name: getattr(session, name) for name in ("split", "patient_id", "spectrogram_id")}
-    background = {f"background_{name}": x for name, x in asdict(session.background).items()}
+    drawn = asdict(session.background)  # type: ignore[arg-type]
+    background = {f"background_{name}": x for name, x in drawn.items()}
     # an episode lasts at most until halfway to the next recording
     halfway = [(a.start + a.seconds + b.start) / 2 for a, b in pairwise(session.recordings)]
     limits = [0, *halfway, session.seconds]

@@ -76,8 +76,9 @@ def train(
             _write_recipe(recipe, run)
             remaining = [fold for fold in data if not is_complete(run / f"fold{fold}")]
             _print_folds("complete already: fold {}", set(data) - set(remaining))
-            state = TrainingState(recipe) if remaining else None
+            state = None
             for fold in remaining:
+                state = state or TrainingState(recipe)
                 monitor = train_fold(state, data[fold], run / f"fold{fold}", deadline, on_epoch)
                 if monitor.out_of_time:
                     break
@@ -120,7 +121,7 @@ def train_fold(
         # before the optimizer is reset: the model has the averaged weights of earlier stages
         votes = _soft_votes(state, data, folder, index)
         state.begin_stage(stage)
-        if done:
+        if done and saved:
             state.restore(saved)
         if done < stage.epochs:
             monitor.stage = index

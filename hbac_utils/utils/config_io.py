@@ -1,8 +1,9 @@
 """Find, read and validate configuration files (YAML or JSON), with one-line errors."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -110,7 +111,7 @@ def validate(kind: type[Model], content: object, source: str | Path) -> Model:
         raise InputError(f"{source}: {problems}") from None
 
 
-def _describe(problem: dict) -> str:
+def _describe(problem: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key}"
