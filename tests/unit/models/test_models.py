@@ -1,26 +1,26 @@
-import json
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
 from hbac_utils.data.dataset import SHAPES
+from hbac_utils.metric import kl_divergence
 from hbac_utils.models.classifier import (
     _three_channels,
     augmented_views,
     build_classifier,
+    compile_classifier,
     load_classifier,
     save_weights,
     set_augmentation,
 )
 from hbac_utils.models.compact import FeatureSpectrum
-from hbac_utils.models.layers import HierarchicalSoftmax, PolyphaseConv
+from hbac_utils.models.layers import HierarchicalSoftmax, PolyphaseConv, decision_nodes
 from hbac_utils.models.schedules import learning_rates
 from hbac_utils.montage import ELECTRODES, mirror_permutation
-from hbac_utils.recipe import Stage, load_recipe, override, parse_recipe, save_recipe
+from hbac_utils.recipe import Stage, load_recipe, override, parse_recipe
 from hbac_utils.registry import EfficientNetV2, YoloV8
+
+SMALL_B0 = {"backbone.variant": "b0", "view.size": [32, 32]}
 
 
 def raw(name, n=4, seed=0):
@@ -34,6 +34,7 @@ def from_scratch(name):
 # -- the published tables ----------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "parameters", "channels"),
     [
@@ -55,12 +56,14 @@ def test_efficientnetv2_b2_is_the_papers_classifier():
     assert model.get_layer("kaggle_spectrogram").output.shape == (None, 400, 300, 1)
 
 
+@pytest.mark.slow
 def test_resnet50v2_is_the_papers_classifier():
     model = build_classifier(from_scratch("paper-resnet50v2"))
     assert sizes(model)["total"] == 23_564_800 + 12_294
     assert sizes(model)["head"] == 12_294
 
 
+@pytest.mark.slow
 def test_yolov8s_head_is_the_papers():
     recipe = from_scratch("paper-yolov8")
     small = override(recipe, {"view.size": [64, 64]})
@@ -104,7 +107,7 @@ def test_compact_cannot_tell_left_from_right(compact):
     assert np.abs(first - other).max() > 0.1, "but it sees which electrode is which"
 
 
-def test_the_rhythm_of_a_feature_is_the_frequency_of_its_course():
+def test_the_spectrum_of_a_feature_peaks_at_its_frequency():
     times = np.arange(300) / 25
     courses = np.stack([np.sin(2 * np.pi * f * times) + 3 for f in (0.8, 2.0, 4.5)], axis=-1)
     layer = FeatureSpectrum(25.0)
@@ -120,7 +123,7 @@ def test_the_rhythm_of_a_feature_is_the_frequency_of_its_course():
     np.testing.assert_allclose(spectra[7], np.log(power + 1e-4), atol=1e-3)
 
 
-def test_the_phases_begin_as_the_plain_image_and_stay_a_mean():
+def test_learned_resampling_starts_as_the_image_and_stays_a_mean():
     layer = PolyphaseConv(channels=16)
     image = np.random.default_rng(0).normal(size=(2, 160, 50, 1)).astype("float32")
     mixed = np.asarray(layer(image))
@@ -148,7 +151,7 @@ def test_a_recipe_says_whether_resampling_is_learned(resampling, layer):
     assert keras.Model(channels._keras_history.operation.input, channels).layers[-1].name == layer
 
 
-def test_answers_lead_to_every_distribution_over_the_classes():
+def test_decisions_give_every_distribution_over_the_classes():
     random = np.random.default_rng(0)
     p = random.dirichlet(np.full(6, 0.3), 50).clip(1e-4)
     p /= p.sum(axis=1, keepdims=True)
@@ -158,18 +161,30 @@ def test_answers_lead_to_every_distribution_over_the_classes():
         return np.log(yes) - np.log(no)
 
     steady, rhythmic = lpd + gpd + lrda + grda, lrda + grda
-    answers = [
+    logits = [
         logit(1 - other, other), logit(seizure, steady), logit(lpd + gpd, rhythmic),
         logit(lpd, gpd), logit(lrda, grda),
     ]  # fmt: skip
-    given = HierarchicalSoftmax()(np.stack(answers, axis=1).astype(np.float32))
+    given = HierarchicalSoftmax()(np.stack(logits, axis=1).astype(np.float32))
     np.testing.assert_allclose(given, p, rtol=1e-4)
     extreme = HierarchicalSoftmax()(np.float32(100 * random.normal(size=(20, 5))))
     np.testing.assert_allclose(np.sum(extreme, axis=1), 1, atol=1e-5)
 
 
+def test_the_decision_tree_has_five_nodes():
+    # columns: Seizure, LPD, GPD, LRDA, GRDA, Other
+    expected = [
+        [1, 1, 1, 1, 1, -1],  # pattern?
+        [1, -1, -1, -1, -1, 0],  # ictal?
+        [0, 1, 1, -1, -1, 0],  # periodic?
+        [0, 1, -1, 0, 0, 0],  # periodic and lateral?
+        [0, 0, 0, 1, -1, 0],  # rhythmic and lateral?
+    ]
+    assert decision_nodes().tolist() == expected
+
+
 @pytest.mark.parametrize(("head", "parameters"), [("softmax", 774), ("hierarchical", 645)])
-def test_a_recipe_says_how_the_head_asks(head, parameters):
+def test_a_recipe_selects_the_head(head, parameters):
     model = build_classifier(override(load_recipe("compact"), {"head": head}))
     assert model.count_params() == 211_424 + parameters
     np.testing.assert_allclose(
@@ -186,7 +201,7 @@ def test_the_centre_is_the_two_central_columns():
     assert left == right == 4
 
 
-def test_several_looks_are_joined_before_the_head():
+def test_branches_are_joined_before_the_head():
     recipe = parse_recipe(
         {
             "name": "several",
@@ -234,29 +249,40 @@ def test_the_seed_makes_the_weights(tiny_recipe):
     )
 
 
-def test_saved_models_predict_the_same_in_a_fresh_process(tiny_recipe, tmp_path):
-    spectral = override(load_recipe("recipes/eeg-spectrogram.yaml"), {"view.frames": 64})
-    eeg = raw("eeg", 2)
-    np.save(tmp_path / "eeg.npy", eeg)
-    here = []
-    for recipe in (tiny_recipe, spectral):
+def test_a_model_rebuilt_from_recipe_and_weights_predicts_the_same(tiny_recipe, tmp_path):
+    spectral = {"view.frames": 32, "view.bins": 8}
+    recipes = (tiny_recipe, override(load_recipe("eeg-spectrogram"), spectral))
+    for number, recipe in enumerate(recipes):
         model = build_classifier(recipe)
-        save_weights(model, tmp_path / f"{recipe.name}.weights.h5")
-        save_recipe(recipe, tmp_path / f"{recipe.name}.json")
-        here.append(model.predict_on_batch({"eeg": eeg}))
-    script = (
-        "import json, pathlib, sys, numpy as np\n"
-        "from hbac_utils.models.classifier import load_classifier\n"
-        "from hbac_utils.recipe import load_recipe\n"
-        "folder = pathlib.Path(sys.argv[1])\n"
-        "inputs = {'eeg': np.load(folder / 'eeg.npy')}\n"
-        "models = [load_classifier(load_recipe(folder / f'{name}.json'),"
-        " folder / f'{name}.weights.h5') for name in sys.argv[2:]]\n"
-        "print(json.dumps([model.predict_on_batch(inputs).tolist() for model in models]))\n"
+        save_weights(model, tmp_path / f"{number}.weights.h5")
+        keras.utils.set_random_seed(99)  # a rebuilt model starts from other weights
+        loaded = load_classifier(recipe, tmp_path / f"{number}.weights.h5")
+        inputs = {"eeg": raw("eeg", 2)}
+        expected = model.predict_on_batch(inputs)
+        np.testing.assert_array_equal(loaded.predict_on_batch(inputs), expected)
+        assert loaded.jit_compile is False
+
+
+def test_pretrained_weights_are_not_needed_to_load_trained_ones(tmp_path):
+    """A kernel for inference has no pretrained weights attached."""
+    recipe = override(load_recipe("paper-efficientnetv2b2"), SMALL_B0)
+    trained = override(recipe, {"backbone.weights": "none"})
+    save_weights(build_classifier(trained), tmp_path / "model.weights.h5")
+    load_classifier(
+        override(recipe, {"backbone.weights": "/nowhere"}), tmp_path / "model.weights.h5"
     )
-    command = [sys.executable, "-c", script, str(tmp_path), tiny_recipe.name, spectral.name]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    np.testing.assert_allclose(here, json.loads(result.stdout.splitlines()[-1]), atol=1e-6)
+
+
+def test_the_loss_is_the_competitions_score(tiny_recipe):
+    random = np.random.default_rng(0)
+    model = build_classifier(tiny_recipe)
+    compile_classifier(model, keras.optimizers.Adam(0.0))
+    votes = random.dirichlet(np.ones(6), 8).astype(np.float32)
+    inputs = {"eeg": raw("eeg", 8)}
+    loss = model.evaluate(inputs, votes, batch_size=8, verbose=0)
+    expected = np.sum(votes * np.log(votes / model.predict_on_batch(inputs)), axis=1).mean()
+    assert loss == pytest.approx(expected, rel=1e-4)
+    assert loss == pytest.approx(kl_divergence(votes, model.predict_on_batch(inputs)), rel=1e-4)
 
 
 def test_augmentation_acts_in_training_until_a_stage_switches_it_off(tiny_recipe):
@@ -270,7 +296,7 @@ def test_augmentation_acts_in_training_until_a_stage_switches_it_off(tiny_recipe
     )
 
 
-def test_what_the_network_sees_can_be_drawn(tiny_recipe):
+def test_views_of_a_batch_have_the_shapes_of_the_network(tiny_recipe):
     (series,) = augmented_views(tiny_recipe, {"eeg": raw("eeg")})
     assert series.shape == (4, 2000, 18)
     recipe = load_recipe("recipes/paper-efficientnetv2b2.yaml")
@@ -282,11 +308,6 @@ def test_what_the_network_sees_can_be_drawn(tiny_recipe):
         4,
         4,
     ]
-
-
-def test_a_loaded_model_predicts_without_xla(tiny_recipe, tmp_path):
-    save_weights(build_classifier(tiny_recipe), tmp_path / "model.weights.h5")
-    assert load_classifier(tiny_recipe, tmp_path / "model.weights.h5").jit_compile is False
 
 
 # -- schedules ---------------------------------------------------------------

@@ -15,6 +15,7 @@ from hbac_utils.montage import (
     RIGHT,
     derivation_matrix,
 )
+from hbac_utils.registry import AUGMENTATIONS
 
 
 def noise(*shape, seed=0):
@@ -165,6 +166,25 @@ def test_nothing_happens_outside_training_or_when_switched_off():
     signal_layer.active = view_layer.active = False
     np.testing.assert_array_equal(changed(signal_layer, eeg), eeg)
     np.testing.assert_array_equal(view_layer(image, training=True), image)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_every_augmentation_keeps_shape_and_type_and_changes_samples(name):
+    """Layers see inputs only, so the labels stay as they are."""
+    layer = Augmentation({name: 0.5}, channels=18 if name == "channel_shuffle" else 4)
+    if AUGMENTATIONS[name].on == "signal":
+        inputs = {"eeg": noise(20, 100, 19)}
+    else:
+        inputs = noise(20, 72, 50, 1)
+    outputs = layer(inputs, training=True)
+    if isinstance(inputs, dict):
+        inputs, outputs = inputs["eeg"], outputs["eeg"]
+    outputs = np.asarray(outputs)
+    assert outputs.shape == inputs.shape
+    assert outputs.dtype == np.float32
+    assert np.isfinite(outputs).all()
+    changed_samples = (outputs != inputs).any(axis=tuple(range(1, inputs.ndim)))
+    assert 5 <= changed_samples.sum(), "most samples or about half of them"
 
 
 def test_the_mirror_exchanges_hemispheres():

@@ -60,9 +60,9 @@ def test_few_votes_are_mixed_and_many_are_not(run, store, data):
 
 
 def test_a_run_that_saw_the_held_out_patients_is_refused(run, store, tiny_recipe, data, tmp_path):
-    swapped = FoldData(store, override(tiny_recipe, {"seed": 3}), 0)
+    other = FoldData(store, override(tiny_recipe, {"data.folds": 4}), 0)
     with pytest.raises(InputError, match="holds out other patients in fold 0"):
-        pseudo_labels(swapped, PseudoLabels(runs=(str(run),)), None)
+        pseudo_labels(other, PseudoLabels(runs=(str(run),)), None)
     lacking = shutil.copytree(run, tmp_path / "lacking")
     shutil.rmtree(lacking / "fold0")
     with pytest.raises(InputError, match="fold0/model.weights.h5: missing; copy the whole run"):
