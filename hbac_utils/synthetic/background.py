@@ -48,9 +48,7 @@ class Background:
 
 def draw_background(rng: Generator) -> Background:
     """Draw a background from wide ranges."""
-
-    def uniform(low: float, high: float) -> float:
-        return float(rng.uniform(low, high))
+    uniform = rng.uniform
 
     def sometimes(chance: float, low: float, high: float) -> float:
         value = uniform(low, high)
@@ -71,11 +69,7 @@ def draw_background(rng: Generator) -> Background:
 
 
 def draw_session_background(patient: Generator, session: Generator) -> Background:
-    """Draw a patient's background in one session.
-
-    Half of the parameters are the patient's (``patient`` must be in the same state for all
-    sessions), half are the session's: sedation, sleep, course of the illness.
-    """
+    """Draw half of the parameters from the patient, half (sedation, sleep) from the session."""
     own, of_day = asdict(draw_background(patient)), asdict(draw_background(session))
     return Background(**{name: (own if session.random() < 0.5 else of_day)[name] for name in own})
 

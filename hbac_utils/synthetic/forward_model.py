@@ -96,14 +96,9 @@ def dipole_potential(
 
 @cache
 def lead_field() -> tuple[np.ndarray, np.ndarray]:
-    """Distribute sources over the cortex (a Fibonacci lattice) and compute their potentials.
+    """Compute a grid of source directions, shape (n, 3), and their fields, (n, 3, n_sensors).
 
-    Returns
-    -------
-    grid : array, shape (n_sources, 3)
-        Unit vectors.
-    fields : array, shape (n_sources, 3, n_sensors)
-        Potentials of unit dipoles along each axis.
+    The grid is a Fibonacci lattice; the fields are those of unit dipoles along x, y and z.
     """
     i = np.arange(2 * GRID_POINTS)
     z = 1 - (i + 0.5) / GRID_POINTS

@@ -1,7 +1,7 @@
 """Rhythmic patterns, periodic patterns and seizures as one family with continuous parameters.
 
 Parameters vary continuously, so that episodes between two terms of the terminology can be simulated
-as well as typical ones. Experts judge an episode by its *evidence* for four questions, a smooth
+as well as typical ones. Experts judge an episode by its *evidence* for each decision, a smooth
 function of six parameters.
 
 References
@@ -75,7 +75,7 @@ class Episode:
 
     @property
     def evidence(self) -> np.ndarray:
-        """Evidence for each of `raters.QUESTIONS`, shape (4,); zero where half say yes."""
+        """Evidence for each of `labels.DECISIONS`, shape (4,); zero where half say yes."""
         disorder = np.maximum(0, self.irregularity - IRREGULARITY[0]) / IRREGULARITY[1]
         change = np.maximum(0, self.evolution - EVOLUTION[0]) / EVOLUTION[1]
         return np.array([
@@ -101,10 +101,7 @@ def draw_episode(rng: Generator, evidence: np.ndarray) -> Episode:
     Evidence is clipped where it is beyond physiological parameters; other parameters have wide
     ranges.
     """
-
-    def uniform(low: float, high: float) -> float:
-        return float(rng.uniform(low, high))
-
+    uniform = rng.uniform
     pattern, ictal, periodic, lateral = evidence
     periodicity = float(np.clip(PERIODICITY[0] + PERIODICITY[1] * periodic, 0, 1))
     laterality = float(np.clip(LATERALITY[0] + LATERALITY[1] * lateral, 0, 1))
@@ -158,7 +155,7 @@ def _draw_location(rng: Generator, laterality: float, periodicity: float) -> dic
     else:
         inclination, azimuth, width = (20, 90), (10, 165), (25, 50)
     ranges = {"inclination": inclination, "azimuth": azimuth, "width": width}
-    return {"tilt": tilt} | {name: float(rng.uniform(*ends)) for name, ends in ranges.items()}
+    return {"tilt": tilt} | {name: rng.uniform(*ends) for name, ends in ranges.items()}
 
 
 def _draw_duration(rng: Generator, seizure: float) -> float:

@@ -1,11 +1,11 @@
 """Raters: how ambiguous episodes are, and how a panel of experts votes on them.
 
-The terminology is a decision tree of four questions. Each expert's answer is a logistic function of
-the evidence, hence class probabilities are smooth, and the two classes of an edge case (Seizure–
-LPD, LPD–LRDA, GRDA–Other, …) are equally probable where the evidence for one question is zero.
+Experts follow the decision tree of `labels.DECISIONS`. Each decision is a logistic function of the
+evidence, hence class probabilities are smooth, and the two classes of an edge case (Seizure–LPD,
+LPD–LRDA, GRDA–Other, …) are equally probable where the evidence for one decision is zero.
 
 Windows that few experts saw are mostly typical. Windows that many (ten or more: *reliable*) saw
-were selected because they are hard; most have one ambiguous question.
+were selected because they are hard; most have one ambiguous decision.
 
 References
 ----------
@@ -20,29 +20,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from hbac_utils.labels import CLASSES, N_CLASSES
-
-QUESTIONS = ("pattern", "ictal", "periodic", "lateral")
-
-ANSWERS = {
-    "Seizure": (1, 1, 0, 0),
-    "LPD": (1, -1, 1, 1),
-    "GPD": (1, -1, 1, -1),
-    "LRDA": (1, -1, -1, 1),
-    "GRDA": (1, -1, -1, -1),
-    "Other": (-1, 0, 0, 0),
-}
-"""Answer to each question: 1 yes, −1 no, 0 not asked."""
+from hbac_utils.labels import CLASSES, DECISION_PATHS, DECISIONS, N_CLASSES
 
 PANEL = 32  # experts; the most votes on a window are 28
 SLOPE = 2.2  # of one expert's logistic function, per unit of evidence
 DISAGREEMENT = 0.55  # standard deviation of the experts' thresholds, in units of evidence
 
 # the experts' thresholds, the same in every competition, are added to the evidence
-_THRESHOLDS = np.random.default_rng(2021).standard_normal((PANEL, len(QUESTIONS)))
+_THRESHOLDS = np.random.default_rng(2021).standard_normal((PANEL, len(DECISIONS)))
 _THRESHOLDS = DISAGREEMENT * _THRESHOLDS - (DISAGREEMENT * _THRESHOLDS).mean(axis=0)
 
-# by class: how often each question is the ambiguous one, if one is
+# how often each of the DECISIONS is the ambiguous one, if one is
 AMBIGUOUS = {
     "Seizure": (0.45, 0.55, 0.0, 0.0),
     "LPD": (0.50, 0.06, 0.32, 0.12),
@@ -59,7 +47,7 @@ SHARES = {
     False: (0.277, 0.142, 0.084, 0.043, 0.105, 0.349),
     True: (0.015, 0.236, 0.132, 0.040, 0.062, 0.515),
 }  # of the classes that episodes are drawn for
-TYPICAL = {False: 0.58, True: 0.28}  # share of episodes without an ambiguous question
+TYPICAL = {False: 0.58, True: 0.28}  # share of episodes without an ambiguous decision
 MARGIN = {False: (1.5, 1.2), True: (1.0, 1.0)}  # clear evidence: minimum and mean excess
 DOUBT = {False: (-0.3, 1.2), True: (-0.4, 0.9)}  # range of ambiguous evidence
 OTHER_DOUBT = (0.2, -0.9)  # the same for class Other
@@ -71,7 +59,7 @@ class Kind(NamedTuple):
 
     intended: str  # the class that most experts are to choose
     pattern: str  # the pattern that is present or nearest
-    ambiguous: int | None  # index of the ambiguous question
+    ambiguous: int | None  # index of the ambiguous decision
 
 
 @cache
@@ -84,8 +72,8 @@ def episode_kinds(reliable: bool, balanced: bool = False) -> tuple[tuple[Kind, .
         for pattern, part in (NEARLY if intended == "Other" else {intended: 1.0}).items():
             kinds.append(Kind(intended, pattern, None))
             shares.append(share * part * typical)
-            for question, chance in enumerate(AMBIGUOUS[intended]):
-                kinds.append(Kind(intended, pattern, question))
+            for decision, chance in enumerate(AMBIGUOUS[intended]):
+                kinds.append(Kind(intended, pattern, decision))
                 shares.append(share * part * (1 - typical) * chance)
     return tuple(kinds), np.array(shares) / np.sum(shares)
 
@@ -93,7 +81,8 @@ def episode_kinds(reliable: bool, balanced: bool = False) -> tuple[tuple[Kind, .
 def draw_evidence(rng: Generator, kind: Kind, position: float, reliable: bool) -> np.ndarray:
     """Draw an episode's evidence, shape (4,); ambiguous at a position (0 to 1) in its range."""
     minimum, excess = MARGIN[reliable]
-    answers = np.array(ANSWERS[kind.pattern])
+    path = DECISION_PATHS[kind.pattern]
+    answers = np.array([2 * path[name] - 1 if name in path else 0 for name in DECISIONS])
     evidence = answers * (minimum + rng.exponential(excess, len(answers)))
     evidence = np.where(answers == 0, rng.normal(0, 2.5, len(answers)), evidence)
     if kind.intended == "Other":
@@ -115,9 +104,8 @@ def expert_probabilities(evidence: np.ndarray) -> np.ndarray:
     classes = []
     for name in CLASSES:
         product = 1.0
-        for question, answer in enumerate(ANSWERS[name]):
-            if answer:
-                product = product * (yes if answer > 0 else 1 - yes)[..., question]
+        for decision, answer in DECISION_PATHS[name].items():
+            product = product * (yes if answer else 1 - yes)[..., DECISIONS.index(decision)]
         classes.append(product)
     return np.stack(classes, axis=-1)
 

@@ -174,14 +174,7 @@ def _write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
 
 
 def render_session(session: Session, rng: Generator) -> tuple[list[np.ndarray], np.ndarray]:
-    """Simulate the EEGs and the spectrogram of a session.
-
-    Returns
-    -------
-    eegs : list of array of float32, shape (20, n_times), microvolts
-        One per recording.
-    spectrogram : array of float32, shape (n_rows, 400), µV²/Hz
-    """
+    """Simulate a session's EEGs (20, n_times) in µV and its spectrogram (n_rows, 400) in µV²/Hz."""
     signal = SessionSignal(session.seconds, [(r.start, r.seconds) for r in session.recordings])
     reference = str(rng.choice(list(REFERENCES), p=list(REFERENCES.values())))
     add_background(signal, session.background, reference, rng)  # type: ignore[arg-type]
@@ -233,17 +226,9 @@ def _pattern_size(
 
 
 def spectrogram(slow: np.ndarray) -> np.ndarray:
-    """Estimate the multitaper spectrogram of the four chains.
+    """Estimate the four chains' multitaper power, shape (n_rows, 400), µV²/Hz.
 
-    Parameters
-    ----------
-    slow : array of float32, shape (19, n), microvolts, 50 Hz
-        With the signal's margin at both ends.
-
-    Returns
-    -------
-    array of float32, shape (n_rows, 400), µV²/Hz
-        Columns in the order of ``SPECTROGRAM_COLUMNS``.
+    ``slow`` is the 50-Hz signal of `SessionSignal`, shape (19, n), with its margins.
     """
     first, step = (MARGIN - 1) * SLOW_RATE, SPECTROGRAM_STEP * SLOW_RATE
     bipolar = _CHAINS @ slow[:, first : slow.shape[1] - first]

@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from hbac_utils.data import layout
 from hbac_utils.data.layout import SPECTROGRAM_SECONDS, WINDOW_SECONDS
-from hbac_utils.labels import CLASSES, N_CLASSES, VOTE_COLUMNS, consensus
+from hbac_utils.labels import CLASSES, DECISIONS, N_CLASSES, VOTE_COLUMNS, consensus
 from hbac_utils.synthetic import raters
 from hbac_utils.synthetic.background import Background, draw_session_background
 from hbac_utils.synthetic.noise import log_uniform
@@ -225,7 +225,7 @@ def _draw_targets(
     # evidence for one episode after the other, shape (n, 4); kinds have their exact shares
     recordings = [r for session in sessions if session.split == split for r in session.recordings]
     reliable = np.array([many for recording in recordings for many in recording.reliable])
-    targets = np.empty((len(reliable), len(raters.QUESTIONS)))
+    targets = np.empty((len(reliable), len(DECISIONS)))
     for population in (False, True):
         kinds, shares = raters.episode_kinds(population, balanced)
         where = np.flatnonzero(reliable == population)
