@@ -43,7 +43,20 @@ def add_artifacts(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
 
 
 def _add_heartbeat(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
-    beats = heartbeats(rng, round(signal.seconds * SAMPLING_RATE))
+    n_times = round(signal.seconds * SAMPLING_RATE)
+    interval = 60 / rng.uniform(45, 140)
+    variability = rng.uniform(0.01, 0.2 if rng.random() < 0.15 else 0.05)  # high: fibrillation
+    n = int(n_times / SAMPLING_RATE / interval * 1.5) + 10
+    onsets = np.cumsum(interval * np.maximum(0.4, 1 + variability * rng.standard_normal(n)))
+    at = (onsets * SAMPLING_RATE).astype(np.int64)
+    impulses = np.zeros(n_times, dtype=np.float32)
+    impulses[at[at < n_times]] = rng.choice((-1, 1), p=(0.2, 0.8))
+    # place, width (seconds) and size of P, Q, R, S and T
+    waves = [(-0.16, 0.025, 0.12), (-0.03, 0.01, -0.15), (0, 0.012, 1), (0.03, 0.012, -0.3)]
+    waves.append((min(0.28, 0.4 * interval), 0.05, rng.uniform(0.05, 0.45)))
+    x = np.arange(0, 1, 1 / SAMPLING_RATE) - 0.4
+    beat = sum(size * np.exp(-0.5 * ((x - place) / width) ** 2) for place, width, size in waves)
+    beats = oaconvolve(impulses, beat.astype(np.float32))[:n_times]
     if rng.random() < 0.6:
         # the heart is far away: its field is nearly linear over the head
         slope = (_POSITIONS @ rng.normal(0, 1, 3) + rng.normal()) / 2
@@ -58,23 +71,6 @@ def _add_heartbeat(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
         drift = noise.fluctuation(rng, len(own), 2) + 0.3 * rng.standard_normal(len(own))
         ekg.append((size * (connected * own + share * drift)).astype(np.float32))
     return ekg
-
-
-def heartbeats(rng: Generator, n_times: int) -> np.ndarray:
-    """Simulate an EKG with R waves of about one, shape (n_times,), at 200 Hz."""
-    interval = 60 / rng.uniform(45, 140)
-    variability = rng.uniform(0.01, 0.2 if rng.random() < 0.15 else 0.05)  # high: fibrillation
-    n = int(n_times / SAMPLING_RATE / interval * 1.5) + 10
-    onsets = np.cumsum(interval * np.maximum(0.4, 1 + variability * rng.standard_normal(n)))
-    at = (onsets * SAMPLING_RATE).astype(np.int64)
-    impulses = np.zeros(n_times, dtype=np.float32)
-    impulses[at[at < n_times]] = rng.choice((-1, 1), p=(0.2, 0.8))
-    # place, width (seconds) and size of P, Q, R, S and T
-    waves = [(-0.16, 0.025, 0.12), (-0.03, 0.01, -0.15), (0, 0.012, 1), (0.03, 0.012, -0.3)]
-    waves.append((min(0.28, 0.4 * interval), 0.05, rng.uniform(0.05, 0.45)))
-    x = np.arange(0, 1, 1 / SAMPLING_RATE) - 0.4
-    beat = sum(size * np.exp(-0.5 * ((x - place) / width) ** 2) for place, width, size in waves)
-    return oaconvolve(impulses, beat.astype(np.float32))[:n_times]
 
 
 def _event_times(rng: Generator, signal: SessionSignal, per_minute: float) -> np.ndarray:

@@ -154,8 +154,8 @@ def _draw_location(rng: Generator, laterality: float, periodicity: float) -> dic
         inclination, azimuth, width = (35, 80), (5, 40), (20, 45)
     else:
         inclination, azimuth, width = (20, 90), (10, 165), (25, 50)
-    ranges = {"inclination": inclination, "azimuth": azimuth, "width": width}
-    return {"tilt": tilt} | {name: rng.uniform(*ends) for name, ends in ranges.items()}
+    place = (rng.uniform(*ends) for ends in (inclination, azimuth, width))
+    return dict(zip(("inclination", "azimuth", "width"), place, strict=True), tilt=tilt)
 
 
 def _draw_duration(rng: Generator, seizure: float) -> float:

@@ -32,13 +32,9 @@ _THRESHOLDS = DISAGREEMENT * _THRESHOLDS - (DISAGREEMENT * _THRESHOLDS).mean(axi
 
 # how often each of the DECISIONS is the ambiguous one, if one is
 AMBIGUOUS = {
-    "Seizure": (0.45, 0.55, 0.0, 0.0),
-    "LPD": (0.50, 0.06, 0.32, 0.12),
-    "GPD": (0.54, 0.10, 0.16, 0.20),
-    "LRDA": (0.52, 0.03, 0.30, 0.15),
-    "GRDA": (0.64, 0.02, 0.18, 0.16),
-    "Other": (1.0, 0.0, 0.0, 0.0),
-}
+    "Seizure": (0.45, 0.55, 0, 0), "LPD": (0.50, 0.06, 0.32, 0.12), "GPD": (0.54, 0.10, 0.16, 0.20),
+    "LRDA": (0.52, 0.03, 0.30, 0.15), "GRDA": (0.64, 0.02, 0.18, 0.16), "Other": (1, 0, 0, 0),
+}  # fmt: skip
 # pattern that is nearly present in an episode of class Other
 NEARLY = {"LPD": 0.22, "GPD": 0.17, "LRDA": 0.25, "GRDA": 0.29, "Seizure": 0.07}
 

@@ -37,7 +37,6 @@ from hbac_utils.synthetic.waveforms import episode_waveforms
 from hbac_utils.utils.errors import InputError
 
 EEGS_PER_PATIENT = 17_089 / 1_950  # of the real competition
-MIN_TEST_EEGS = 8
 
 REFERENCES = {"CPz": 0.6, "ears": 0.25, "average": 0.15}  # shares of the sessions
 MIN_CONTRAST = -15.0  # dB; weaker patterns are not rendered
@@ -55,17 +54,10 @@ _CHAINS = derivation_matrix([name for chain in CHAINS.values() for name in chain
 
 
 def synthesize(
-    out: Path,
-    *,
-    eegs: int,
-    patients: int | None = None,
-    test_eegs: int | None = None,
-    seed: int = 0,
-    evidence: float = 1.0,
-    balanced: bool = False,
-    jobs: int = -1,
+    out: Path, *, eegs: int, patients: int | None = None, test_eegs: int | None = None,
+    seed: int = 0, evidence: float = 1.0, balanced: bool = False, jobs: int = -1,
     progress: bool = True,
-) -> Competition:
+) -> Competition:  # fmt: skip
     """Write a simulated competition folder with known truth.
 
     The folder ``<out>_truth`` gets ``truth.parquet`` (per window of both splits: ids, true
@@ -98,7 +90,7 @@ def synthesize(
     """
     out = Path(out).resolve()
     patients = max(1, round(eegs / EEGS_PER_PATIENT)) if patients is None else patients
-    test_eegs = max(MIN_TEST_EEGS, eegs // 10) if test_eegs is None else test_eegs
+    test_eegs = max(8, eegs // 10) if test_eegs is None else test_eegs
     for valid, message in (
         (eegs >= 1, f"eegs is {eegs}; it must be at least 1"),
         (1 <= patients <= eegs, f"patients is {patients}; it must be 1 to {eegs} (eegs)"),
@@ -133,8 +125,8 @@ def truth_folder(path: Path) -> Path:
 
 
 def _write_tables(plan: Plan, folder: Path, truth: Path) -> None:
-    for path in (folder, truth):
-        path.mkdir(parents=True)
+    truth.mkdir(parents=True)
+    folder.mkdir()
     plan.train.to_csv(folder / "train.csv", index=False)
     plan.test.to_csv(folder / "test.csv", index=False)
     sample = plan.test[["eeg_id"]].assign(**dict.fromkeys(VOTE_COLUMNS, 1 / N_CLASSES))
@@ -148,13 +140,11 @@ def _write_recordings(plan: Plan, folder: Path, seed: int, jobs: int, progress: 
         (folder / name).mkdir()
     tasks = (joblib.delayed(_write_session)(session, folder, seed) for session in plan.sessions)
     done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-    total = sum(len(session.recordings) for session in plan.sessions)
-    with tqdm(total=total, unit="EEG", disable=not progress) as bar:
-        for count in done:
-            bar.update(count)
+    for _ in tqdm(done, total=len(plan.sessions), unit="session", disable=not progress):
+        pass
 
 
-def _write_session(session: Session, folder: Path, seed: int) -> int:
+def _write_session(session: Session, folder: Path, seed: int) -> None:
     rng = np.random.default_rng([seed, 2, session.spectrogram_id])
     with threadpool_limits(1):  # several threads would change the order of sums, and so the bytes
         eegs, power = render_session(session, rng)
@@ -165,7 +155,6 @@ def _write_session(session: Session, folder: Path, seed: int) -> int:
     time = time.astype(np.int64 if session.split == "train" else np.int16)  # as the real files
     path = folder / f"{session.split}_spectrograms" / f"{session.spectrogram_id}.parquet"
     _write_columns(path, {"time": time} | dict(zip(SPECTROGRAM_COLUMNS, power.T, strict=True)))
-    return len(session.recordings)
 
 
 def _write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
