@@ -1,7 +1,6 @@
 """Artifacts: eyes, muscle, electrodes, mains, movement, and the EKG.
 
-Artifacts are drawn per session. Most are absent from most sessions, and amplitudes vary over orders
-of magnitude, as in intensive care.
+Most artifacts are absent from most sessions, and amplitudes vary over orders of magnitude.
 
 References
 ----------
@@ -30,6 +29,8 @@ MUSCLE_ELECTRODES = ("Fp1", "Fp2", "F7", "F8", "T3", "T4", "T5", "T6")
 
 _UNIT_FIELDS = np.eye(N_ELECTRODES)  # fields of single electrodes
 _POSITIONS = np.stack([sensor_positions()[name] for name in ELECTRODES])
+_COSINES = np.stack([_POSITIONS @ direction(108, azimuth) for azimuth in (-24, 24)])
+_LEFT_EYE, _RIGHT_EYE = np.exp(1 - np.rad2deg(np.arccos(np.clip(_COSINES, -1, 1))) / 22)
 
 
 def add_artifacts(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
@@ -81,14 +82,9 @@ def _some_electrodes(rng: Generator, most: int) -> np.ndarray:
     return _UNIT_FIELDS[rng.choice(N_ELECTRODES, rng.integers(1, most + 1), replace=False)]
 
 
-def _eye_field(side: int) -> np.ndarray:
-    angle = np.rad2deg(np.arccos(np.clip(_POSITIONS @ direction(108, 24 * side), -1, 1)))
-    return np.exp(1 - angle / 22)
-
-
 def add_blinks(signal: SessionSignal, rng: Generator) -> None:
     """Add blinks: positive half-waves at Fp1 and Fp2."""
-    field, size = _eye_field(-1) + _eye_field(1), rng.uniform(20, 150)
+    field, size = _LEFT_EYE + _RIGHT_EYE, rng.uniform(20, 150)
     for begin in _event_times(rng, signal, log_uniform(rng, 1, 25)):
         n = int(SAMPLING_RATE * rng.uniform(0.2, 0.5))
         wave = np.outer((1, -0.2), np.sin(np.pi * np.arange(n) / n) ** 2).reshape(1, -1)
@@ -97,8 +93,7 @@ def add_blinks(signal: SessionSignal, rng: Generator) -> None:
 
 def add_eye_movements(signal: SessionSignal, rng: Generator) -> None:
     """Add lateral eye movements, saccades or roving: opposite signs at F7 and F8."""
-    field, size = _eye_field(1) - _eye_field(-1), rng.uniform(20, 120)
-    roving = rng.random() < 0.4
+    field, size, roving = _RIGHT_EYE - _LEFT_EYE, rng.uniform(20, 120), rng.random() < 0.4
     for begin in _event_times(rng, signal, log_uniform(rng, 1, 20)):
         x = np.arange(0, rng.uniform(0.6, 3), 1 / SAMPLING_RATE)
         rise = rng.uniform(0.3, 0.8) if roving else 0.04

@@ -27,7 +27,7 @@ GRID_POINTS = 600  # in half a sphere, about 7 degrees apart
 SENSORS = (*ELECTRODES, "A1", "A2", "CPz")  # the 19 electrodes, both ears, a midline reference
 
 
-def direction(inclination, azimuth) -> np.ndarray:
+def direction(inclination: float, azimuth: float) -> np.ndarray:
     """Convert degrees from the vertex and from the nose (right: positive) to a unit vector."""
     theta, phi = np.deg2rad(inclination), np.deg2rad(azimuth)
     return np.array([np.sin(theta) * np.sin(phi), np.sin(theta) * np.cos(phi), np.cos(theta)])

@@ -1,8 +1,7 @@
 """Rhythmic patterns, periodic patterns and seizures as one family with continuous parameters.
 
-Parameters vary continuously, so that episodes between two terms of the terminology can be simulated
-as well as typical ones. Experts judge an episode by its *evidence* for each decision, a smooth
-function of six parameters.
+Episodes between two terms of the terminology can be simulated as well as typical ones. Experts
+judge an episode by its *evidence* for each decision, a smooth function of six parameters.
 
 References
 ----------

@@ -81,7 +81,6 @@ def synthesize(
         All classes are equally frequent, instead of as in the real competition.
     jobs : int
         Processes; −1 uses all cores.
-    progress : bool
 
     Raises
     ------

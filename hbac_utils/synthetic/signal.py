@@ -1,8 +1,7 @@
 """The signal of one recording session at two rates, to which sources are added.
 
-A spectrogram covers ten minutes or more up to 20 Hz, an EEG file about one minute up to 100 Hz.
-The whole session is therefore simulated at 50 Hz, and only the intervals that become EEG files at
-200 Hz. Each source is added to both.
+The whole session is simulated at 50 Hz for the spectrogram, which ends at 20 Hz, and only the
+intervals that become EEG files at 200 Hz. Each source is added to both.
 """
 
 from collections.abc import Sequence
@@ -44,13 +43,10 @@ class SessionSignal:
         self.intervals = tuple(intervals)
         self.times = np.arange((seconds + 2 * MARGIN) * SLOW_RATE) / SLOW_RATE - MARGIN
         self.seconds = len(self.times) / SLOW_RATE
-
-        def zeros(n_times: int) -> np.ndarray:
-            return np.zeros((len(ELECTRODES), n_times), dtype=np.float32)
-
         # slow noise exists at 50 Hz only until `to_arrays` interpolates it
-        self._slow_noise, self._slow = zeros(len(self.times)), zeros(len(self.times))
-        self._fast = [zeros(length * SAMPLING_RATE) for _, length in intervals]
+        shapes = [(len(ELECTRODES), seconds * SAMPLING_RATE) for _, seconds in intervals]
+        self._fast = [np.zeros(shape, dtype=np.float32) for shape in shapes]
+        self._slow_noise, self._slow = np.zeros((2, len(ELECTRODES), len(self.times)), np.float32)
 
     def add(self, begin: float, fields: np.ndarray, waveforms: np.ndarray) -> None:
         """Add sources, n fields (n, 19) with 200-Hz waveforms (n, n_times), at ``begin`` seconds.
