@@ -61,8 +61,7 @@ class Kind(NamedTuple):
 @cache
 def episode_kinds(reliable: bool, balanced: bool = False) -> tuple[tuple[Kind, ...], np.ndarray]:
     """List the kinds of episodes, ordered by intended class, and their shares."""
-    kinds, shares = [], []
-    typical = TYPICAL[reliable]
+    kinds, shares, typical = [], [], TYPICAL[reliable]
     class_shares = (1 / N_CLASSES,) * N_CLASSES if balanced else SHARES[reliable]
     for intended, share in zip(CLASSES, class_shares, strict=True):
         for pattern, part in (NEARLY if intended == "Other" else {intended: 1.0}).items():
@@ -81,16 +80,12 @@ def draw_evidence(rng: Generator, kind: Kind, position: float, reliable: bool) -
     answers = np.array([2 * path[name] - 1 if name in path else 0 for name in DECISIONS])
     evidence = answers * (minimum + rng.exponential(excess, len(answers)))
     evidence = np.where(answers == 0, rng.normal(0, 2.5, len(answers)), evidence)
-    if kind.intended == "Other":
-        if kind.ambiguous is not None:
-            evidence[0] = np.interp(position, (0, 1), OTHER_DOUBT)
-        elif position < ABSENT[reliable]:
-            evidence[0] = -rng.uniform(3, 8)
-        else:
-            evidence[0] *= -1
-    elif kind.ambiguous is not None:
-        doubt = np.interp(position, (0, 1), DOUBT[reliable])
-        evidence[kind.ambiguous] = doubt * answers[kind.ambiguous]
+    other = kind.intended == "Other"
+    if kind.ambiguous is not None:
+        doubt = np.interp(position, (0, 1), OTHER_DOUBT if other else DOUBT[reliable])
+        evidence[kind.ambiguous] = answers[kind.ambiguous] * doubt
+    elif other:
+        evidence[0] = -rng.uniform(3, 8) if position < ABSENT[reliable] else -evidence[0]
     return evidence
 
 

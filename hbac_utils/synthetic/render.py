@@ -10,14 +10,12 @@ Thomson (1982), Proc IEEE 70:1055, doi:10.1109/PROC.1982.12433: multitaper estim
 
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.random import Generator
 from scipy.signal.windows import dpss
 from threadpoolctl import threadpool_limits
@@ -68,10 +66,9 @@ def synthesize(
     ----------
     out : Path
         A new or empty folder.
-    eegs, patients : int
-        Training EEGs and their patients (default: one per 8.8 EEGs, as in the real competition).
-    test_eegs : int, optional
-        Default: a tenth of ``eegs``, at least eight.
+    eegs, patients, test_eegs : int
+        Training EEGs, their patients (default: one per 8.8 EEGs, as in the real competition) and
+        test EEGs (default: a tenth of ``eegs``, at least eight).
     seed : int
         The same seed gives the same files, whatever ``jobs``.
     evidence : float
@@ -176,27 +173,26 @@ def render_session(session: Session, rng: Generator) -> tuple[list[np.ndarray], 
 
 
 def add_episodes(
-    signal: SessionSignal, episodes: Sequence[PlacedEpisode], reference: str, rng: Generator
+    signal: SessionSignal, placed: tuple[PlacedEpisode, ...], reference: str, rng: Generator
 ) -> None:
     """Add a session's episodes to its background, with the stated contrasts."""
-    episodes = [placed for placed in episodes if placed.episode.contrast > MIN_CONTRAST]
-    fields = [apply_reference(pattern_fields(placed.episode), reference) for placed in episodes]
+    episodes = [one for one in placed if one.episode.contrast > MIN_CONTRAST]
+    fields = [apply_reference(pattern_fields(one.episode), reference) for one in episodes]
     # contrasts refer to the background, hence all sizes precede the first pattern
     sizes = [_pattern_size(signal, p, f) for p, f in zip(episodes, fields, strict=True)]
     shrink = min([1.0, *(MAX_AMPLITUDE / amplitude for _, amplitude in sizes)])
     signal.scale(np.full(len(signal.times), shrink))
     fields = [shrink * size * f for (size, _), f in zip(sizes, fields, strict=True)]
-    for placed, scaled in zip(episodes, fields, strict=True):
+    for one, scaled in zip(episodes, fields, strict=True):
         # the background is attenuated after an episode, and slow waves replace a seizure
-        if size := placed.episode.aftermath:
-            after = noise.gate(signal.times, placed.end + 1, placed.quiet_until - 1, 2)
+        if size := one.episode.aftermath:
+            after = noise.gate(signal.times, one.end + 1, one.quiet_until - 1, 2)
             signal.scale(1 - size * after)
             slow = noise.rhythm(rng.uniform(0.8, 2), 0.5)
             signal.add_noise(rng, size * rng.uniform(0, 0.25) * scaled[:2], slow, after)
-    for placed, scaled in zip(episodes, fields, strict=True):
-        begin, end, episode = placed.begin, placed.end, placed.episode
-        first, last = placed.labelled
-        labelled = first - begin, last - begin
+    for one, scaled in zip(episodes, fields, strict=True):
+        begin, end, episode = one.begin, one.end, one.episode
+        labelled = one.labelled[0] - begin, one.labelled[1] - begin
         signal.add(begin, scaled, episode_waveforms(episode, rng, end - begin, labelled))
         if episode.tension:
             artifacts.add_seizure_muscle(signal, rng, begin, end, episode.tension)
@@ -220,7 +216,7 @@ def spectrogram(slow: np.ndarray) -> np.ndarray:
     """
     first, step = (MARGIN - 1) * SLOW_RATE, SPECTROGRAM_STEP * SLOW_RATE
     bipolar = _CHAINS @ slow[:, first : slow.shape[1] - first]
-    windows = sliding_window_view(bipolar, TAPER_SAMPLES, axis=1)[:, ::step]
+    windows = np.lib.stride_tricks.sliding_window_view(bipolar, TAPER_SAMPLES, axis=1)[:, ::step]
     n_rows, n_bands = windows.shape[1], len(FREQUENCIES)
     power = np.zeros((len(CHAINS), n_rows, n_bands), dtype=np.float32)
     for i, signal in enumerate(windows):

@@ -37,9 +37,8 @@ MANY_VOTES = {
 TEST_VOTES = (3, 20)  # range in the test set
 RELIABLE = {"train": 0.33, "test": 0.9}  # share of the EEGs that many experts see
 
+LONGEST_EEG, LONGEST_SPECTROGRAM = 320, 2600  # seconds
 LONGEST_GAP = 400  # seconds between two EEGs of a spectrogram
-LONGEST_EEG = 320  # seconds
-LONGEST_SPECTROGRAM = 2600  # seconds
 TO_EEG = (SPECTROGRAM_SECONDS - WINDOW_SECONDS) // 2  # seconds from a spectrogram window's begin
 TO_SEGMENT = (WINDOW_SECONDS - layout.SEGMENT_SECONDS) // 2  # seconds from an EEG window's begin
 

@@ -4,8 +4,6 @@ The whole session is simulated at 50 Hz for the spectrogram, which ends at 20 Hz
 intervals that become EEG files at 200 Hz. Each source is added to both.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.random import Generator
 from scipy.signal import firwin, upfirdn
@@ -30,7 +28,7 @@ class SessionSignal:
     ----------
     seconds : int
         Length without the margins; the attribute ``seconds`` is the length with both margins.
-    intervals : sequence of pairs of int
+    intervals : list of pairs of int
         Begin and length (seconds) of the parts that are simulated at 200 Hz.
 
     Attributes
@@ -39,8 +37,8 @@ class SessionSignal:
         Times of the 50-Hz samples, from −`MARGIN` on; envelopes are sampled at these times.
     """
 
-    def __init__(self, seconds: int, intervals: Sequence[tuple[int, int]]):
-        self.intervals = tuple(intervals)
+    def __init__(self, seconds: int, intervals: list[tuple[int, int]]):
+        self.intervals = intervals
         self.times = np.arange((seconds + 2 * MARGIN) * SLOW_RATE) / SLOW_RATE - MARGIN
         self.seconds = len(self.times) / SLOW_RATE
         # slow noise exists at 50 Hz only until `to_arrays` interpolates it
@@ -114,7 +112,6 @@ def decimate(signals: np.ndarray) -> np.ndarray:
 
 
 def _interpolate(slow: np.ndarray, start: int, n_times: int) -> np.ndarray:
-    # from 50 Hz to 200 Hz
     first, reach = (start + MARGIN) * SLOW_RATE, _HALF // FACTOR
     piece = slow[:, first - reach : first + n_times // FACTOR + reach]
     return FACTOR * upfirdn(_FILTER, piece, up=FACTOR, axis=-1)[:, 2 * _HALF :][:, :n_times]

@@ -1,7 +1,4 @@
-"""Waveforms of an episode: trains of cycles that mix a rhythmic wave and discharges.
-
-A cycle is a weighted sum of a rhythmic wave that fills it and a discharge followed by silence.
-"""
+"""Waveforms of an episode: cycles that are a weighted sum of a rhythmic wave and a discharge."""
 
 import numpy as np
 from numpy.random import Generator
@@ -9,8 +6,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.stats import norm
 
 from hbac_utils.data.layout import SAMPLING_RATE
-from hbac_utils.synthetic import noise
-from hbac_utils.synthetic.noise import fluctuation, gate
+from hbac_utils.synthetic.noise import fluctuation, gate, gaussian, rhythm
 from hbac_utils.synthetic.patterns import Episode
 
 
@@ -84,7 +80,7 @@ def _wave(
     if discrete.max() > 0:
         wave += discrete * sizes[index] * _discharges(e, rng, cycle, period)
     if e.fast:
-        band = noise.gaussian(rng, noise.rhythm(e.fast_frequency, 2), 1, len(cycle))[0]
+        band = gaussian(rng, rhythm(e.fast_frequency, 2), 1, len(cycle))[0]
         wave += e.fast * band * 0.5 * (1 + wave)
     return wave - uniform_filter1d(wave, 4 * SAMPLING_RATE)  # amplifiers remove the constant part
 
@@ -96,8 +92,8 @@ def _rhythmic_wave(e: Episode, rng: Generator, cycle: np.ndarray) -> np.ndarray:
     change = 1 + 0.5 * fluctuation(rng, len(cycle), 2)
     harmonics = np.sin(2 * angle + shifts[0]) + 0.4 * np.sin(3 * angle + shifts[1])
     wave = np.sin(angle) + e.harmonic * change * harmonics
-    spectrum = noise.rhythm(e.frequency, 0.35 * e.frequency)
-    rough = noise.gaussian(rng, spectrum, 1, len(cycle))[0]
+    spectrum = rhythm(e.frequency, 0.35 * e.frequency)
+    rough = gaussian(rng, spectrum, 1, len(cycle))[0]
     return 0.5 * ((1 - e.roughness / 2) * wave + e.roughness * rough)
 
 
