@@ -75,13 +75,13 @@ def run(store, tiny_recipe, tmp_path_factory) -> Path:
 
 @dataclass(frozen=True)
 class Executed:
-    """A notebook that a verb has run: its page, and what the verb printed."""
+    """A notebook that a verb has executed: its page, and what the verb printed."""
 
     page: Path
     printed: str
 
 
-def executed(verb: list, page: Path) -> Executed:
+def execute(verb: list, page: Path) -> Executed:
     from hbac_utils.cli import main
 
     printed = io.StringIO()
@@ -91,22 +91,24 @@ def executed(verb: list, page: Path) -> Executed:
 
 
 @pytest.fixture(scope="session")
-def eda_notebook(competition, tmp_path_factory) -> Executed:
-    """The EDA of the competition."""
+def eda_notebook(competition, tmp_path_factory) -> Path:
+    """The page of the EDA notebook, executed with small samples."""
+    from hbac_utils.notebooks import run_notebook
+
     out = tmp_path_factory.mktemp("notebooks") / "eda"
-    return executed(["eda", "--data", competition.path, "--out", out], out / "eda.html")
+    return run_notebook("eda", {"data": str(competition.path), "sampled": 2, "files": 5}, out)
 
 
 @pytest.fixture(scope="session")
 def training_notebook(competition, tiny_recipe, tmp_path_factory) -> Executed:
-    """The training of the tiny recipe, packing included; the store lies beside the run."""
+    """The training of the tiny recipe with packing; the store is written beside the run."""
     from hbac_utils.recipe import save_recipe
 
     folder = tmp_path_factory.mktemp("notebooks")
     save_recipe(tiny_recipe, folder / "tiny.json")
     verb = ["train", "--data", competition.path, "--recipe", folder / "tiny.json"]
     verb += ["--store", folder / "store", "--run", folder / "run"]
-    return executed(verb, folder / "run" / "training.html")
+    return execute(verb, folder / "run" / "training.html")
 
 
 @pytest.fixture(scope="session")
@@ -115,12 +117,12 @@ def inference_notebook(competition, training_notebook) -> Executed:
     run = training_notebook.page.parent
     out = run.with_name("inference")
     verb = ["infer", "--data", competition.path, "--run", run, "--out", out]
-    return executed(verb, out / "inference.html")
+    return execute(verb, out / "inference.html")
 
 
 @pytest.fixture
 def browser():
-    """Chromium, for one test: while playwright runs, papermill could not."""
+    """Chromium, for one test: papermill does not run while playwright does."""
     from chromium import open_chromium
 
     with open_chromium() as chromium:

@@ -1,4 +1,4 @@
-"""Opening a page in Chromium as a desk and a phone would, and saying what is wrong with it."""
+"""Open a page in Chromium with the size of a desktop or a phone, and list its faults."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ PROBE = """() => ({
 
 @contextmanager
 def open_chromium() -> Iterator:
-    """Start Chromium, without a window; skip the test where it is missing."""
+    """Start headless Chromium; skip the test if it is not installed."""
     if CHROMIUM is None:
-        pytest.skip("no Chromium to open the pages with; on Debian: apt-get install chromium")
-    sync = pytest.importorskip("playwright.sync_api", reason="no playwright to steer Chromium with")
+        pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
+    sync = pytest.importorskip("playwright.sync_api")
     with sync.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM,
@@ -32,12 +32,9 @@ def open_chromium() -> Iterator:
 
 
 def faults(browser, path: Path, device: str) -> list[str]:
-    """Open a page on a device and list what is wrong with it.
-
-    A phone is more than a narrow window: it lays a page without a viewport tag out for a desk.
-    """
+    """List script errors, requests, missing images, and widths that do not fit the device."""
     width, height = SIZES[device]
-    phone = device == "phone"
+    phone = device == "phone"  # lays a page without a viewport tag out for a desktop
     context = browser.new_context(
         viewport={"width": width, "height": height}, is_mobile=phone, has_touch=phone
     )
@@ -45,18 +42,18 @@ def faults(browser, path: Path, device: str) -> list[str]:
     page = context.new_page()
     page.on("pageerror", lambda error: found.append(f"script error: {error}"))
 
-    def no_request(route):
+    def refuse(route):
         found.append(f"asks for {route.request.url}")
         route.abort()
 
-    context.route(lambda url: url != path.as_uri() and not url.startswith("data:"), no_request)
+    context.route(lambda url: url != path.as_uri() and not url.startswith("data:"), refuse)
     page.goto(path.as_uri())
     seen = page.evaluate(PROBE)
+    context.close()
     if seen["missing"]:
         found.append(f"{seen['missing']} images are missing")
     if seen["width"] != width:
         found.append(f"laid out for {seen['width']} pixels, not {width}")
     if seen["content"] > seen["width"]:
         found.append(f"{seen['content']} pixels wide, {seen['width']} are there")
-    context.close()
     return found
