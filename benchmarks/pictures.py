@@ -18,17 +18,17 @@ from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.plots.style import StyledFigure
 from hbac_utils.training.evaluation import RunResult
 
-DPI = 80  # pixels per inch of ten inches: the width of a README
+DPI = 80  # 800 pixels: the width of a README
 COLOURS = 64
 
 
 def main() -> None:
     """Draw the three pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("demo", type=Path, help="a demo's folder")
+    parser.add_argument("demo", type=Path, help="folder of the demo")
     parser.add_argument("out", type=Path, help="folder for the pictures")
-    parser.add_argument("--name", default="LPD", help="the class of the EDA's page")
-    parser.add_argument("--seed", type=int, default=1, help="which window of it")
+    parser.add_argument("--name", default="LPD", help="class of the EDA page")
+    parser.add_argument("--seed", type=int, default=1, help="seed that selects its window")
     options = parser.parse_args()
 
     competition = open_competition(options.demo / "competition")

@@ -55,7 +55,7 @@ def test_an_unknown_parameter_is_rejected_with_the_most_similar_one():
 
 
 def test_the_eda_notebook(eda_notebook):
-    assert count_figures(eda_notebook) == 18  # 6 of single windows, 1 grid, 11 of statistics
+    assert count_figures(eda_notebook) == 17  # 8 pages, 1 grid, 8 statistics
     assert "labelled windows" in eda_notebook.read_text()
 
 
