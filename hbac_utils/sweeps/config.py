@@ -167,14 +167,7 @@ def format_value(value: Label) -> str:
 
 
 class SweepPlan:
-    """A sweep with its recipes; every combination of a grid is checked.
-
-    The recipes are read once: editing a file while the sweep runs changes nothing.
-
-    Attributes
-    ----------
-    originals, recipes : dict of str to Recipe
-        By name in the sweep file: as read, and with the overrides that all trials share.
+    """A sweep with its recipes, read once; checks every combination of a grid.
 
     Raises
     ------
@@ -187,6 +180,7 @@ class SweepPlan:
         names = (sweep.recipe,) if sweep.recipe else sweep.axes[RECIPE]
         if len({Path(name).stem for name in names}) < len(names):
             raise InputError(f"sweep {sweep.name}: recipe: two of them have the same file name")
+        # by name in the sweep file: as read, and with the overrides that all trials share
         self.originals = {name: load_recipe(name) for name in names}
         self.recipes = {
             name: self._override(f"recipe {name}", recipe, sweep.overrides)

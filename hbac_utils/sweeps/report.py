@@ -101,12 +101,9 @@ class SweepResults:
         return describe({n: trial.settings.get(k) for n, k in zip(names, keys, strict=True)})
 
     def importances(self) -> dict[str, float]:
-        """Estimate the share of the objective's variance that each key explains, by fANOVA.
+        """Estimate each key's share of the objective's variance by fANOVA, in descending order.
 
-        Returns
-        -------
-        dict of str to float
-            In descending order, summing to 1; empty for a grid and for too few trials.
+        Empty for a grid and for too few trials.
 
         References
         ----------
@@ -148,20 +145,14 @@ def write_report(results: SweepResults) -> Path:
     shown = table.drop(columns=CSV_ONLY).astype(object)
     links = {n: f"trials/{n:03d}/training.html" for n in table["trial"]}
     html = pages.get_template("report.html.j2").render(
-        sweep=results.sweep,
-        recipes=[recipe.name for recipe in results.study.plan.recipes.values()],
-        counts=results.counts,
+        results=results,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        best=results.best,
         overview=_overview(results),
         headings={name: FORMATS.get(name, (name,))[0] for name in shown},
         rows=shown.apply(lambda column: column.map(lambda v: _format(column.name, v))),
         links={n: link for n, link in links.items() if (folder / link).is_file()},
-        importances=results.importances(),
         importance_bars=importance_bars,
-        trials=results.trials,
         curves=_curves(results),
-        name=results.name,
         earlier=_earlier_attempts,
         reliable=RELIABLE_VOTES,
     )

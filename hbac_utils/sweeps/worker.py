@@ -23,6 +23,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
+import joblib
 import optuna
 
 from hbac_utils.data.competition import Competition
@@ -79,14 +80,7 @@ class SweepJob:
 def prepare(
     plan: SweepPlan, competition: Competition, store: Path, out: Path, storage: str = ""
 ) -> SweepJob:
-    """Check a sweep before its first trial; pack the store if needed.
-
-    Parameters
-    ----------
-    out : Path
-        Folder of all sweeps.
-    storage : str
-        URL of a database; empty for a file in the sweep's folder.
+    """Check a sweep, whose folder will be in ``out``; pack the store if needed.
 
     Raises
     ------
@@ -118,7 +112,7 @@ def begin(plan: SweepPlan, out: Path, **options: Any) -> SweepJob:
 def run_sweep(
     job: SweepJob, workers: int | None = None, dask: str = "", retry_failed: bool = False
 ) -> bool:
-    """Run a sweep until its trials have ended, its time is up, or it is interrupted.
+    """Run a sweep until its trials have ended or its time is up; return False if they had ended.
 
     Parameters
     ----------
@@ -126,11 +120,6 @@ def run_sweep(
         Concurrent trials; default: as the sweep file says, on a cluster one per worker process.
     dask : str
         Address of a Dask scheduler.
-
-    Returns
-    -------
-    bool
-        False if all trials had ended before.
     """
     study = job.study()
     if retry_failed:
@@ -247,9 +236,10 @@ def _run_processes(job: SweepJob, workers: int) -> None:
     except KeyboardInterrupt:
         for process in processes:
             process.terminate()
+        raise
+    finally:
         for process in processes:
             process.join()
-        raise
     for process in processes:
         if process.exitcode < 0:
             name = signal.Signals(-process.exitcode).name
@@ -284,17 +274,13 @@ def device_share(worker: int, workers: int) -> dict[str, str]:
     """
     if workers == 1:
         return {}
-    threads = str(max(1, _cores() // workers))
+    threads = str(max(1, joblib.cpu_count() // workers))
     share = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
     gpus = _visible_gpus()
     if gpus:
         share["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
     share = {name: value for name, value in share.items() if name not in os.environ}
     return share | ({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _visible_gpus() -> list[str]:

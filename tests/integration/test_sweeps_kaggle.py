@@ -15,8 +15,10 @@ from hbac_utils.cli import main
 from hbac_utils.data.layout import SLUG
 from hbac_utils.sweeps import kaggle as kaggle_sweeps
 from hbac_utils.sweeps import worker
-from hbac_utils.sweeps.config import SweepPlan, load_sweep
+from hbac_utils.sweeps.config import Sweep, SweepPlan
+from hbac_utils.sweeps.report import SweepResults
 from hbac_utils.sweeps.trials import TrialRun
+from hbac_utils.utils.errors import InputError
 
 KEY = "00112233445566778899aabbccddeeff"
 FULL = "Maximum batch GPU session count of 2 reached."
@@ -58,38 +60,38 @@ def server(kaggle, tmp_path, monkeypatch):
     return kaggle
 
 
-@pytest.fixture
-def write_sweep(tmp_path):
-    """Write the file of a sweep of two trials."""
-
-    def write(**changes) -> Path:
-        content = {
-            "name": "small", "recipe": "demo", "grid": {"dropout": [0.1, 0.2]}, "folds": [0],
-            "objective": "kl_all",
-        } | changes  # fmt: skip
-        path = tmp_path / "small.yaml"
-        path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}))
-        return path
-
-    return write
+CONTENT = {
+    "name": "small", "recipe": "demo", "grid": {"dropout": [0.1, 0.2]}, "folds": [0],
+    "objective": "kl_all",
+}  # fmt: skip
 
 
 @pytest.fixture
-def sweep(write_sweep, tmp_path):
-    """Run ``hbac sweep``; return the exit code and the table."""
+def job_of(tmp_path):
+    """Prepare a sweep of two trials."""
 
-    def call(*options: str, **changes) -> tuple[int, pd.DataFrame | None]:
-        place = ["--out", str(tmp_path), "--poll-interval", "0.01", "--workers", "1"]
-        code = main(["sweep", str(write_sweep(**changes)), "--kaggle", *place, *options])
-        results = tmp_path / "small" / "results.csv"
-        return code, pd.read_csv(results) if results.is_file() else None
+    def prepare(**changes) -> worker.SweepJob:
+        plan = SweepPlan(Sweep(**CONTENT | changes))
+        return kaggle_sweeps.prepare(plan, tmp_path, poll_interval=0.01)
 
-    return call
+    return prepare
 
 
-def test_each_trial_is_pushed_awaited_and_downloaded(server, sweep, tmp_path, capsys):
-    code, table = sweep()
-    assert code == 0
+def table_of(job: worker.SweepJob, retry_failed: bool = False) -> pd.DataFrame:
+    worker.run_sweep(job, retry_failed=retry_failed)
+    return SweepResults(job.study()).table
+
+
+def sweep_command(folder: Path, *options: object, **changes) -> list[str]:
+    (folder / "small.yaml").write_text(yaml.safe_dump(CONTENT | changes))
+    options = ["sweep", folder / "small.yaml", "--kaggle", "--out", folder, *options]
+    return [str(option) for option in options]
+
+
+def test_each_trial_is_pushed_awaited_and_downloaded(server, tmp_path, capsys):
+    command = sweep_command(tmp_path, "--poll-interval", 0.01, "--workers", 1)
+    assert main(command) == 0
+    table = pd.read_csv(tmp_path / "small" / "results.csv")
     assert table["state"].tolist() == ["complete", "complete"]
     assert table["kl_all"].tolist() == pytest.approx([1.1, 1.2])
     pushed = [call.body for call in server.named("SaveKernel")]
@@ -112,103 +114,86 @@ def test_each_trial_is_pushed_awaited_and_downloaded(server, sweep, tmp_path, ca
     assert KEY not in printed.out + printed.err
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
 
-    code, _ = sweep()
-    assert code == 0
+    assert main(command) == 0
     assert "complete already" in capsys.readouterr().out
     assert len(server.named("SaveKernel")) == 2
 
 
-@pytest.mark.parametrize("full", [Answer({"error": FULL}), refusal(400, FULL)])
-def test_a_trial_waits_for_a_free_session(server, sweep, tmp_path, full):
-    server.script["SaveKernel"] = [full, full]
-    _, table = sweep()
-    assert table["state"].tolist() == ["complete", "complete"]
+def test_a_trial_waits_for_a_free_session(server, job_of):
+    server.script["SaveKernel"] = [Answer({"error": FULL}), refusal(400, FULL)]
+    job = job_of()
+    assert table_of(job)["state"].tolist() == ["complete", "complete"]
     assert len(server.named("SaveKernel")) == 4
-    log = (tmp_path / "small" / "trials" / "000" / "log.txt").read_text()
+    log = (job.folder / "trials" / "000" / "log.txt").read_text()
     assert FULL in log
     assert "waiting for a free session" in log
 
 
-def test_another_refusal_fails_only_its_trial(server, sweep):
+def test_another_refusal_fails_only_its_trial(server, job_of):
     server.script["SaveKernel"] = [Answer({"error": "Maximum weekly GPU quota of 30.00 hours."})]
-    _, table = sweep()
+    table = table_of(job_of())
     assert table["state"].tolist() == ["failed", "complete"]
     assert "weekly GPU quota" in table["error"][0]
 
 
-def test_a_kernel_that_still_runs_is_not_pushed_again(server, sweep, write_sweep, tmp_path):
+def test_a_kernel_that_still_runs_is_not_pushed_again(server, job_of):
     server.states["alice/hbac-small-000/v1"] = "RUNNING"
-    plan = SweepPlan(load_sweep(write_sweep()))
-    job = kaggle_sweeps.prepare(plan, tmp_path, poll_interval=0.01)
+    job = job_of()
     timer = threading.Timer(2.0, job.stop.touch)
     timer.start()
-    worker.run_sweep(job)
+    assert table_of(job)["state"].tolist() == ["interrupted", "waiting"]
     timer.join()
-    assert job.study().trials()[0].state == "interrupted"
     assert len(server.named("SaveKernel")) == 1
     server.states.clear()
-    _, table = sweep()
-    assert table["state"].tolist() == ["complete", "complete"]
+    assert table_of(job_of())["state"].tolist() == ["complete", "complete"]
     slugs = [call.body["slug"] for call in server.named("SaveKernel")]
     assert slugs == ["alice/hbac-small-000", "alice/hbac-small-001"]
 
 
-def test_a_failed_kernel_can_be_run_again(server, sweep, tmp_path):
+def test_a_failed_kernel_can_be_run_again(server, job_of):
     server.states["alice/hbac-small-001/v1"] = "ERROR"
-    server.log = [{"stream_name": "stderr", "time": 1.0, "data": "InputError: no <b>votes</b>\n"}]
-    _, table = sweep()
+    server.log = [{"stream_name": "stderr", "time": 1.0, "data": "InputError: no votes\n"}]
+    table = table_of(job_of())
     assert table["state"].tolist() == ["complete", "failed"]
-    assert "ended with ERROR: InputError: no <b>votes</b>" in table["error"][1]
-    assert "<b>votes" not in (tmp_path / "small" / "report.html").read_text()
-    _, table = sweep("--retry-failed")
+    assert "ended with ERROR: InputError: no votes" in table["error"][1]
+    table = table_of(job_of(), retry_failed=True)
     assert table["state"].tolist() == ["complete", "complete"]
     assert len(server.versions["alice/hbac-small-001"]) == 2
 
 
-def test_a_session_that_was_too_short_fails_the_trial(server, sweep):
-    _, table = sweep(folds=[0, 1, 2])
+def test_a_session_that_was_too_short_fails_the_trial(server, job_of):
+    table = table_of(job_of(folds=[0, 1, 2]))
     assert table["state"].tolist() == ["failed", "failed"]
     assert "the 8 hours of its session were too short for all folds" in table["error"][0]
-    assert len(server.named("SaveKernel")) == 2
 
 
-def test_an_outage_is_waited_for(server, sweep):
+def test_an_outage_is_waited_for(server, job_of):
     server.script["GetKernelSessionStatus"] = [refusal(503, "away")] * 9
-    _, table = sweep()
-    assert table["state"].tolist() == ["complete", "complete"]
+    assert table_of(job_of())["state"].tolist() == ["complete", "complete"]
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"recipe": "{own}"}, "recipe own: is not the one in recipes/"),
+        ({"recipe": "own.yaml"}, "recipe own: is not the one in recipes/"),
         ({"name": "a" * 45}, "title: String should have at most 50 characters"),
         ({"grid": {"backbone.width": [8, -8]}}, "backbone.compact.width"),
     ],
 )
 def test_what_cannot_be_pushed_is_refused_before_the_first_push(
-    server, sweep, tmp_path, capsys, changes, reason
+    server, job_of, tmp_path, changes, reason
 ):
-    own = tmp_path / "own.yaml"
-    own.write_text(Path("recipes/demo.yaml").read_text())
-    changes = {k: str(own) if v == "{own}" else v for k, v in changes.items()}
-    code, _ = sweep(**changes)
-    assert code == 2
-    assert reason in capsys.readouterr().err
+    if "recipe" in changes:
+        own = tmp_path / changes["recipe"]
+        own.write_text(Path("recipes/demo.yaml").read_text())
+        changes = {"recipe": str(own)}
+    with pytest.raises(InputError, match=reason):
+        job_of(**changes)
     assert not server.calls
 
 
-def test_a_search_is_prepared_from_its_recipes(server, write_sweep, tmp_path):
-    search = {"space": {"dropout": {"low": 0.0, "high": 0.5}}}
-    path = write_sweep(grid=None, search=search, budget={"trials": 3})
-    job = kaggle_sweeps.prepare(SweepPlan(load_sweep(path)), tmp_path)
-    assert (job.folder / "recipes" / "demo.json").is_file()
-    assert not server.calls
-
-
-def test_dask_and_kaggle_exclude_each_other(server, sweep, capsys):
-    code, _ = sweep("--dask", "tcp://127.0.0.1:1")
-    assert code == 2
+def test_dask_and_kaggle_exclude_each_other(server, tmp_path, capsys):
+    assert main(sweep_command(tmp_path, "--dask", "tcp://127.0.0.1:1")) == 2
     assert "--dask, --kaggle: choose one of the two" in capsys.readouterr().err
 
 
@@ -250,7 +235,7 @@ class RunningServer(Server):
 
 
 @pytest.mark.slow
-def test_pushed_trials_train_on_kaggle(competition, tmp_path, sweep, monkeypatch, capsys):
+def test_pushed_trials_train_on_kaggle(competition, tmp_path, monkeypatch):
     """Two worker processes, and an account with one session."""
     monkeypatch.setattr(kaggle_sweeps, "SESSION_WAIT", 1.0)
     server = RunningServer(competition.path, tmp_path / "kaggle")
@@ -258,11 +243,12 @@ def test_pushed_trials_train_on_kaggle(competition, tmp_path, sweep, monkeypatch
         "backbone.width": 8, "data.folds": 2, "stages.0.epochs": 1, "stages.0.warmup_epochs": 0,
     }  # fmt: skip
     with server.asked_by_this_process(tmp_path / "home", KEY):
-        code, table = sweep("--workers", "2", "--poll-interval", "0.5", overrides=small)
+        command = sweep_command(tmp_path, "--workers", 2, "--poll-interval", 0.5, overrides=small)
+        assert main(command) == 0
+    table = pd.read_csv(tmp_path / "small" / "results.csv")
     for thread in server.threads:
         thread.join()
     server.close()
-    assert code == 0
     assert table["state"].tolist() == ["complete", "complete"], table["error"].tolist()
     assert server.most == 1
     assert table["epochs"].tolist() == [1, 1]
