@@ -101,7 +101,7 @@ def test_a_wrong_command_line_is_exit_code_2(arguments):
         (["train", "--data", "{here}", "--store", "{out}", "--run", "{out}"], "no competition"),
         (["pack", "--data", "{data}", "--recipe", "nothing", "--out", "{out}"], "no such recipe"),
         (["score", "{here}/a.csv", "{here}/b.csv"], "no such file"),
-        (["scores", "{here}"], "no finished run"),
+        (["scores", "{here}"], "not a finished run"),
         (["synth", "--out", "{data}", "--eegs", "2"], "not empty"),
         (["blend", "a", "--mapping", "x", "--data", "{data}", "--out", "{out}"], "write key=value"),
         (["sweep", "batch-size", "--kaggle", "--dask", "tcp://h:1"], "choose one"),
