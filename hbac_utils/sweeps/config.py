@@ -120,12 +120,10 @@ class Sweep(StrictModel):
         return self
 
     @property
-    def axes(self) -> dict[str, tuple | Range]:
-        """Values or range of each key that varies."""
-        if self.grid is not None:
-            return self.grid
-        space = self.search.space.items()
-        return {key: axis.choices if isinstance(axis, Choices) else axis for key, axis in space}
+    def axes(self) -> dict[str, Any]:
+        """A tuple of values or a `Range` for each key that varies."""
+        space: dict[str, Any] = self.grid or (self.search.space if self.search else {})
+        return {k: axis.choices if isinstance(axis, Choices) else axis for k, axis in space.items()}
 
     def at_reduced_size(self) -> "Sweep":
         """Apply the section ``reduced``; the name gets the suffix ``-reduced``."""
@@ -194,9 +192,9 @@ class SweepPlan:
     @cached_property
     def grid(self) -> list[Settings]:
         """All combinations of a grid, the last key changing fastest; empty for a search."""
-        axes = self.sweep.grid
-        rows = itertools.product(*(map(label, axis) for axis in axes.values())) if axes else ()
-        return [dict(zip(axes, row, strict=True)) for row in rows]
+        axes = self.sweep.grid or {}
+        rows = itertools.product(*(map(label, axis) for axis in axes.values()))
+        return [dict(zip(axes, row, strict=True)) for row in rows if axes]
 
     @property
     def n_trials(self) -> int:
@@ -205,7 +203,7 @@ class SweepPlan:
 
     def base(self, settings: Settings) -> str:
         """Name of the recipe that a trial starts from, a key of `recipes`."""
-        return self.sweep.recipe or settings[RECIPE]
+        return self.sweep.recipe or str(settings[RECIPE])
 
     def changes(self, settings: Settings) -> dict[str, Any]:
         """Dotted keys and values that a trial changes in `recipes`."""

@@ -22,7 +22,7 @@ from hbac_utils.kernels.push import (
 )
 from hbac_utils.notebooks import export_html
 from hbac_utils.recipe import load_recipe
-from hbac_utils.sweeps.config import RECIPE, SweepPlan
+from hbac_utils.sweeps.config import RECIPE, Settings, SweepPlan
 from hbac_utils.sweeps.trials import TrialRun, logged
 from hbac_utils.sweeps.worker import SweepJob, begin
 from hbac_utils.training.runs import STOP
@@ -156,15 +156,15 @@ def _download(kaggle: Kaggle, pushed: PushedVersion, run: TrialRun) -> None:
         )
 
 
-def prepare(
-    plan: SweepPlan, out: str | Path, storage: str = "", poll_interval: float = 60.0
-) -> SweepJob:
+def prepare(plan: SweepPlan, out: Path, storage: str = "", poll_interval: float = 60.0) -> SweepJob:
     """Check a sweep before its first trial is pushed; see `worker.prepare`."""
+    execute = ExecuteOnKaggle(plan.sweep.name, poll_interval)
     job = begin(
         plan, out, competition=SLUG, store="", data=f"{SLUG} on Kaggle", storage=storage,
-        execute=ExecuteOnKaggle(plan.sweep.name, poll_interval),
+        execute=execute,
     )  # fmt: skip
     # the settings of a search are not known yet
-    for number, settings in enumerate(plan.grid or [{RECIPE: name} for name in plan.recipes]):
-        job.execute.kernel(job.trial_run(number, settings))
+    known: list[Settings] = plan.grid or [{RECIPE: name} for name in plan.recipes]
+    for number, settings in enumerate(known):
+        execute.kernel(job.trial_run(number, settings))
     return job

@@ -56,8 +56,11 @@ class SweepResults:
         table = pd.DataFrame([self._row(trial) for trial in self.trials])
         self.table = table.astype({"parameters": "Int64", "epochs": "Int64"})
         complete = [trial for trial in self.trials if trial.state == "complete"]
-        best = min(complete, key=lambda trial: trial.attempt.value, default=None)
+        best = min(complete, key=self._objective, default=None)
         self.best = best and best.number
+
+    def _objective(self, trial: SweepTrial) -> float:
+        return trial.result["scores"][self.sweep.objective]
 
     def _row(self, trial: SweepTrial) -> dict:
         result, error = trial.result, trial.error.strip().splitlines()
@@ -85,7 +88,7 @@ class SweepResults:
         lines = [", ".join(f"{count} {state}" for state, count in self.counts.items())]
         for trial, error in zip(self.trials, self.table["error"], strict=True):
             if trial.number == self.best:
-                value = f"{self.sweep.objective} {trial.attempt.value:.4f}"
+                value = f"{self.sweep.objective} {self._objective(trial):.4f}"
                 lines.append(f"lowest {value}: {self.name(trial)}")
             if trial.state == "failed":
                 lines.append(f"failed: {self.name(trial)}: {error}")
@@ -109,7 +112,7 @@ class SweepResults:
         ----------
         Hutter et al., ICML 2014.
         """
-        values = {t.attempt.value for t in self.trials if t.state == "complete"}
+        values = {self._objective(t) for t in self.trials if t.state == "complete"}
         complete = self.counts.get("complete", 0)
         if self.sweep.search is None or complete < MIN_TRIALS or len(values) == 1:
             return {}

@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 
 import optuna
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -59,20 +59,17 @@ class SweepTrial:
 
     number: int
     attempts: tuple[FrozenTrial, ...]
-    planned: Settings  # of a grid
 
     @property
-    def attempt(self) -> FrozenTrial | None:
+    def attempt(self) -> FrozenTrial:
         """The attempt with the result, the current one, or the last one."""
         states = ["FAIL", "WAITING", "RUNNING", "PRUNED", "COMPLETE"]
         rank = {attempt.number: states.index(attempt.state.name) for attempt in self.attempts}
-        return max(self.attempts, key=lambda a: (rank[a.number], a.number), default=None)
+        return max(self.attempts, key=lambda a: (rank[a.number], a.number))
 
     @property
     def state(self) -> str:
         """One of `ENDED`, or ``running``, ``waiting``, ``interrupted``."""
-        if self.attempt is None:
-            return "waiting"
         if self.attempt.state != TrialState.FAIL:
             return self.attempt.state.name.lower()
         return "failed" if self.error else "interrupted"
@@ -89,13 +86,12 @@ class SweepTrial:
     @property
     def settings(self) -> Settings:
         """Settings as far as they are known: those of a search follow when it starts."""
-        attempt = self.attempt
-        return attempt.system_attrs["fixed_params"] | attempt.params if attempt else self.planned
+        return self.attempt.system_attrs["fixed_params"] | self.attempt.params
 
     @property
     def result(self) -> dict:
         """Result of the attempt, as `trials.read_result` returns it."""
-        return self.attempt.user_attrs.get("result", {}) if self.attempt else {}
+        return self.attempt.user_attrs.get("result", {})
 
 
 class SweepStudy:
@@ -143,8 +139,12 @@ class SweepStudy:
         for attempt in self.optuna.get_trials(deepcopy=False):
             if "number" in attempt.user_attrs and "superfluous" not in attempt.user_attrs:
                 attempts.setdefault(attempt.user_attrs["number"], []).append(attempt)
-        grid = dict(enumerate(self.plan.grid))
-        return [SweepTrial(n, tuple(attempts[n]), grid.get(n, {})) for n in sorted(attempts)]
+        for number in range(self.plan.n_trials):
+            if not attempts[number]:
+                planned = {"fixed_params": self.plan.grid[number] if self.plan.grid else {}}
+                waiting = create_trial(state=TrialState.WAITING, system_attrs=planned)
+                attempts[number].append(waiting)
+        return [SweepTrial(number, tuple(attempts[number])) for number in sorted(attempts)]
 
     def retry_failed(self) -> None:
         """Queue the failed trials again."""
@@ -160,7 +160,8 @@ class SweepStudy:
         ``run`` may raise `TrialFailed` after it has set a user attribute: ``error`` if the trial
         has failed, ``stopped`` if it is to continue; without either, it counts as killed.
         """
-        self._held, self._lost = None, False
+        self._held: BaseFileLock | None = None
+        self._lost = False
         self._queue.acquire()
         try:
             self._fail_dead()
@@ -168,7 +169,7 @@ class SweepStudy:
             trial = next((t for t in trials if t.state in ("waiting", "interrupted")), None)
             if trial is None:
                 return False
-            if trial.attempt is None or trial.attempt.state != TrialState.WAITING:
+            if trial.attempt.number < 0 or trial.state == "interrupted":  # not queued yet
                 self._enqueue(trial)
             study = self._load(trial.number)
             study.optimize(partial(self._attempt, run), n_trials=1, catch=(TrialFailed,))
@@ -186,8 +187,8 @@ class SweepStudy:
         if number is None or self._is_superfluous(number, trial):
             trial.set_user_attr("superfluous", True)
             raise TrialFailed
-        self._held = self._trial_lock(number)
-        self._held.acquire()
+        lock = self._held = self._trial_lock(number)
+        lock.acquire()
         self._queue.release()
         try:
             axes = self.plan.sweep.axes.items()
@@ -208,7 +209,7 @@ class SweepStudy:
     def _enqueue(self, trial: SweepTrial) -> None:
         self.optuna.enqueue_trial(trial.settings, user_attrs={"number": trial.number})
 
-    def _trial_lock(self, number: int) -> FileLock:
+    def _trial_lock(self, number: int) -> BaseFileLock:
         return FileLock(self.folder / "trials" / f".{number:03d}.lock")
 
     def _fail_dead(self) -> None:
@@ -226,10 +227,10 @@ class SweepStudy:
         """Load the study with a sampler of the trial's own seed: workers draw different numbers."""
         search, pruning = self.plan.sweep.search, self.plan.sweep.pruning
         seed = 1000 * search.seed + number if search else None
-        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        if search and search.sampler == "random":
-            sampler = optuna.samplers.RandomSampler(seed)
-        pruner = optuna.pruners.NopPruner()
+        sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
+        if search and search.sampler == "tpe":
+            sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if pruning:
             pruner = optuna.pruners.MedianPruner(pruning.startup_trials, pruning.warmup_epochs)
         name = self.plan.sweep.name
@@ -241,9 +242,10 @@ class SweepStudy:
 def _suggest(trial: Trial, key: str, axis: tuple | Range):
     if not isinstance(axis, Range):
         return trial.suggest_categorical(key, [label(value) for value in axis])
-    if all(isinstance(bound, int) for bound in (axis.low, axis.high, axis.step or 1)):
-        return trial.suggest_int(key, axis.low, axis.high, step=axis.step or 1, log=axis.log)
-    return trial.suggest_float(key, axis.low, axis.high, step=axis.step, log=axis.log)
+    low, high, step = axis.low, axis.high, axis.step
+    if isinstance(low, int) and isinstance(high, int) and isinstance(step, int | None):
+        return trial.suggest_int(key, low, high, step=step or 1, log=axis.log)
+    return trial.suggest_float(key, low, high, step=step, log=axis.log)
 
 
 def _open_journal(folder: Path) -> BaseStorage:
@@ -256,7 +258,7 @@ def _open_journal(folder: Path) -> BaseStorage:
         content = path.read_bytes() if path.exists() else b""
         if content and not content.endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    return JournalStorage(JournalFileBackend(str(path), lock))  # type: ignore[arg-type]
 
 
 def _open_database(url: str) -> BaseStorage:

@@ -241,7 +241,7 @@ def _run_processes(job: SweepJob, workers: int) -> None:
         for process in processes:
             process.join()
     for process in processes:
-        if process.exitcode < 0:
+        if process.exitcode and process.exitcode < 0:
             name = signal.Signals(-process.exitcode).name
             print(f"{process.name} was killed by {name}", file=sys.stderr)
     if not errors.empty():
@@ -262,7 +262,8 @@ def _work_in_process(job: SweepJob, worker: int, workers: int, errors: SimpleQue
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
