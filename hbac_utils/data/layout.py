@@ -1,4 +1,4 @@
-"""Constants of the competition's data format: rates, lengths, grids, column names."""
+"""Constants of the competition's data format: rates, lengths, frequencies, column names."""
 
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -32,14 +32,19 @@ IDS = (
     "eeg_id", "eeg_sub_id", "spectrogram_id", "spectrogram_sub_id", "label_id", "patient_id",
 )  # fmt: skip
 
-LONGEST_SECONDS = 1e8
-"""Three years: beyond it is no offset, and rows could not be counted."""
 
-MOST_VOTES = 10**6
+def eeg_row(offset):
+    """Convert ``eeg_label_offset_seconds``, one or many, to the window's first sample."""
+    return np.asarray(offset * SAMPLING_RATE).astype(np.int64)
+
+
+def spectrogram_row(offset):
+    """Convert ``spectrogram_label_offset_seconds``, one or many, to the window's first row."""
+    return np.asarray(offset // SPECTROGRAM_STEP).astype(np.int64)
 
 
 def _frequency_name(frequency: float) -> str:
-    # Kaggle rounds half up; Python's round() would take 19.921875 and 4.1015625 half to even
+    # Kaggle rounds half up; round() would take 19.921875 and 4.1015625 half to even
     rounded = Decimal(frequency).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
     return f"{rounded.normalize():f}"
 

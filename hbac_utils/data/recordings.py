@@ -1,7 +1,7 @@
-"""The recordings behind a table of windows: how long they are, and how one gets into its array."""
+"""The two types of recordings, EEG and spectrogram, and how one is converted into its array."""
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,21 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import ThreadpoolController
 
 from hbac_utils.data import preprocessing
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.layout import (
-    SAMPLING_RATE,
     SPECTROGRAM_COLUMNS,
     SPECTROGRAM_ROWS,
-    SPECTROGRAM_STEP,
     WINDOW_SAMPLES,
+    eeg_row,
+    spectrogram_row,
 )
 from hbac_utils.data.readers import (
-    check_eeg_footer,
-    check_range,
-    check_spectrogram_footer,
+    count_eeg_rows,
+    count_spectrogram_rows,
     read_eeg,
     read_spectrogram,
 )
@@ -35,108 +33,63 @@ from hbac_utils.utils.errors import InputError
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What tells EEGs from spectrograms.
+class RecordingType:
+    """What distinguishes EEGs from spectrograms.
 
-    Parameters
-    ----------
-    name : str
-        As in the columns of ``train.csv`` and in the names of the arrays.
-    label : str
-        What progress bars call them.
-    rate : float
-        Rows a second.
-    window : int
-        Rows of a window.
-    columns : tuple of str
-        Of a recording, as they stand in the array.
-    locate : callable
-        From competition and id to the file.
-    check : callable
-        From the file and the columns to its rows; refuses what its footer shows to be wrong.
-    convert : callable
-        From the file and the recipe's section to what is stored, float16, shape (rows, width),
-        and a mask of what is missing in it.
+    ``convert`` reads a file and returns what is stored, float16, shape (rows, width), and a mask
+    of what is missing in it.
     """
 
-    name: str
-    label: str
-    rate: float
-    window: int
-    columns: tuple[str, ...]
-    locate: Callable[[Competition, int], Path]
-    check: Callable[[Path, tuple[str, ...]], int]
+    name: str  # as in the columns of train.csv and the names of the arrays
+    label: str  # of progress bars
+    window: int  # rows of a window
+    width: int  # columns of the array
+    first_row: Callable[[pd.Series], np.ndarray]  # of label offsets in seconds
+    path: Callable[[Competition, str, int], Path]
+    count_rows: Callable[[Path], int]  # from the footer, which is checked
     convert: Callable[[Path, Data], tuple[np.ndarray, np.ndarray]]
 
-    @property
-    def width(self) -> int:
-        """Columns of a recording."""
-        return len(self.columns)
-
     def first_rows(self, table: pd.DataFrame) -> np.ndarray:
-        """Tell each window's first row in its recording, int64."""
-        seconds = table[f"{self.name}_label_offset_seconds"]
-        return (seconds * self.rate).astype(np.int64).to_numpy()
-
-
-def _locate_eeg(competition: Competition, eeg_id: int) -> Path:
-    return competition.eeg_path("train", eeg_id)
-
-
-def _locate_spectrogram(competition: Competition, spectrogram_id: int) -> Path:
-    return competition.spectrogram_path("train", spectrogram_id)
+        """Each window's first row in its recording, int64."""
+        return self.first_row(table[f"{self.name}_label_offset_seconds"])
 
 
 def _clean_eeg(path: Path, data: Data) -> tuple[np.ndarray, np.ndarray]:
-    eeg = read_eeg(path)
-    # fmin and fmax pass over NaN
-    check_range(path, ELECTRODES, np.fmin.reduce(eeg, axis=0), np.fmax.reduce(eeg, axis=0))
-    return preprocessing.clean_eeg(eeg, data.band, data.clip)
+    return preprocessing.clean_eeg(read_eeg(path), data.band, data.clip)
 
 
 def _log_power(path: Path, _: Data) -> tuple[np.ndarray, np.ndarray]:
-    power = read_spectrogram(path)
-    if np.isinf(power).any():
-        column = SPECTROGRAM_COLUMNS[np.isinf(power).any(axis=0).argmax()]
-        raise InputError(
-            f"{path}: column {column} has infinite values; write NaN where there is no power"
-        )
-    log = preprocessing.log_power(power)
+    log = preprocessing.log_power(read_spectrogram(path))
     return log, np.isnan(log)
 
 
-EEG = Kind(
-    "eeg", "EEGs", SAMPLING_RATE, WINDOW_SAMPLES, ELECTRODES, _locate_eeg, check_eeg_footer,
-    _clean_eeg,
+EEG = RecordingType(
+    "eeg", "EEGs", WINDOW_SAMPLES, len(ELECTRODES), eeg_row,
+    Competition.eeg_path, count_eeg_rows, _clean_eeg,
 )  # fmt: skip
-SPECTROGRAM = Kind(
-    "spectrogram", "spectrograms", 1 / SPECTROGRAM_STEP, SPECTROGRAM_ROWS,
-    SPECTROGRAM_COLUMNS, _locate_spectrogram, check_spectrogram_footer, _log_power,
+SPECTROGRAM = RecordingType(
+    "spectrogram", "spectrograms", SPECTROGRAM_ROWS, len(SPECTROGRAM_COLUMNS), spectrogram_row,
+    Competition.spectrogram_path, count_spectrogram_rows, _log_power,
 )  # fmt: skip
 
 
-def list_recordings(kind: Kind, competition: Competition, table: pd.DataFrame) -> pd.DataFrame:
-    """List the recordings of a kind, one after the other as they stand in the array.
+def list_recordings(
+    kind: RecordingType, competition: Competition, table: pd.DataFrame
+) -> pd.DataFrame:
+    """List the recordings of a table's windows, and refuse missing, short and wrong files.
 
-    Lengths, columns and ranges come from the files' footers, so that a missing, short or wrong
-    file stops the packing before any long work.
+    Only footers are read, so that packing stops before any long work.
 
     Returns
     -------
     DataFrame
         Indexed by id, ascending: ``path``, ``rows``, ``start`` (first row in the array).
-
-    Raises
-    ------
-    InputError
-        If a file is missing, is not parquet, ends before a window, or is wrong otherwise: see
-        `footers`.
     """
     needed = pd.Series(kind.first_rows(table) + kind.window).groupby(table[f"{kind.name}_id"]).max()
-    paths = [kind.locate(competition, i) for i in needed.index]
+    paths = [kind.path(competition, "train", i) for i in needed.index]
     recordings = pd.DataFrame({"path": paths}, index=needed.index)
     with ThreadPoolExecutor(THREADS) as threads:
-        recordings["rows"] = list(threads.map(lambda path: kind.check(path, kind.columns), paths))
+        recordings["rows"] = list(threads.map(kind.count_rows, paths))
     short = recordings.index[recordings["rows"] < needed]
     if len(short):
         path, rows = recordings.loc[short[0], ["path", "rows"]]
@@ -147,15 +100,10 @@ def list_recordings(kind: Kind, competition: Competition, table: pd.DataFrame) -
     return recordings
 
 
-def window_places(kind: Kind, recordings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Place the windows in the array.
-
-    Returns
-    -------
-    DataFrame
-        A row per window: ``<kind>_start``, its first row; ``<kind>_first`` and ``<kind>_last``,
-        its recording's first and one past its last.
-    """
+def window_positions(
+    kind: RecordingType, recordings: pd.DataFrame, table: pd.DataFrame
+) -> pd.DataFrame:
+    """Columns ``<kind>_start``, ``<kind>_first`` and ``<kind>_last`` of `Store.windows`."""
     own = recordings.loc[table[f"{kind.name}_id"]]
     first = own["start"].to_numpy()
     return pd.DataFrame(
@@ -167,109 +115,47 @@ def window_places(kind: Kind, recordings: pd.DataFrame, table: pd.DataFrame) -> 
     )
 
 
-@dataclass(frozen=True)
-class Task:
-    """One recording's way into its array; what a worker is sent.
+def store_recording(
+    kind: str, source: Path, rows: int, target: Path, position: int, windows: list[int], data: Data
+) -> list[float]:
+    """Convert a recording and write it into its array, in a worker.
 
     Parameters
     ----------
-    kind : Kind
-    recording : int
-        Its id.
-    source : Path
+    kind : {"eeg", "spectrogram"}
+    source, target : Path
+        The recording's file and the array's.
     rows : int
-        So many it had when the arrays were laid out.
-    target : Path
-        The array's file.
+        Length of the recording when the array was laid out.
     position : int
-        The byte in it where this recording begins.
+        Byte of ``target`` at which the recording begins.
     windows : list of int
-        First row in the recording of each of its windows. No array: those joblib's Dask backend
-        scatters, and they are lost with the worker that holds them.
-    data : Data
+        First row in the recording of each of its windows. Not an array: joblib's Dask backend
+        would scatter it, and it would be lost with the worker that holds it.
+
+    Returns
+    -------
+    list of float
+        For each window, the share of its values that the file does not have.
     """
-
-    kind: Kind
-    recording: int
-    source: Path
-    rows: int
-    target: Path
-    position: int
-    windows: list[int]
-    data: Data
-
-    def __call__(self) -> tuple[int, list[float]]:
-        """Convert and write the recording.
-
-        Returns
-        -------
-        recording : int
-        missing : list of float
-            For each window, the share of its values that the file did not have.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be read or has changed its length.
-        """
-        _keep_memory()
-        with _blas().limit(limits=1):
-            values, missing = self.kind.convert(self.source, self.data)
-        if len(values) != self.rows:
-            raise InputError(
-                f"{self.source}: {len(values)} rows, a moment ago it had {self.rows}; "
-                "let it rest and pack again"
-            )
-        # written, not mapped: a disk that fails is an error then, not the process's death
-        with self.target.open("r+b") as file:
-            file.seek(self.position)
-            file.write(np.ascontiguousarray(values).data)
-        return self.recording, self._missing_shares(missing)
-
-    def _missing_shares(self, missing: np.ndarray) -> list[float]:
-        if not missing.any():
-            return [0.0] * len(self.windows)
-        window = self.kind.window
-        return [float(missing[row : row + window].mean()) for row in self.windows]
-
-
-def tasks(
-    kind: Kind,
-    recordings: pd.DataFrame,
-    table: pd.DataFrame,
-    target: Path,
-    offset: int,
-    data: Data,
-) -> Iterator[Task]:
-    """Yield the tasks for ``recordings``; ``target``'s first value stands at byte ``offset``."""
-    first = kind.first_rows(table)
-    positions = window_positions(kind, table)
-    for recording, path, rows, start in recordings[["path", "rows", "start"]].itertuples():
-        windows = first[positions[recording]].tolist()
-        position = offset + 2 * int(start) * kind.width
-        yield Task(kind, int(recording), path, int(rows), target, position, windows, data)
-
-
-def window_positions(kind: Kind, table: pd.DataFrame) -> dict[int, np.ndarray]:
-    """Tell each recording's windows, as positions in the table, ascending."""
-    return table.groupby(f"{kind.name}_id").indices
+    _keep_memory()
+    recording_type = {"eeg": EEG, "spectrogram": SPECTROGRAM}[kind]
+    values, missing = recording_type.convert(source, data)
+    if len(values) != rows:
+        raise InputError(f"{source}: its length changed while packing; pack again")
+    # written, not mapped: an error of the disk is then an exception, not the process's death
+    with target.open("r+b") as file:
+        file.seek(position)
+        file.write(np.ascontiguousarray(values).data)
+    if not missing.any():
+        return [0.0] * len(windows)
+    return [float(missing[row : row + recording_type.window].mean()) for row in windows]
 
 
 @cache
 def _keep_memory() -> None:
-    """Ask glibc, in this process, to keep the few megabytes that every recording needs anew.
-
-    Left alone it gives them back to the kernel after each file and faults them in again for the
-    next. Larger pieces still go back at once.
-    """
+    """Let glibc keep a worker's freed memory: a third of the time is page faults otherwise."""
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD
-        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its upper bound
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    # one thread a worker, also of a cluster: they do not crowd each other, and the bytes do not
-    # depend on their number
-    return ThreadpoolController()
+        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD

@@ -1,4 +1,4 @@
-"""Folds by patient: nobody is in two of them."""
+"""Vote groups, folds by patient, and the experts' agreement."""
 
 import numpy as np
 import pandas as pd
@@ -8,79 +8,8 @@ from hbac_utils.labels import CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fracti
 from hbac_utils.utils.errors import InputError
 
 
-def patient_folds(windows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
-    """Assign each window to the fold that validates it.
-
-    Patients are kept whole; classes are balanced over the (EEG, vote vector) groups, so that
-    one long recording does not decide where its class goes.
-
-    Parameters
-    ----------
-    windows : DataFrame
-        With ``patient_id``, ``expert_consensus`` and ``group``.
-    folds : int
-    seed : int
-
-    Returns
-    -------
-    array of int64, shape (n_windows,)
-        From 0 to folds − 1.
-
-    Raises
-    ------
-    InputError
-        If there are fewer patients than folds, or a fold would stay empty.
-    """
-    patients = windows["patient_id"].nunique()
-    if patients < folds:
-        raise InputError(f"{folds} folds need at least {folds} patients, the data has {patients}")
-    groups = windows.drop_duplicates("group")
-    # a patient whose groups are spread by class is still placed as one, by scikit-learn
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    fold_of_patient: dict[int, int] = {}
-    splits = splitter.split(groups, groups["expert_consensus"], groups["patient_id"])
-    for fold, (_, held_out) in enumerate(splits):
-        fold_of_patient.update(dict.fromkeys(groups["patient_id"].iloc[held_out], fold))
-    fold = windows["patient_id"].map(fold_of_patient).to_numpy()
-    empty = sorted(set(range(folds)) - set(fold))
-    if empty:
-        raise InputError(f"fold {empty[0]} of {folds} stays empty; use fewer folds")
-    return fold
-
-
-def split_balance(windows: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
-    """Tabulate what each fold validates.
-
-    Parameters
-    ----------
-    windows : DataFrame
-        As for `patient_folds`, with ``total_votes``.
-    fold : array of int, shape (n_windows,)
-
-    Returns
-    -------
-    DataFrame
-        A row per fold: patients, windows, (EEG, vote vector) groups, the share of groups with
-        ≥ 10 votes, and the share of each class among the groups.
-    """
-    table = windows.assign(fold=fold)
-    groups = table.drop_duplicates("group").groupby("fold")
-    counts = pd.DataFrame(
-        {
-            "patients": table.groupby("fold")["patient_id"].nunique(),
-            "windows": table.groupby("fold").size(),
-            "groups": groups.size(),
-            f"≥ {RELIABLE_VOTES} votes": groups["total_votes"].agg(
-                lambda votes: (votes >= RELIABLE_VOTES).mean()
-            ),
-        }
-    )
-    classes = groups["expert_consensus"].value_counts(normalize=True).unstack(fill_value=0.0)
-    return counts.join(classes.reindex(columns=list(CLASSES), fill_value=0.0)).round(3)
-
-
 def group_windows(table: pd.DataFrame) -> pd.Series:
-    """Assign numbers to the (EEG, vote vector) groups, in the order of their first windows.
+    """Assign numbers to the (EEG, vote vector) groups in the order of their first windows.
 
     Parameters
     ----------
@@ -96,7 +25,7 @@ def group_windows(table: pd.DataFrame) -> pd.Series:
 
 
 def middle_windows(windows: pd.DataFrame) -> np.ndarray:
-    """Choose the middle window of each group: those that are scored.
+    """Choose the middle window of each group: the windows that are scored.
 
     Parameters
     ----------
@@ -114,17 +43,84 @@ def middle_windows(windows: pd.DataFrame) -> np.ndarray:
     return np.sort(order.index[middle].to_numpy())
 
 
+def patient_folds(windows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
+    """Assign each window to the fold that validates it; no patient is in two folds.
+
+    Classes are balanced over the (EEG, vote vector) groups, so that one long recording does not
+    decide where its class goes.
+
+    Parameters
+    ----------
+    windows : DataFrame
+        With ``patient_id``, ``expert_consensus`` and ``group``.
+    folds, seed : int
+
+    Returns
+    -------
+    array of int64, shape (n_windows,)
+        From 0 to folds − 1.
+
+    Raises
+    ------
+    InputError
+        If there are fewer patients than folds, or a fold would be empty.
+    """
+    patients = windows["patient_id"].nunique()
+    if patients < folds:
+        raise InputError(f"{folds} folds need at least {folds} patients, the data has {patients}")
+    groups = windows.drop_duplicates("group")
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splits = splitter.split(groups, groups["expert_consensus"], groups["patient_id"])
+    fold_of_patient: dict[int, int] = {}
+    for fold, (_, held_out) in enumerate(splits):
+        fold_of_patient.update(dict.fromkeys(groups["patient_id"].iloc[held_out], fold))
+    fold = windows["patient_id"].map(fold_of_patient).to_numpy()
+    empty = sorted(set(range(folds)) - set(fold))
+    if empty:
+        raise InputError(f"fold {empty[0]} of {folds} is empty; use fewer folds")
+    return fold
+
+
+def split_balance(windows: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
+    """Tabulate what each fold validates.
+
+    Parameters
+    ----------
+    windows : DataFrame
+        As for `patient_folds`, with ``total_votes``.
+    fold : array of int, shape (n_windows,)
+
+    Returns
+    -------
+    DataFrame
+        A row per fold: patients, windows, groups, the share of groups with ≥ 10 votes, and the
+        share of each class among the groups.
+    """
+    table = windows.assign(fold=fold)
+    groups = table.drop_duplicates("group").groupby("fold")
+    reliable = groups["total_votes"].agg(lambda votes: (votes >= RELIABLE_VOTES).mean())
+    counts = pd.DataFrame(
+        {
+            "patients": table.groupby("fold")["patient_id"].nunique(),
+            "windows": table.groupby("fold").size(),
+            "groups": groups.size(),
+            f"≥ {RELIABLE_VOTES} votes": reliable,
+        }
+    )
+    classes = groups["expert_consensus"].value_counts(normalize=True).unstack(fill_value=0.0)
+    return counts.join(classes.reindex(columns=list(CLASSES), fill_value=0.0)).round(3)
+
+
 KINDS = ("idealized", "proto", "edge", "scattered")
 AGREED = 0.75
-"""The share of the votes that makes an agreement of one class, or of two."""
+"""Share of the votes that makes an agreement on one class, or on two."""
 
 
 def agreement(votes: np.ndarray) -> np.ndarray:
-    """Name how experts agree on each window.
+    """Classify how the experts agree on each window.
 
-    With three quarters of the votes on one class it is *idealized*; else with that share on
-    the two leading classes it is *proto* if one of them is Other, and an *edge* case if both
-    are patterns; else the votes are *scattered*.
+    Three quarters of the votes on one class is *idealized*; else that share on the two leading
+    classes is *proto* if one of them is Other, and *edge* if both are patterns; else *scattered*.
 
     Parameters
     ----------
@@ -148,7 +144,7 @@ def agreement(votes: np.ndarray) -> np.ndarray:
 
 
 def shares(votes: np.ndarray) -> np.ndarray:
-    """Place windows in the triangle of agreement.
+    """Vote shares of the leading pattern, of Other, and of all other patterns.
 
     Parameters
     ----------
@@ -157,7 +153,7 @@ def shares(votes: np.ndarray) -> np.ndarray:
     Returns
     -------
     array of float64, shape (n, 3)
-        The shares of the leading pattern, of Other, and of all other patterns; they sum to one.
+        They sum to one.
     """
     fractions = vote_fractions(votes)
     leading, other = fractions[:, :-1].max(axis=1), fractions[:, -1]
@@ -165,20 +161,17 @@ def shares(votes: np.ndarray) -> np.ndarray:
 
 
 def vote_groups(totals: np.ndarray) -> pd.Categorical:
-    """Group windows by how many experts voted; the groups do not cross `RELIABLE_VOTES`.
+    """Bin windows by their number of votes; the bins do not cross `RELIABLE_VOTES`.
 
     Parameters
     ----------
     totals : array of int, shape (n,)
-        Votes on each window.
 
     Returns
     -------
     Categorical, length n
         Ordered: ``1–2``, ``3``, ``4–9``, ``10–12``, ``13–15``, ``≥ 16``.
     """
-    last = (2, 3, 9, 12, 15)
-    first = (1, *(end + 1 for end in last))
-    names = [f"{a}–{b}" if a < b else f"{a}" for a, b in zip(first, last, strict=False)]
-    codes = np.searchsorted(last, np.asarray(totals))
-    return pd.Categorical.from_codes(codes, [*names, f"≥ {first[-1]}"], ordered=True)
+    names = ["1–2", "3", "4–9", "10–12", "13–15", "≥ 16"]
+    codes = np.searchsorted([2, 3, 9, 12, 15], np.asarray(totals))
+    return pd.Categorical.from_codes(codes, names, ordered=True)

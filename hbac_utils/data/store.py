@@ -5,12 +5,12 @@
 ``spectrogram.npy``  float16 log power, (rows of all recordings, 400); absent if the
                      competition has no spectrograms
 ``windows.parquet``  a row per labelled window: ids, votes, patient, and where its first
-                     sample and row lie in the arrays
-``sources.parquet``  the files that it was packed from: name, size, time of modification
-``store.json``       what it was built from and how
+                     sample and row are in the arrays
+``sources.parquet``  the packed files: name, size, time of modification
+``store.json``       settings and sizes
 ==================== ==========================================================
 
-A recording's samples stand one after the other, so a window is one contiguous read.
+A recording's samples are contiguous, so a window is one contiguous read.
 """
 
 import hashlib
@@ -29,31 +29,30 @@ from hbac_utils.data.layout import SPECTROGRAM_COLUMNS, SPECTROGRAM_ROWS, WINDOW
 from hbac_utils.data.splits import middle_windows
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recipe import Data
-from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.errors import InputError, one_line
 
 FORMAT = 2
-
-DESCRIPTION = ("key", "subset", "source", "eeg_samples", "spectrogram_rows")
-"""What ``store.json`` must say for the store to be opened."""
+REPACK = "delete the store and pack again"
 
 
 @dataclass(frozen=True)
 class Store:
-    """A packed competition, opened for reading; `open_store` checks it first."""
+    """A packed competition; `open_store` opens and checks one."""
 
     path: Path
 
     @cached_property
     def description(self) -> dict:
-        """What ``store.json`` says."""
+        """Content of ``store.json``."""
         path = self.path / "store.json"
         try:
             description = json.loads(path.read_text())
-            missing = [name for name in DESCRIPTION if name not in description]
+            for name in ("key", "subset", "source", "eeg_samples", "spectrogram_rows"):
+                description[name]
         except (OSError, ValueError, TypeError) as error:
-            raise _damaged(path, error) from None
-        if missing:
-            raise _damaged(path, f"no {missing[0]}")
+            raise _damaged(path, one_line(error)) from None
+        except KeyError as error:
+            raise _damaged(path, f"no {error.args[0]}") from None
         return description
 
     @cached_property
@@ -64,9 +63,7 @@ class Store:
     @cached_property
     def spectrogram(self) -> np.ndarray | None:
         """Memory map, float16, shape (rows, 400), log power; None if there is none."""
-        if not (self.path / "spectrogram.npy").exists():
-            return None
-        return self._map("spectrogram.npy")
+        return self._map("spectrogram.npy") if (self.path / "spectrogram.npy").exists() else None
 
     @cached_property
     def windows(self) -> pd.DataFrame:
@@ -74,7 +71,7 @@ class Store:
 
         Beside the columns of ``train.csv``: ``total_votes``; ``group``, equal for the windows
         of one EEG with one vote vector; ``eeg_start``, the window's first sample in `eeg`;
-        ``eeg_first`` and ``eeg_last``, the recording's first and one past its last;
+        ``eeg_first`` and ``eeg_last``, the recording's first sample and one past its last;
         ``eeg_missing``, the share of the window's samples that the file did not have; and the
         same four of ``spectrogram_…``, where there are spectrograms.
         """
@@ -82,112 +79,103 @@ class Store:
 
     @cached_property
     def sources(self) -> pd.DataFrame:
-        """The files that it was packed from, as `hbac_utils.data.sources.look_at` returns."""
+        """The packed files, as `file_stamps` returns."""
         return self._table("sources.parquet")
 
     def evaluation_windows(self) -> np.ndarray:
-        """Choose the windows that are scored: the middle one of each (EEG, vote vector).
-
-        Returns
-        -------
-        array of int64
-            Positions in `windows`, ascending.
-        """
+        """Choose the windows that are scored: positions in `windows`, see `middle_windows`."""
         return middle_windows(self.windows)
 
     def check(self, data: Data, inputs: tuple[str, ...] = ("eeg",)) -> None:
-        """Refuse a recipe whose signals this store does not hold.
-
-        Raises
-        ------
-        InputError
-            If band, clip or the signal functions differ, or an input is absent.
-        """
-        self.check_key(data)
+        """Refuse preprocessing settings or inputs that this store does not hold."""
+        built = self.description["key"]
+        for name, wanted in store_key(data).items():
+            if built.get(name) != wanted:
+                raise InputError(
+                    f"{self.path}: packed with {name} {built.get(name)}, the recipe needs "
+                    f"{wanted}; {REPACK}, or choose another path"
+                )
         if "spectrogram" in inputs and self.spectrogram is None:
             raise InputError(
                 f"{self.path}: the recipe's view needs spectrograms, which this competition lacks; "
                 "choose a recipe with an EEG view"
             )
 
-    def check_key(self, data: Data) -> None:
-        """Refuse band, clip or signal functions that are not the ones it was packed with.
-
-        Raises
-        ------
-        InputError
-            With the first that differs.
-        """
-        built, wanted = self.description["key"], store_key(data)
-        for name in wanted:
-            if built.get(name) != wanted[name]:
-                raise InputError(
-                    f"{self.path}: packed with {name} {built.get(name)}, the recipe wants "
-                    f"{wanted[name]}; delete the store and pack again, or name another path"
-                )
-
     def check_sources(self, competition: Competition) -> None:
-        """Refuse a competition whose files are not the ones that were packed.
+        """Refuse a competition whose files are not the packed ones.
 
-        Where the competition lies elsewhere than at packing, only names and sizes count, for a
-        copy has other times; where it holds no recordings (the store alone was moved), nothing.
-
-        Raises
-        ------
-        InputError
-            With the first file that differs.
+        Times are compared only where the competition is at the same path as when it was packed,
+        because a copy has others. A competition without recordings is not compared.
         """
         if not (competition.path / "train_eegs").is_dir():
             return
-        found = look_at(competition.path, list(self.sources["name"]))
+        now = file_stamps(competition.path, list(self.sources["name"]))
         same_place = str(competition.path.resolve()) == self.description["source"]
-        name = first_difference(self.sources, found, times=same_place)
-        if name is None and self.spectrogram is None and competition.has_spectrograms("train"):
-            name = "train_spectrograms"
-        if name is not None:
+        columns = ["bytes", "modified_ns"] if same_place else ["bytes"]
+        differs = (now[columns] != self.sources[columns]).any(axis=1)
+        changed = sorted(now["name"][differs])
+        if self.spectrogram is None and competition.has_spectrograms("train"):
+            changed.append("train_spectrograms")
+        if changed:
             raise InputError(
-                f"{competition.path / name}: not as it was when {self.path} was packed (absent, "
-                "new, or of another size or time); delete the store and pack again, or name "
-                "another path"
+                f"{competition.path / changed[0]}: changed, added or removed since {self.path} was "
+                f"packed; {REPACK}, or choose another path"
             )
 
     def _map(self, name: str) -> np.ndarray:
-        path = self.path / name
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            return np.load(self.path / name, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise _damaged(path, error) from None
+            raise _damaged(self.path / name, one_line(error)) from None
 
     def _table(self, name: str) -> pd.DataFrame:
-        path = self.path / name
         try:
-            return pd.read_parquet(path)
+            return pd.read_parquet(self.path / name)
         except (OSError, ValueError) as error:
-            raise _damaged(path, error) from None
+            raise _damaged(self.path / name, one_line(error)) from None
 
     def _check_files(self) -> None:
-        """Refuse arrays and tables that do not fit each other."""
-        description, windows, _ = self.description, self.windows, self.sources
-        arrays = {"eeg": (description["eeg_samples"], len(ELECTRODES), WINDOW_SAMPLES)}
-        if description["spectrogram_rows"] is not None:
-            rows = description["spectrogram_rows"]
-            arrays["spectrogram"] = (rows, len(SPECTROGRAM_COLUMNS), SPECTROGRAM_ROWS)
-        for kind, (rows, width, window) in arrays.items():
-            path = self.path / f"{kind}.npy"
-            if self._map(path.name).shape != (rows, width):
-                raise _damaged(path, f"not {rows} rows of {width}")
+        """Refuse arrays and tables whose sizes contradict each other."""
+        windows, _ = self.windows, self.sources
+        arrays = {"eeg": ("eeg_samples", len(ELECTRODES), WINDOW_SAMPLES)}
+        if self.description["spectrogram_rows"] is not None:
+            columns = len(SPECTROGRAM_COLUMNS)
+            arrays["spectrogram"] = ("spectrogram_rows", columns, SPECTROGRAM_ROWS)
+        for kind, (size, width, window) in arrays.items():
+            rows = self.description[size]
+            if self._map(f"{kind}.npy").shape != (rows, width):
+                raise _damaged(self.path / f"{kind}.npy", f"not {rows} rows of {width}")
             start = windows.get(f"{kind}_start")
             if start is None or start.min() < 0 or start.max() + window > rows:
-                raise _damaged(self.path / "windows.parquet", f"its positions leave {path.name}")
+                raise _damaged(self.path / "windows.parquet", f"its rows are not in {kind}.npy")
 
 
-def _damaged(path: Path, reason: object) -> InputError:
-    line = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
-    return InputError(f"{path}: damaged ({line}); delete the store and pack again")
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path}: damaged ({reason}); {REPACK}")
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a store.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a store, has another format, or one of its files is damaged.
+    """
+    store = Store(Path(path))
+    if not store.path.is_dir():
+        raise InputError(f"{path}: no such folder; make a store with `pack`")
+    if not (store.path / "store.json").is_file():
+        raise InputError(f"{path}: no store (no store.json in it); make one with `pack` elsewhere")
+    built = store.description["key"].get("format")
+    if built != FORMAT:
+        raise InputError(f"{path}: a store of format {built}, this kit reads {FORMAT}; {REPACK}")
+    store._check_files()
+    return store
 
 
 def store_key(data: Data) -> dict:
-    """Collect what changes the store's arrays; two equal keys mean equal arrays."""
+    """Collect the settings that determine a store's arrays; equal keys mean equal arrays."""
     return {
         "format": FORMAT,
         "signals": preprocessing.VERSION,
@@ -197,91 +185,28 @@ def store_key(data: Data) -> dict:
     }
 
 
-def open_store(path: str | Path) -> Store:
-    """Open a store.
-
-    Raises
-    ------
-    InputError
-        If the folder is no store, is of another format, or one of its files is damaged or
-        truncated.
-    """
-    store = Store(Path(path))
-    if not store.path.is_dir():
-        raise InputError(f"{path}: no such folder; make a store with `pack`")
-    if not (store.path / "store.json").is_file():
-        raise InputError(f"{path}: no store (no store.json in it); make one with `pack` elsewhere")
-    built = store.description["key"].get("format")
-    if built != FORMAT:
-        raise InputError(
-            f"{path}: a store of format {built}, this kit reads {FORMAT}; "
-            "delete the store and pack again"
-        )
-    store._check_files()
-    return store
-
-
 ABSENT = -1
-"""Stands for the size and the time of a file that is not there."""
+"""Size and time of a file that is not there."""
 
 THREADS = 16
-"""Of those that only wait for the disk: looking at 28,000 files one by one takes minutes on a
-network file system."""
+"""They wait for the disk: 28,000 files one by one take minutes on a network file system."""
 
 
-def source_names(competition: Competition, table: pd.DataFrame) -> list[str]:
-    """Name the files behind a table of windows, relative to the competition's folder.
+def file_stamps(folder: Path, names: list[str]) -> pd.DataFrame:
+    """Tabulate files: ``name``, ``bytes``, ``modified_ns`` (since 1970); `ABSENT` if missing."""
 
-    ``train.csv`` first, then the EEGs and, where the competition has them, the spectrograms.
-    """
-    paths = [competition.eeg_path("train", i) for i in sorted(table["eeg_id"].unique())]
-    if competition.has_spectrograms("train"):
-        spectrogram_ids = sorted(table["spectrogram_id"].unique())
-        paths += [competition.spectrogram_path("train", i) for i in spectrogram_ids]
-    return ["train.csv", *(path.relative_to(competition.path).as_posix() for path in paths)]
+    def stamp(name: str) -> tuple[str, int, int]:
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            return name, ABSENT, ABSENT
+        return name, status.st_size, status.st_mtime_ns
 
-
-def look_at(folder: Path, names: list[str]) -> pd.DataFrame:
-    """Look at files.
-
-    Returns
-    -------
-    DataFrame
-        ``name``, ``bytes`` and ``modified_ns`` (since 1970), both `ABSENT` for no file.
-    """
     with ThreadPoolExecutor(THREADS) as threads:
-        seen = list(threads.map(lambda name: _look_at(folder / name), names))
-    return pd.DataFrame(
-        [(name, *values) for name, values in zip(names, seen, strict=True)],
-        columns=["name", "bytes", "modified_ns"],
-    )
-
-
-def _look_at(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return ABSENT, ABSENT
-    return status.st_size, status.st_mtime_ns
-
-
-def first_difference(before: pd.DataFrame, now: pd.DataFrame, *, times: bool = True) -> str | None:
-    """Name the first file, in alphabetical order, that differs or is in one table only.
-
-    Parameters
-    ----------
-    before, now : DataFrame
-        As `look_at` returns.
-    times : bool
-        Compare the times of modification too, not only the sizes; a copy of a folder has others.
-    """
-    columns = ["bytes", "modified_ns"] if times else ["bytes"]
-    before, now = (table.set_index("name")[columns] for table in (before, now))
-    before, now = before.align(now, join="outer", axis=0, fill_value=ABSENT)
-    differs = (before != now).any(axis=1).sort_index()
-    return str(differs.idxmax()) if differs.any() else None
+        stamps = list(threads.map(stamp, names))
+    return pd.DataFrame(stamps, columns=["name", "bytes", "modified_ns"])
 
 
 def digest(table: pd.DataFrame) -> str:
-    """Condense a table to 64 hexadecimal digits: equal tables, equal digits."""
+    """Hash a table: equal tables have equal digests, 64 hexadecimal digits."""
     return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()

@@ -9,17 +9,16 @@ import pandas as pd
 
 from hbac_utils.data import preprocessing
 from hbac_utils.data.competition import Competition
-from hbac_utils.data.layout import SAMPLING_RATE, SPECTROGRAM_ROWS, SPECTROGRAM_STEP, WINDOW_SAMPLES
+from hbac_utils.data.layout import SPECTROGRAM_ROWS, WINDOW_SAMPLES, eeg_row, spectrogram_row
 from hbac_utils.data.readers import (
     centred,
     read_eeg,
+    read_eeg_lenient,
     read_spectrogram,
-    salvage_eeg,
-    salvage_spectrogram,
+    read_spectrogram_lenient,
 )
 from hbac_utils.data.splits import KINDS, agreement, shares
 from hbac_utils.data.store import Store
-from hbac_utils.data.test_loader import recording_file
 from hbac_utils.labels import CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.utils.errors import InputError
@@ -181,7 +180,7 @@ def read_window_eeg(competition: Competition, row: pd.Series) -> np.ndarray:
         NaN where values are missing.
     """
     path = competition.eeg_path("train", int(row["eeg_id"]))
-    start = int(row["eeg_label_offset_seconds"] * SAMPLING_RATE)
+    start = int(eeg_row(row["eeg_label_offset_seconds"]))
     return _cut(_for_display(read_eeg(path)), start, WINDOW_SAMPLES, path)
 
 
@@ -194,7 +193,7 @@ def read_window_spectrogram(competition: Competition, row: pd.Series) -> np.ndar
         NaN where values are missing.
     """
     path = competition.spectrogram_path("train", int(row["spectrogram_id"]))
-    start = int(row["spectrogram_label_offset_seconds"] // SPECTROGRAM_STEP)
+    start = int(spectrogram_row(row["spectrogram_label_offset_seconds"]))
     power = _cut(read_spectrogram(path), start, SPECTROGRAM_ROWS, path)
     return preprocessing.log_power(power).astype(np.float32)
 
@@ -232,7 +231,7 @@ def read_test_windows(competition: Competition, n: int) -> list[Window]:
 def _read_or_blank(competition: Competition, row: Mapping[str, Any]) -> Window:
     title = f"EEG {row['eeg_id']}"
     try:
-        eeg, notes = salvage_eeg(recording_file(competition, row, "eeg"))
+        eeg, notes = read_eeg_lenient(competition.find_test_recording("eeg", row["eeg_id"]))
         eeg = centred(_for_display(eeg), WINDOW_SAMPLES, np.nan)
         spectrogram = _test_spectrogram(competition, row)
         return Window(eeg, spectrogram, None, ", ".join([title, *notes]))
@@ -243,8 +242,10 @@ def _read_or_blank(competition: Competition, row: Mapping[str, Any]) -> Window:
 
 def _test_spectrogram(competition: Competition, row: Mapping[str, Any]) -> np.ndarray | None:
     try:
-        power, _ = salvage_spectrogram(recording_file(competition, row, "spectrogram"))
-    except InputError:
+        power, _ = read_spectrogram_lenient(
+            competition.find_test_recording("spectrogram", row["spectrogram_id"])
+        )
+    except (InputError, KeyError):  # the table may have no column spectrogram_id
         return None
     return centred(preprocessing.log_power(power).astype(np.float32), SPECTROGRAM_ROWS, np.nan)
 

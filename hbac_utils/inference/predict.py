@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.layout import KAGGLE_INPUT
-from hbac_utils.data.test_loader import SIZE, Batch, read_ahead, read_batches
+from hbac_utils.data.test_loader import BATCH_SIZE, Batch, read_batches
 from hbac_utils.environment import is_rerun, walk_attached
 from hbac_utils.inference.submission import COLUMNS, Prediction
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES
@@ -174,7 +174,7 @@ def predict(
         for group in alike.values():
             recipes = [predictor.run.recipe for predictor in group]
             inputs = tuple(dict.fromkeys(i for recipe in recipes for i in recipe.inputs))
-            for batch in read_ahead(read_batches(competition, test, recipes[0].data, inputs)):
+            for batch in read_batches(competition, test, recipes[0].data, inputs):
                 for predictor in group:
                     predictor.add(batch)
                 bar.update(len(batch.rows))
@@ -234,7 +234,7 @@ class RunPredictor:
 
     def __init__(self, run: Run, n: int):
         self.run = run
-        size = max(1, min(SIZE, n))
+        size = max(1, min(BATCH_SIZE, n))
         self.models = [ModelPredictor(m, run.recipe.tta, size) for m in run.models.values()]
         self.values = np.full((len(self.models), n, N_CLASSES), np.nan)
         self.errors: dict[int, str] = {}
@@ -242,7 +242,7 @@ class RunPredictor:
 
     def add(self, batch: Batch) -> None:
         """Predict a batch with all models."""
-        rows, signals, errors = batch.of(self.run.recipe.inputs)
+        rows, signals, errors = batch.select(self.run.recipe.inputs)
         self.errors |= errors
         self.repaired |= batch.notes(self.run.recipe.inputs)
         if rows:

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbac_utils.data.competition import Competition, read_table
-from hbac_utils.data.readers import read_submitted_ids
+from hbac_utils.data.competition import Competition, read_ids, read_table
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.metric import SubmissionError, check_probabilities
 from hbac_utils.utils.files import replacing, writing
@@ -131,7 +130,7 @@ def check_submission(path: Path, competition: Competition) -> pd.DataFrame:
         If columns, ids, range or sums are wrong, or the ids are not those of ``test.csv``, each
         once and in its order.
     """
-    given = read_submitted_ids(path)
+    given = read_ids(path)["eeg_id"].tolist()
     # an empty table has no numeric columns by itself
     table = read_table(path).astype(dict.fromkeys(COLUMNS, float), errors="ignore")
     table = table.assign(eeg_id=given)

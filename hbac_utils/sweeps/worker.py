@@ -297,7 +297,7 @@ def _visible_gpus() -> list[str]:
 def _run_on_cluster(job: SweepJob, scheduler: str, workers: int | None) -> None:
     from distributed import KilledWorker, as_completed, wait
 
-    from hbac_utils.data.packing import check_workers, connect
+    from hbac_utils.data.cluster import check_workers, connect
 
     with connect(scheduler) as client:
         check_workers(client, scheduler, job.folder)

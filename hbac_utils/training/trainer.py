@@ -20,7 +20,7 @@ from hbac_utils.training.runs import LAST_WEIGHTS, WEIGHTS, is_complete, summari
 from hbac_utils.training.state import TrainingState
 from hbac_utils.utils.backend import tf
 from hbac_utils.utils.errors import InputError
-from hbac_utils.utils.files import lock, replacing, writing
+from hbac_utils.utils.files import lock, remove_drafts, replacing, writing
 
 
 def train(
@@ -78,6 +78,7 @@ def train(
             _print_folds("complete already: fold {}", set(data) - set(remaining))
             state = None
             for fold in remaining:
+                remove_drafts(run / f"fold{fold}")  # of killed processes
                 state = state or TrainingState(recipe)
                 monitor = train_fold(state, data[fold], run / f"fold{fold}", deadline, on_epoch)
                 if monitor.out_of_time:

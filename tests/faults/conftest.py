@@ -1,21 +1,10 @@
 """What the fault tests share: a competition, its store, a recipe whose runs have every file."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from hbac_utils.recipe import Recipe, override, save_recipe
-
-sys.path.append(str(Path(__file__).parent))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left():
-    from processes import end_orphans
-
-    yield
-    end_orphans()
 
 
 @pytest.fixture(scope="session")

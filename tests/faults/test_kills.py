@@ -1,88 +1,98 @@
-"""SIGKILL at random moments; the same command again ends as if nothing had been."""
+"""SIGKILL, Ctrl-C and SIGTERM at random moments, and two processes at once.
+
+The same command then ends as if nothing had happened.
+"""
+
+import signal
+import time
 
 import pytest
 from fault_table import seeded
-from operations import (
-    inference,
-    pack,
-    replayed_sweep,
-    scripted_inference,
-    scripted_training,
-    sweep,
-    training,
-)
-from processes import Result, Running
+from operations import Operation, Result, Running, infer, pack, running, sweep, train
 
 pytestmark = pytest.mark.faults
 
 
-def kill(what: str):
-    def strike(started: Running) -> None:
-        started.kill(what)
-
-    return strike
-
-
-def ends(what: str):
-    """Tell how the verb may end; if its notebook's process dies it says so in one line."""
-
-    def may(result: Result) -> bool:
-        if what != "children":
-            return result.code == -9
-        return result.code == 1 and result.said.startswith("error: ")
-
-    return may
+def killed(operation: Operation, key: int, times: int, what: str = "all") -> None:
+    operation.disturb(
+        seeded(key), times, lambda started: started.kill(what), lambda result: result.code == -9
+    )
 
 
 @pytest.mark.fault("SIGKILL, pack")
-@pytest.mark.parametrize(("seed", "what"), [(0, "all"), (1, "verb")])
-def test_pack(seed, what, competition, tmp_path, record_property):
-    record_property("tries", 10)
-    operation = pack(competition, tmp_path / "one")
-    operation.disturb(tmp_path, seeded(1, seed), 10, kill(what), ends(what))
+@pytest.mark.parametrize("what", ["all", "verb"])
+def test_a_killed_pack(what, competition, tmp_path, record_property):
+    record_property("tries", 6)
+    killed(pack(competition, tmp_path), 1, 6, what)
 
 
 @pytest.mark.fault("SIGKILL, training")
-@pytest.mark.parametrize("seed", [0, 1])
-def test_training(seed, rich, store, tmp_path, record_property):
-    record_property("tries", 9)
-    operation = scripted_training(rich, store, tmp_path / "one")
-    operation.disturb(tmp_path, seeded(2, seed), 9, kill("all"), ends("all"))
+def test_a_killed_training(rich, competition, store, tmp_path, record_property):
+    record_property("tries", 8)
+    killed(train(rich, competition, store, tmp_path), 2, 8)
 
 
 @pytest.mark.fault("SIGKILL, training")
-@pytest.mark.parametrize("what", ["all", "verb", "children"])
-def test_training_in_the_notebook(what, tiny, competition, store, tmp_path):
-    operation = training(tiny, competition, store, tmp_path / "one")
-    operation.disturb(tmp_path, seeded(3, len(what)), 1, kill(what), ends(what))
+def test_a_killed_training_in_the_notebook(tiny, competition, store, tmp_path):
+    killed(train(tiny, competition, store, tmp_path, notebook=True), 3, 1)
 
 
 @pytest.mark.fault("SIGKILL, inference")
-@pytest.mark.parametrize("seed", [0, 1])
-def test_inference(seed, competition, run, tmp_path, record_property):
-    record_property("tries", 7)
-    operation = scripted_inference(competition, run, tmp_path / "one")
-    operation.disturb(tmp_path, seeded(4, seed), 7, kill("all"), ends("all"))
-
-
-@pytest.mark.fault("SIGKILL, inference")
-@pytest.mark.parametrize("what", ["all", "verb", "children"])
-def test_inference_in_the_notebook(what, competition, run, tmp_path, record_property):
-    record_property("tries", 2)
-    operation = inference(competition, run, tmp_path / "one")
-    operation.disturb(tmp_path, seeded(7, len(what)), 2, kill(what), ends(what))
+def test_a_killed_inference(competition, run, tmp_path, record_property):
+    record_property("tries", 4)
+    killed(infer(competition, run, tmp_path), 4, 4)
 
 
 @pytest.mark.fault("SIGKILL, sweep")
 @pytest.mark.parametrize("workers", [1, 2])
-def test_sweep_of_replayed(workers, tiny, competition, store, run, tmp_path, record_property):
-    record_property("tries", 9)
-    operation = replayed_sweep(tiny, competition, store, run, tmp_path / "one", workers)
-    operation.disturb(tmp_path, seeded(5, workers), 9, kill("all"), ends("all"))
+def test_a_killed_sweep(workers, tiny, competition, store, tmp_path, record_property):
+    record_property("tries", 6)
+    killed(sweep(tiny, competition, store, tmp_path, workers), 5, 6)
 
 
-@pytest.mark.fault("SIGKILL, sweep")
-def test_sweep_of_real_trials(tiny, competition, store, tmp_path, record_property):
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+@pytest.mark.fault("Ctrl-C or SIGTERM")
+@pytest.mark.parametrize("number", list(CODES), ids=lambda number: number.name)
+@pytest.mark.parametrize("name", ["pack", "training", "inference", "sweep"])
+def test_an_interrupted_verb_ends_in_one_line(
+    name, number, tiny, competition, store, run, tmp_path, record_property
+):
+    operation = {
+        "pack": lambda: pack(competition, tmp_path),
+        "training": lambda: train(tiny, competition, store, tmp_path, notebook=True),
+        "inference": lambda: infer(competition, run, tmp_path, notebook=True),
+        "sweep": lambda: sweep(tiny, competition, store, tmp_path, 1),
+    }[name]()
     record_property("tries", 2)
-    operation = sweep(tiny, competition, store, tmp_path / "one")
-    operation.disturb(tmp_path, seeded(6), 2, kill("all"), ends("all"))
+
+    def strike(started: Running) -> None:
+        time.sleep(2)  # before that, Python is still importing
+        started.process.send_signal(number)
+
+    def may_end(result: Result) -> bool:
+        return result.code == CODES[number] and result.last == "stopped"
+
+    operation.disturb(seeded(6, int(number)), 2, strike, may_end)
+
+
+@pytest.mark.fault("two at once")
+@pytest.mark.parametrize("name", ["pack", "training", "inference", "sweep"])
+def test_two_processes_at_once_in_one_folder(name, tiny, competition, store, run, tmp_path):
+    operation = {
+        "pack": lambda: pack(competition, tmp_path),
+        "training": lambda: train(tiny, competition, store, tmp_path),
+        "inference": lambda: infer(competition, run, tmp_path),
+        "sweep": lambda: sweep(tiny, competition, store, tmp_path, 2),
+    }[name]()
+    folder = tmp_path / "both"
+    folder.mkdir()
+    command = operation.command(folder)
+    with running(command, tmp_path / "first.log") as first:
+        time.sleep(seeded(7).uniform(0, 0.5) * operation.seconds)
+        with running(command, tmp_path / "second.log") as second:
+            results = [second.wait(), first.wait()]
+    for result in results:
+        assert result.code == 0, result.errors[-3000:]
+    operation.finish(folder)

@@ -8,7 +8,7 @@ import pytest
 
 from hbac_utils.data.competition import open_competition
 from hbac_utils.data.splits import patient_folds
-from hbac_utils.data.test_loader import read_input
+from hbac_utils.data.test_loader import read_test_recording
 from hbac_utils.eda.examples import read_stored_windows
 from hbac_utils.inference import predict as prediction_module
 from hbac_utils.inference.predict import open_run, predict
@@ -231,9 +231,9 @@ def test_a_test_window_is_treated_as_the_store_treats_it(competition, store, tin
     )
     (tmp_path / "test.csv").write_text(f"eeg_id\n{window['eeg_id']}\n")
     folder = open_competition(tmp_path)
-    read = read_input(folder, folder.test.iloc[0], "eeg", tiny_recipe.data)
+    read = read_test_recording(folder, folder.test.iloc[0], "eeg", tiny_recipe.data)
     start = window["eeg_start"]
-    np.testing.assert_array_equal(read.array, store.eeg[start : start + 10_000])
+    np.testing.assert_array_equal(read.values, store.eeg[start : start + 10_000])
 
 
 def test_what_cannot_be_read_gets_the_prior_and_is_listed(run, own_competition, tmp_path):
