@@ -43,17 +43,7 @@ DECISION_PATHS = {
 
 
 def vote_fractions(votes: np.ndarray) -> np.ndarray:
-    """Normalise votes to fractions.
-
-    Parameters
-    ----------
-    votes : array, shape (..., 6)
-        Counts of votes, at least one in each row.
-
-    Returns
-    -------
-    array of float64, shape (..., 6)
-        Rows sum to one.
+    """Normalise votes, shape (..., 6), to fractions that sum to one.
 
     Raises
     ------
@@ -68,14 +58,5 @@ def vote_fractions(votes: np.ndarray) -> np.ndarray:
 
 
 def consensus(votes: np.ndarray) -> np.ndarray:
-    """Return the class with the most votes; in a tie, the first of them in ``CLASSES``.
-
-    Parameters
-    ----------
-    votes : array, shape (n, 6)
-
-    Returns
-    -------
-    array of str, shape (n,)
-    """
+    """Name the class with the most votes, shape (n, 6); in a tie, the first in ``CLASSES``."""
     return np.asarray(CLASSES)[np.argmax(votes, axis=-1)]

@@ -41,13 +41,6 @@ def derivation_matrix(
 ) -> np.ndarray:
     """Matrix that converts referential signals to bipolar ones.
 
-    Parameters
-    ----------
-    derivations : sequence of str
-        Names such as ``"Fp1-F7"`` (anode − cathode).
-    electrodes : sequence of str
-        Names of the columns of the referential signal.
-
     Returns
     -------
     array of float32, shape (n_electrodes, n_derivations)
@@ -93,22 +86,9 @@ def mirror_electrode(name: str) -> str:
 
 
 def mirror_permutation(names: Sequence[str]) -> np.ndarray:
-    """Index of the mirror image of each electrode or derivation.
+    """Index of the mirror image of each electrode or derivation, which must be among the names.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Electrodes or derivations; with each name its mirror image.
-
-    Returns
-    -------
-    array of int64, shape (n,)
-        ``signal[..., permutation]`` is the signal with left and right exchanged.
-
-    Raises
-    ------
-    ValueError
-        If the mirror image of a name is not among the names.
+    ``signal[..., permutation]`` is the signal with left and right exchanged.
     """
     names = list(names)
     mirrored = ["-".join(mirror_electrode(part) for part in name.split("-")) for name in names]

@@ -219,11 +219,6 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
     changes : dict
         Dotted keys and new values: ``{"backbone.kernel_size": 5, "stages.0.epochs": 1}``.
 
-    Returns
-    -------
-    Recipe
-        Validated again.
-
     Raises
     ------
     InputError

@@ -181,20 +181,16 @@ class FoldData:
 
 
 def mix(value: tf.Tensor, share: tf.Tensor, partner: tf.Tensor) -> tf.Tensor:
-    """Mix each sample of a batch with another one (MixUp); a gap (NaN) in either stays a gap.
+    """Mix each sample of a batch with another one (MixUp), in single precision.
 
     Parameters
     ----------
     value : float16, shape (batch, time, channels)
+        NaN in gaps; a gap in either sample stays a gap.
     share : float32, shape (batch,)
         Each sample's own share.
     partner : int64, shape (batch,)
         Index of the sample that gives the rest.
-
-    Returns
-    -------
-    float16, shape (batch, time, channels)
-        Computed in single precision.
     """
     # flat rows, or the inner loops are only as long as the channels
     mixed = _mix_rows(tf.reshape(value, (tf.shape(value)[0], -1)), share, partner)
@@ -231,13 +227,7 @@ def evaluation_dataset(
 
 
 def example_batch(store: Store, recipe: Recipe) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Make the first training batch of a recipe's first stage, from all windows.
-
-    Returns
-    -------
-    inputs, targets
-        See `FoldData.training_dataset`.
-    """
+    """Make the first training batch of a recipe's first stage, from all windows."""
     inputs, targets, _ = next(iter(FoldData(store, recipe).training_dataset(0).take(1)))
     return inputs, targets
 
@@ -271,12 +261,7 @@ class _Reader:
         self._last = table["eeg_last"].to_numpy() if name == "eeg" else self._start + self._length
 
     def read(self, rows: np.ndarray, shift: np.ndarray | int = 0) -> np.ndarray:
-        """Gather windows; an EEG is moved by ``shift`` samples, with zeros beyond its recording.
-
-        Returns
-        -------
-        array of float16, shape (n_rows, *shape of the input*)
-        """
+        """Gather windows; an EEG is moved by ``shift`` samples, with zeros beyond its recording."""
         start = self._start[rows] + (shift if self.name == "eeg" else 0)
         begin = np.maximum(start, self._first[rows])
         end = np.maximum(np.minimum(start + self._length, self._last[rows]), begin)

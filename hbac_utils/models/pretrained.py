@@ -103,13 +103,7 @@ FILE = "model.weights.h5"  # in every preset of KerasCV
 
 
 def kaggle_handle(backbone: Pretrained) -> str:
-    """Name of the pretrained model on Kaggle, as in ``model_sources``.
-
-    Raises
-    ------
-    InputError
-        If KerasCV has no pretrained weights for it.
-    """
+    """Name of the pretrained model on Kaggle, as in ``model_sources``."""
     if isinstance(backbone, EfficientNetV2):
         if backbone.variant == "b3":
             raise InputError(
@@ -125,51 +119,36 @@ def kaggle_handle(backbone: Pretrained) -> str:
 def find_weights(backbone: Pretrained) -> Path | None:
     """Find the file of pretrained weights that a recipe asks for, or download it.
 
-    Parameters
-    ----------
-    backbone : section of a recipe
-
     Returns
     -------
     Path or None
-        None for ``none``.
+        None for ``weights: none``.
 
     Raises
     ------
     InputError
-        If it is not found: the message says what to attach, and how to run without.
+        If it is not found; the message names what to attach, and how to train without.
     """
     if backbone.weights == "none":
         return None
     if backbone.weights != "imagenet":
-        return _in_folder(Path(backbone.weights))
+        path = Path(backbone.weights) / FILE
+        if not path.is_file():
+            raise InputError(
+                f"backbone.weights: {path.parent} holds no {FILE}; name the folder of a KerasCV "
+                "preset, imagenet, or none"
+            )
+        return path
     handle = kaggle_handle(backbone)
-    for folder in _candidates(handle):
-        if (folder / FILE).is_file():
-            return folder / FILE
-    return _download(handle)
+    found = [folder / FILE for folder in _candidates(handle) if (folder / FILE).is_file()]
+    return found[0] if found else _download(handle)
 
 
 def check_weights(recipe: Recipe) -> None:
-    """Find all pretrained weights of a recipe, before hours are spent on packing its data.
-
-    Raises
-    ------
-    InputError
-        As `find_weights`.
-    """
+    """Find all pretrained weights of a recipe, before hours are spent on packing its data."""
     for branch in recipe.all_branches:
         if isinstance(branch.backbone, Pretrained):
             find_weights(branch.backbone)
-
-
-def _in_folder(folder: Path) -> Path:
-    if not (folder / FILE).is_file():
-        raise InputError(
-            f"backbone.weights: {folder} holds no {FILE}; name the folder of a KerasCV preset, "
-            "imagenet, or none"
-        )
-    return folder / FILE
 
 
 def _candidates(handle: str) -> list[Path]:
@@ -196,34 +175,17 @@ def _download(handle: str) -> Path:
 
 
 def take_weights(model: keras.Model, pretrained: keras.Model) -> None:
-    """Copy weights between two backbones that differ at most in the sizes of their kernels.
+    """Copy pretrained weights to a backbone with the same or larger kernels.
 
     A 3×3 kernel becomes the centre of a 5×5 or 7×7 one with a border of zeros, so the larger
     network starts as the same function.
-
-    Parameters
-    ----------
-    model, pretrained : keras.Model
-        The former is changed.
     """
     for own, given in zip(model.variables, pretrained.variables, strict=True):
         own.assign(centred(given.numpy(), tuple(own.shape)))
 
 
 def centred(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Pad a kernel with zeros on all sides.
-
-    Parameters
-    ----------
-    kernel : array, shape (height, width, …)
-        Of odd height and width.
-    shape : tuple of int
-        The new shape; only height and width differ, which are odd and not smaller.
-
-    Returns
-    -------
-    array of that shape
-    """
+    """Pad a kernel (height, width, …) of odd height and width to a shape, with zeros around it."""
     if kernel.shape == shape:
         return kernel
     margin = [(wanted - given) // 2 for wanted, given in zip(shape, kernel.shape, strict=True)]

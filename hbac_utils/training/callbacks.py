@@ -26,12 +26,7 @@ CURVES = ("loss", "kl_all", "kl_reliable", "learning_rate")
 
 
 class SetLearningRate(keras.callbacks.Callback):
-    """Sets the learning rate before each step.
-
-    Parameters
-    ----------
-    rates : array, shape (n_steps,)
-    """
+    """Sets the learning rate before each step from an array of rates."""
 
     def __init__(self, rates: np.ndarray):
         super().__init__()
@@ -56,15 +51,6 @@ class FoldMonitor(keras.callbacks.Callback):
         Time of `time.monotonic` after which no epoch should end.
     on_epoch : callable, optional
         Called after each epoch with the histories of all folds so far.
-
-    Attributes
-    ----------
-    records : list of dict
-        The history, a row per epoch.
-    last_prediction, best_prediction : array, shape (held-out windows, 6)
-    best_weights : list of array
-    out_of_time : bool
-        Whether training was stopped before its end.
     """
 
     def __init__(
@@ -79,7 +65,7 @@ class FoldMonitor(keras.callbacks.Callback):
         self.state, self.data, self.folder = state, data, folder
         self.deadline, self.on_epoch = deadline, on_epoch
         self.votes = data.votes[data.evaluation]
-        self.records: list[dict] = []
+        self.records: list[dict] = []  # the history, a row per epoch
         self.best_score = np.inf
         self.best_weights: list[np.ndarray] = []
         self.best_prediction = self.last_prediction = np.zeros((0, 0))
@@ -164,13 +150,7 @@ class FoldMonitor(keras.callbacks.Callback):
             )
 
     def resume(self) -> list[np.ndarray] | None:
-        """Read what `save` wrote.
-
-        Returns
-        -------
-        list of array or None
-            For `TrainingState.restore`; None if nothing was saved.
-        """
+        """Read what `save` wrote; returns arrays for `TrainingState.restore`, or None."""
         path = self.folder / "progress.npz"
         if not path.is_file():
             return None
@@ -211,12 +191,7 @@ class FoldMonitor(keras.callbacks.Callback):
 
 @contextmanager
 def undamaged(path: Path) -> Iterator[None]:
-    """Translate errors of numpy about a damaged file of a fold.
-
-    Raises
-    ------
-    InputError
-    """
+    """Translate numpy's errors about a damaged file of a fold into an `InputError`."""
     try:
         yield
     except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:

@@ -114,25 +114,18 @@ class RunResult:
         return scores
 
     def worst(self, n: int) -> tuple[pd.DataFrame, np.ndarray]:
-        """Select the windows with the highest scores, at most one of each patient.
+        """Select the n windows with the highest scores, at most one of each patient.
 
         Returns
         -------
         rows : DataFrame
-            At most n rows of `windows`, with a ``title``.
+            Rows of `windows`, with a ``title``.
         probabilities : array, shape (len(rows), 6)
-            Their predictions.
         """
         return self._select(np.argsort(-self.kl["model"], kind="stable"), "patient_id", n)
 
     def best(self, n: int) -> tuple[pd.DataFrame, np.ndarray]:
-        """Select the windows with the lowest scores, at most one of each class, ≥ 10 votes first.
-
-        Returns
-        -------
-        rows, probabilities
-            See `worst`.
-        """
+        """Select n windows with the lowest scores, one of each class, ≥ 10 votes first."""
         few = self.votes.sum(axis=1) < RELIABLE_VOTES
         return self._select(np.lexsort([self.kl["model"], few]), "expert_consensus", n)
 
@@ -152,10 +145,6 @@ def true_probabilities(path: Path, ids: pd.Series, split: str = "train") -> np.n
     ids : Series
         ``label_id`` of training windows, or ``eeg_id`` of test windows.
     split : {"train", "test"}
-
-    Returns
-    -------
-    array of float, shape (len(ids), 6)
 
     Raises
     ------

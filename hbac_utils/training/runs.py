@@ -55,13 +55,7 @@ def is_complete(fold: Path) -> bool:
 
 
 def read_metrics(run: str | Path) -> dict:
-    """Read the ``metrics.json`` of a finished run.
-
-    Raises
-    ------
-    InputError
-        If the folder is not a finished run, or the file is damaged.
-    """
+    """Read the ``metrics.json`` of a finished run, or raise an `InputError`."""
     path = Path(run) / "metrics.json"
     if not path.is_file():
         raise InputError(f"{run}: not a finished run (no metrics.json); train one, or set RUN=…")
@@ -72,13 +66,7 @@ def read_metrics(run: str | Path) -> dict:
 
 
 def verified(run: str | Path, name: str) -> Path:
-    """Return the path of a file of a finished run after checking its hash.
-
-    Parameters
-    ----------
-    run : str or Path
-    name : str
-        Within the run, such as ``fold0/model.weights.h5``.
+    """Return the path of a file of a finished run, such as ``oof.parquet``, with a valid hash.
 
     Raises
     ------
@@ -114,13 +102,7 @@ def read_recipe(run: str | Path) -> Recipe:
 
 
 def read_oof(run: str | Path) -> pd.DataFrame:
-    """Read a finished run's out-of-fold predictions: ids, ``fold``, six probabilities.
-
-    Raises
-    ------
-    InputError
-        If the folder is not a finished run, or the file is damaged or was changed.
-    """
+    """Read a finished run's out-of-fold predictions: ids, ``fold``, six probabilities."""
     path = verified(run, "oof.parquet")
     try:
         return pd.read_parquet(path)
@@ -129,13 +111,7 @@ def read_oof(run: str | Path) -> pd.DataFrame:
 
 
 def fold_weights(run: str | Path) -> dict[int, Path]:
-    """Find the weights of a finished run by fold.
-
-    Raises
-    ------
-    InputError
-        If the folder is not a finished run, has no weights, or a file is missing or was changed.
-    """
+    """Find the weights of a finished run by fold, and verify them."""
     run = Path(run)
     names = {path.relative_to(run).as_posix() for path in run.glob(f"fold*/{WEIGHTS}")}
     names |= set(_hashes(run))
@@ -148,13 +124,7 @@ def fold_weights(run: str | Path) -> dict[int, Path]:
 
 
 def run_digest(run: str | Path) -> str:
-    """Hash of a run's recipe and metrics, which contain the hashes of its weights.
-
-    Raises
-    ------
-    InputError
-        If the folder is not a finished run.
-    """
+    """Hash of a finished run's recipe and metrics, which contain the hashes of its weights."""
     read_metrics(run)
     parts = [(Path(run) / name).read_bytes() for name in ("recipe.json", "metrics.json")]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -167,9 +137,6 @@ def scored_windows(store: Store) -> pd.DataFrame:
 
 def summarize(run: str | Path, store: Store) -> dict:
     """Combine the folds of a run: write ``oof.parquet``, then ``metrics.json``.
-
-    If the process is killed between the two, the run is refused until its training is called
-    again.
 
     Returns
     -------
@@ -223,14 +190,10 @@ def summarize(run: str | Path, store: Store) -> dict:
 def constant_priors(votes: np.ndarray) -> dict[str, np.ndarray]:
     """Compute the best constant prediction, the mean vote fractions, for each score.
 
-    Parameters
-    ----------
-    votes : array, shape (n, 6)
-
     Returns
     -------
-    dict
-        ``kl_all`` and ``kl_reliable``, arrays of shape (6,); equal if no window has ten votes.
+    dict of str to array, shape (6,)
+        For ``kl_all`` and ``kl_reliable``; equal if no window has ten votes.
     """
     fractions = vote_fractions(votes)
     reliable = votes.sum(axis=1) >= RELIABLE_VOTES
@@ -242,7 +205,7 @@ def constant_priors(votes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def prior_predictions(scored: pd.DataFrame, oof: pd.DataFrame, score: str) -> np.ndarray:
-    """Predict each fold's windows by the best constant prediction of the other folds' votes.
+    """Predict each fold's windows by the constant that is optimal on the other folds' votes.
 
     Parameters
     ----------
@@ -251,11 +214,6 @@ def prior_predictions(scored: pd.DataFrame, oof: pd.DataFrame, score: str) -> np
     oof : DataFrame
         ``label_id`` and ``fold``, indexed from 0.
     score : {"kl_all", "kl_reliable"}
-        The score for which the constant is optimal.
-
-    Returns
-    -------
-    array of float64, shape (len(oof), 6)
     """
     prediction = np.empty((len(oof), N_CLASSES))
     for _, part in oof.groupby("fold"):
@@ -271,17 +229,12 @@ def read_history(run: str | Path) -> pd.DataFrame:
 
 
 def score_table(scores: Mapping[str, Mapping[str, float | None]]) -> pd.DataFrame:
-    """Tabulate scores and their distance below the prior's.
+    """Tabulate scores (nats) and their distance below the prior's (percent).
 
     Parameters
     ----------
     scores : mapping from name to mapping
         Each as from `metric.both_scores`; one is called ``prior``.
-
-    Returns
-    -------
-    DataFrame of float, nats and percent
-        Columns for all windows and for those with at least ten votes, then both in percent.
     """
     table = pd.DataFrame(scores, dtype=float).T
     table.columns = ["all votes", f"≥ {RELIABLE_VOTES} votes"]

@@ -8,19 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import psutil
 
 from hbac_utils.models.classifier import build_classifier, compile_classifier, set_augmentation
 from hbac_utils.recipe import Recipe, Stage
 from hbac_utils.utils.backend import keras, tf
-from hbac_utils.utils.errors import InputError
 
 
 def set_precision() -> None:
-    """Use half precision for the layers that are built next, if there is a GPU.
-
-    Views and the head are always float32.
-    """
+    """Use half precision for the layers that are built next, if there is a GPU."""
     policy = "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"
     keras.config.set_dtype_policy(policy)
 
@@ -44,8 +39,7 @@ class TrainingState:
     Raises
     ------
     InputError
-        If pretrained weights are not found, or a training step would need more memory than
-        there is.
+        If pretrained weights are not found.
     """
 
     def __init__(self, recipe: Recipe, strategy: tf.distribute.Strategy | None = None):
@@ -54,7 +48,6 @@ class TrainingState:
         set_precision()
         with self.strategy.scope():
             self.model = build_classifier(recipe)
-        check_memory(self.model, max(stage.batch_size for stage in recipe.stages))
         # variables, not weights: the states of the random generators are among them
         self._variables = list(self.model.variables)
         self._initial = [variable.numpy() for variable in self._variables]
@@ -122,38 +115,3 @@ class TrainingState:
 def _assign(variables: list, values: list[np.ndarray]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def check_memory(model: keras.Model, batch_size: int) -> None:
-    """Refuse a batch that needs more memory than is free, on machines without a GPU.
-
-    Raises
-    ------
-    InputError
-    """
-    if tf.config.list_physical_devices("GPU"):
-        return
-    needed, available = training_bytes(model, batch_size), psutil.virtual_memory().available
-    if needed > available:
-        raise InputError(
-            f"a training step with batch_size {batch_size} needs about {needed / 2**30:.1f} GB of "
-            f"memory, {available / 2**30:.1f} GB are free; lower stages.*.batch_size or the "
-            "view's size"
-        )
-
-
-def training_bytes(model: keras.Model, batch_size: int) -> int:
-    """Estimate the memory of a training step.
-
-    The outputs of all layers are kept for the backward pass; weights, gradients and Adam's two
-    moments are four copies of the parameters.
-    """
-    outputs = sum(_output_size(layer) for layer in model.layers)
-    return 4 * (batch_size * outputs + 4 * model.count_params())
-
-
-def _output_size(layer: keras.layers.Layer) -> int:
-    if isinstance(layer, keras.Model):
-        return sum(_output_size(inner) for inner in layer.layers)
-    outputs = keras.tree.flatten(layer.output)
-    return sum(int(np.prod([side or 1 for side in output.shape[1:]])) for output in outputs)

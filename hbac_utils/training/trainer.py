@@ -60,8 +60,8 @@ def train(
     InputError
         Before any work: if the store was packed for other signals, lacks an input, has fewer
         patients than the recipe has folds, a fold does not exist, a stage has no windows, the
-        folder holds another recipe's run, pretrained weights are missing, or a batch needs more
-        memory than there is. Later: if the loss is no longer finite.
+        folder holds another recipe's run, or pretrained weights are missing. Later: if the loss
+        is no longer finite.
     DiskError
         If the folder cannot be written to, or its disk is full.
     """
@@ -99,14 +99,7 @@ def train_fold(
 ) -> FoldMonitor:
     """Train one fold through all stages and save its weights, history and predictions.
 
-    Parameters
-    ----------
-    state : TrainingState
-    data : FoldData
-    folder : Path
-        The fold's; an interrupted training in it is resumed.
-    deadline, on_epoch : optional
-        See `FoldMonitor`.
+    An interrupted training in the fold's folder is resumed. For the arguments see `FoldMonitor`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     recipe = state.recipe
@@ -219,13 +212,7 @@ def _print_folds(message: str, folds: Sequence[int] | set[int]) -> None:
 
 
 def parse_folds(text: str) -> list[int] | None:
-    """Parse fold numbers such as ``"0,2"``; an empty text is None, which means all.
-
-    Raises
-    ------
-    InputError
-        If it is neither.
-    """
+    """Parse fold numbers such as ``"0,2"``; an empty text gives None, which means all."""
     try:
         return [int(part) for part in str(text).split(",")] if str(text).strip() else None
     except ValueError:

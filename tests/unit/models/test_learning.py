@@ -71,14 +71,10 @@ def test_gradients_reach_every_trainable_weight(name):
     assert not without
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "compact",
-        "efficientnetv2",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet50v2", "yolov8", "branches")),
-    ],
-)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name != "compact"]
+
+
+@pytest.mark.parametrize("name", ["compact", *SLOW])
 def test_a_batch_of_32_windows_is_overfitted(name):
     """The training loss falls below a tenth of the constant prior's in 80 steps."""
     recipe = family(name)
