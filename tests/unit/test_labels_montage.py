@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus, vote_fractions
+from hbac_utils.labels import (
+    CLASSES,
+    DECISION_PATHS,
+    DECISIONS,
+    VOTE_COLUMNS,
+    consensus,
+    vote_fractions,
+)
 from hbac_utils.montage import (
     CHAINS,
     CHANNELS,
@@ -60,7 +67,7 @@ def test_a_chain_runs_from_the_front_to_the_back_and_telescopes():
 
 
 @pytest.mark.parametrize("name", ["Fp1", "Fp1-F99", "Fz-Fz", "Fp1F7"])
-def test_what_is_no_derivation_is_refused(name):
+def test_an_invalid_derivation_is_refused(name):
     with pytest.raises(ValueError, match="is not a derivation"):
         derivation_matrix([name])
 
@@ -79,3 +86,13 @@ def test_mirroring_derivations_exchanges_the_halves():
 def test_mirroring_refuses_one_sided_names():
     with pytest.raises(ValueError, match="mirror image missing: Fp2"):
         mirror_permutation(["Fp1", "Fz"])
+
+
+def test_the_decision_paths_lead_to_six_different_classes():
+    assert set(DECISION_PATHS) == set(CLASSES)
+    paths = [tuple(path.items()) for path in DECISION_PATHS.values()]
+    assert len(set(paths)) == 6
+    for path in paths:
+        # the decisions are made in order, and no path continues another one
+        assert [name for name, _ in path] == list(DECISIONS[: len(path)])
+        assert not any(other != path and other[: len(path)] == path for other in paths)

@@ -16,7 +16,7 @@ MINIMAL = {
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_shipped_recipe_is_valid_and_bears_its_files_name(path):
+def test_every_recipe_of_the_kit_is_valid_and_named_as_its_file(path):
     assert load_recipe(path).name == path.stem
 
 
@@ -41,9 +41,14 @@ def test_a_recipe_survives_saving(tmp_path):
         ({"augment": {"mirror": 1.5}}, "augment.mirror"),
         ({"augment": {"cutout": 0.1}}, "augment.cutout needs a view that makes an image"),
         ({"name": "Bad Name"}, "name"),
+        ({"beside": []}, "beside is called branches now"),
+        ({"head": "questions"}, "questions is called hierarchical now"),
+        ({"view": {"kind": "waveform", "phases": "fixed"}}, "phases is called resampling now"),
+        ({"stages": [{"epochs": 1, "relabel": {}}]}, "relabel is called pseudo_labels now"),
+        ({"stages": [{"epochs": 1, "learning_rate": float("inf")}]}, "finite"),
     ],
 )
-def test_what_is_wrong_is_named_in_one_line(change, reason):
+def test_an_error_names_the_key_in_one_line(change, reason):
     with pytest.raises(InputError, match=reason) as caught:
         parse_recipe(MINIMAL | change, "my.yaml")
     assert str(caught.value).startswith("my.yaml: ")
@@ -56,7 +61,7 @@ def test_a_missing_key_is_named():
         parse_recipe(content)
 
 
-def test_eeg_augmentations_are_refused_where_the_eeg_is_not_seen():
+def test_eeg_augmentations_are_refused_for_views_of_spectrograms():
     content = MINIMAL | {
         "view": {"kind": "kaggle_spectrogram"},
         "backbone": {"kind": "resnet50v2"},
@@ -85,6 +90,7 @@ def test_overrides_reach_into_sections_and_stages():
         ({"stage.0.epochs": 2}, "no such key"),
         ({"backbone.depth": 2}, "unknown key"),
         ({"stages.0.epochs": "many"}, "stages.0.epochs"),
+        ({"stages.0.relabel.share": 0.5}, "relabel is now pseudo_labels"),
     ],
 )
 def test_wrong_overrides_are_refused(changes, reason):
@@ -92,7 +98,7 @@ def test_wrong_overrides_are_refused(changes, reason):
         override(parse_recipe(MINIMAL), changes)
 
 
-def test_loading_says_what_there_is(tmp_path, monkeypatch):
+def test_an_unknown_name_lists_the_known_ones(tmp_path, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     assert load_recipe("demo").name == "demo"
     with pytest.raises(InputError, match="no such recipe; available: .*demo"):
