@@ -1,16 +1,14 @@
-"""Train models of every kind for the same time and score them on the same held-out patients.
+"""Train models of every kind for the same time; score them on the same held-out patients.
 
     python benchmarks/models.py --data FOLDER --out FOLDER [--minutes 12] [--real FOLDER]
                                 [--only compact,waveform]
 
-Each model is a recipe of the kit, made small enough for a CPU where it says so (`CONTESTANTS`). Its
-step is timed first; if its recipe does not fit into the time, its stages get as many epochs as do,
-in the recipe's proportion; then fold 0 is trained from scratch. The table holds the KL divergence
-on the held-out windows, the floor that finite votes leave even to the true probabilities (from the
-synthetic competition's truth), and how much of the constant prior's excess over that floor the
-model has left. ``--real`` names a competition folder with ``solution_votes.csv`` to score the
-models on: for the table alone, nothing is chosen by it. What is trained already is not trained
-again.
+Each model is a recipe, reduced for a CPU where `CONTESTANTS` says so. Its step is timed first;
+its stages get as many epochs as fit into the time, in the recipe's proportion; then fold 0 is
+trained from scratch. The table holds the KL divergence on the held-out windows, and its excess
+over the floor (the score of the true probabilities) as a share of the constant prior's.
+``--real`` names a competition folder with ``solution_votes.csv`` to score the models on; nothing
+is chosen by it. Finished models are not trained again.
 """
 
 import argparse
@@ -47,27 +45,20 @@ CONTESTANTS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "paper-efficientnetv2": ("paper-efficientnetv2b2", {**SMALL, "view.size": [200, 150]}),
 }  # fmt: skip
-"""Name of a line: its recipe, and what is replaced to make it small."""
+"""Line of the table: recipe, and overrides that reduce it."""
 
-MARGIN = 0.93  # of the time is planned for; the rest is for a slower moment of the machine
+MARGIN = 0.93  # share of the time that is planned for
 TIMED_STEPS = 12
 
 
 def build(name: str) -> Recipe:
-    """Make the recipe of a line."""
+    """Recipe of a line."""
     recipe, changes = CONTESTANTS[name]
     return override(load_recipe(recipe), changes)
 
 
 def time_epochs(recipe: Recipe, store: Store) -> tuple[list[float], float]:
-    """Time an epoch of each stage, and what comes once: building and tracing.
-
-    Returns
-    -------
-    epochs : list of float, s
-        With the evaluation of the held-out windows.
-    once : float, s
-    """
+    """Seconds of an epoch of each stage, scoring included, and of building and tracing."""
     data, begun = FoldData(store, recipe, 0), time.perf_counter()
     state = TrainingState(recipe)
     state.begin_fold()
@@ -77,7 +68,7 @@ def time_epochs(recipe: Recipe, store: Store) -> tuple[list[float], float]:
         state.begin_stage(stage)
         batches = data.training_dataset(index)
         first, few, more = (_time_fit(state.model, batches, n) for n in (1, 1, 1 + TIMED_STEPS))
-        step = (more - few) / TIMED_STEPS  # beginning to fit takes as long as many small steps
+        step = (more - few) / TIMED_STEPS  # without the start of `fit`
         begun = time.perf_counter()
         state.model.predict(held_out, verbose=0)
         scoring = time.perf_counter() - begun
@@ -96,7 +87,7 @@ def _time_fit(model: keras.Model, dataset: tf.data.Dataset, steps: int) -> float
 
 
 def fit_into(recipe: Recipe, epochs: list[float], seconds: float) -> Recipe:
-    """Shorten the stages so that they fit into the time, in the recipe's proportion."""
+    """Reduce the epochs of all stages in proportion."""
     planned = sum(s.epochs * cost for s, cost in zip(recipe.stages, epochs, strict=True))
     factor = min(1.0, max(seconds, 0.0) / planned)
     changes = {}
@@ -136,7 +127,7 @@ def compete(name: str, store: Store, out: Path, minutes: float) -> dict:
 
 
 def score_elsewhere(run: Path, data: Path, out: Path) -> float:
-    """Score a run on recordings that are not the competition's; NaN if it needs what they lack."""
+    """Score a run on other recordings; NaN if they lack an input."""
     trained, competition = open_run(run), open_competition(data)
     if "spectrogram" in trained.recipe.inputs and not competition.has_spectrograms("test"):
         return np.nan
