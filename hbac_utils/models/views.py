@@ -128,8 +128,7 @@ class WaveformView(keras.layers.Layer):
         and 50 s make 1,000 columns (as VIPEEGNet does, npj Digit. Med. 8:768, 2025).
 
     Input shape: ``(batch, 10000, 19)``, microvolts, referential.
-    Output shape: ``(batch, 50 * rate, 18)`` with the derivations in the order of
-    ``DOUBLE_BANANA``, or ``(batch, 16 * rate / 20, 1000, 1)``.
+    Output shape: ``(batch, 50 * rate, 18)``, or ``(batch, 16 * rate / 20, 1000, 1)`` as an image.
     """
 
     def __init__(self, rate=100, scale=50.0, layout="series", **kwargs):
