@@ -25,18 +25,38 @@ PACKAGES = {
 }
 
 
+PROJECT = {"index": "README", "contributing": "CONTRIBUTING", "changelog": "CHANGELOG"}
+
+ORDER = (
+    "index", "data", "models", "kaggle", "sweeps", "ensembles", "results", "reliability",
+    "architecture", "dependencies", "licences", "contributing", "changelog",
+)  # fmt: skip
+
+
+def on_config(config):
+    """Order the pages; the demo's are there once it has run."""
+    pages: list = [f"{name}.md" for name in ORDER if name in PROJECT or _is_page(name)]
+    demo = [{"Demo": "demo/index.md"}] if _demo_pages() else []
+    config.nav = [*pages, *demo, {"API": [f"api/{name}.md" for name in PACKAGES]}]
+    return config
+
+
+def _is_page(name: str) -> bool:
+    return (ROOT / "docs" / f"{name}.md").is_file()
+
+
+def _demo_pages() -> list[str]:
+    return [name for name in NOTEBOOKS if (DEMO / f"{name}.html").is_file()]
+
+
 def on_files(files: Files, config) -> Files:
     """Add the generated pages."""
-    for name, source in (
-        ("index.md", "README.md"),
-        ("contributing.md", "CONTRIBUTING.md"),
-        ("changelog.md", "CHANGELOG.md"),
-    ):
+    for name, source in ((f"{page}.md", f"{file}.md") for page, file in PROJECT.items()):
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, name, content=_relative_to_docs(text)))
     for name, text in PACKAGES.items():
         files.append(File.generated(config, f"api/{name}.md", content=_api_page(name, text)))
-    pages = [name for name in NOTEBOOKS if (DEMO / f"{name}.html").is_file()]
+    pages = _demo_pages()
     if pages:
         links = "\n".join(f"- [{name}]({name}.html)" for name in pages)
         text = f"# Demo\n\nThe executed notebooks of `make demo`:\n\n{links}\n"
