@@ -52,12 +52,7 @@ def _open(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def read_columns(path: Path, columns: tuple[str, ...]) -> np.ndarray:
-    """Read columns of numbers.
-
-    Returns
-    -------
-    array of float32, shape (n_rows, n_columns)
-        NaN for NaN and null; each column is contiguous.
+    """Read columns of numbers: float32, shape (n_rows, n_columns), NaN for null.
 
     Raises
     ------
@@ -253,13 +248,7 @@ def read_eeg_lenient(path: Path) -> LenientRecording:
 
 
 def read_spectrogram_lenient(path: Path) -> LenientRecording:
-    """Read a test spectrogram: float32, shape (n_rows, 400), linear power, NaN for gaps.
-
-    Raises
-    ------
-    InputError
-        If the file is unreadable, shorter than 10 s, or holds no finite value.
-    """
+    """Read a test spectrogram: float32, shape (n_rows, 400), linear power, NaN for gaps."""
     shortest = SEGMENT_SECONDS // SPECTROGRAM_STEP
     power, notes = _read_lenient(path, SPECTROGRAM_COLUMNS, SPECTROGRAM_ROWS, shortest)
     if not np.isfinite(power).any():
