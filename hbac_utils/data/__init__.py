@@ -1,1 +1,1 @@
-"""From files to arrays, and from arrays to batches."""
+"""Tables, recordings, the store, folds and batches."""

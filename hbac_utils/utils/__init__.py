@@ -1,1 +1,1 @@
-"""Helpers without a subject of their own: errors, files, configuration, processes."""
+"""Errors, atomic files, configuration files, processes, TensorFlow set-up."""
