@@ -12,25 +12,14 @@ from hbac_utils.plots.windows import window_page
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.interactive import is_live
 
-ANY = "any"
-"""Option of a filter that accepts all values."""
-
+ANY = "any"  # option of a filter that accepts all values
 FILTERS = {"expert_consensus": "class", "agreement": "agreement", "patient_id": "patient"}
-"""Columns to filter by, with their labels."""
 
 
 class Catalogue:
     """Windows that can be shown: one per (EEG, vote vector), those with most votes first.
 
-    Parameters
-    ----------
-    train : DataFrame
-        As `Competition.train`.
-
-    Attributes
-    ----------
-    table : DataFrame
-        Rows of ``train`` with ``agreement`` and ``title``.
+    ``table`` holds their rows of ``train.csv`` with ``agreement`` and ``title``.
     """
 
     def __init__(self, train: pd.DataFrame):

@@ -23,8 +23,7 @@ from hbac_utils.labels import CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.utils.errors import InputError
 
-DISPLAY_BAND = (0.5, 40.0)
-"""Pass band of displayed EEG, Hz."""
+DISPLAY_BAND = (0.5, 40.0)  # Hz
 
 PROTOTYPES = {
     "idealized": (1, 0, 0),
@@ -34,22 +33,15 @@ PROTOTYPES = {
 }
 """Purest value of `splits.shares` for each kind of agreement."""
 
-TOLERANCE = 0.2
-"""Windows whose shares differ less than this from a prototype are preferred by votes."""
+TOLERANCE = 0.2  # windows that differ by less from a prototype are compared by their votes
 
 
 class Window(NamedTuple):
     """A labelled window, as `plots.window_page` draws it."""
 
-    eeg: np.ndarray
-    """float32, shape (10000, 19), microvolts, band-passed; NaN where values are missing."""
-
-    spectrogram: np.ndarray | None
-    """float32, shape (300, 400), natural logarithm of power; None without spectrograms."""
-
-    votes: np.ndarray | None
-    """int64, shape (6,); None in the test set."""
-
+    eeg: np.ndarray  # float32, (10000, 19), microvolts, band-passed; NaN where missing
+    spectrogram: np.ndarray | None  # float32, (300, 400), ln power; None without spectrograms
+    votes: np.ndarray | None  # int64, (6,); None in the test set
     title: str
 
 
@@ -64,13 +56,7 @@ def votes_of(table: pd.DataFrame) -> np.ndarray:
 
 
 def vote_text(votes: np.ndarray) -> str:
-    """Format a vote vector, largest count first.
-
-    Examples
-    --------
-    >>> vote_text(np.array([0, 7, 0, 2, 0, 4]))
-    '7 LPD, 4 Other, 2 LRDA'
-    """
+    """Format a vote vector, largest count first: ``"7 LPD, 4 Other, 2 LRDA"``."""
     order = np.argsort(-np.asarray(votes), kind="stable")
     return ", ".join(f"{votes[i]:g} {CLASSES[i]}" for i in order if votes[i])
 
@@ -86,7 +72,6 @@ def class_examples(
     Parameters
     ----------
     train : DataFrame
-        As `Competition.train`.
     per_class : int
         Largest number of windows per class.
     kind : str
@@ -172,26 +157,14 @@ def read_window(competition: Competition, row: pd.Series) -> Window:
 
 
 def read_window_eeg(competition: Competition, row: pd.Series) -> np.ndarray:
-    """Read a window's EEG, band-passed for display.
-
-    Returns
-    -------
-    array of float32, shape (10000, 19), microvolts
-        NaN where values are missing.
-    """
+    """Read a window's EEG, band-passed for display, as of `Window.eeg`."""
     path = competition.eeg_path("train", int(row["eeg_id"]))
     start = int(eeg_row(row["eeg_label_offset_seconds"]))
     return _cut(_for_display(read_eeg(path)), start, WINDOW_SAMPLES, path)
 
 
 def read_window_spectrogram(competition: Competition, row: pd.Series) -> np.ndarray:
-    """Read a window's spectrogram.
-
-    Returns
-    -------
-    array of float32, shape (300, 400), natural logarithm of power
-        NaN where values are missing.
-    """
+    """Read a window's spectrogram, as of `Window.spectrogram`."""
     path = competition.spectrogram_path("train", int(row["spectrogram_id"]))
     start = int(spectrogram_row(row["spectrogram_label_offset_seconds"]))
     power = _cut(read_spectrogram(path), start, SPECTROGRAM_ROWS, path)
@@ -199,14 +172,7 @@ def read_window_spectrogram(competition: Competition, row: pd.Series) -> np.ndar
 
 
 def read_stored_windows(store: Store, rows: pd.DataFrame) -> list[Window]:
-    """Read windows from a store, where gaps are filled.
-
-    Parameters
-    ----------
-    store : Store
-    rows : DataFrame
-        Rows of ``store.windows``, optionally with a ``title``.
-    """
+    """Read rows of ``store.windows``, optionally with a ``title``; gaps are filled there."""
     windows = []
     for _, row in rows.iterrows():
         begin = row["eeg_start"]

@@ -78,14 +78,7 @@ def agreement_table(train: pd.DataFrame) -> pd.DataFrame:
 
 
 def label_changes(train: pd.DataFrame) -> pd.DataFrame:
-    """Count the EEGs by their number of different vote vectors.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by the number of vote vectors: ``EEGs``, ``share``, and ``EEGs with several
-        classes``, in which the class with most votes changes.
-    """
+    """Count the EEGs, and those whose class changes, by their number of vote vectors."""
     groups = one_per_vote_vector(train).groupby("eeg_id")["expert_consensus"]
     vectors, classes = groups.size(), groups.nunique()
     table = vectors.value_counts().sort_index().rename("EEGs").to_frame()
@@ -117,15 +110,7 @@ def overlap(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
 
 
 def missing_data(competition: Competition, files: int = 100, seed: int = 0) -> pd.DataFrame:
-    """Summarise the missing values of randomly sampled training recordings.
-
-    Returns
-    -------
-    DataFrame
-        One row for EEGs and one for spectrograms: number of ``files``, of files ``with gaps``
-        (NaN), ``with an empty channel`` (column), ``with empty rows``; ``share missing`` of all
-        values.
-    """
+    """Count the files with missing values (NaN), empty channels and empty rows in a sample."""
     kinds: dict[str, tuple[str, Callable, Callable]] = {
         "EEG": ("eeg_id", competition.eeg_path, read_eeg)
     }
@@ -177,13 +162,7 @@ def mean_spectrograms(competition: Competition, per_class: int = 20, seed: int =
 
 
 def band_powers(competition: Competition, per_class: int = 20, seed: int = 0) -> pd.DataFrame:
-    """Measure the band powers and asymmetry of randomly sampled windows of each class.
-
-    Returns
-    -------
-    DataFrame
-        One row per window: ``consensus`` and the values of `band_power`.
-    """
+    """Measure `band_power` of sampled windows of each class, one row per window."""
     rows = sample_windows(competition.train, per_class, seed)
     powers = pd.DataFrame(_map_rows(_row_band_power, competition, rows))
     return rows[["expert_consensus"]].set_axis(["consensus"], axis=1).join(powers)

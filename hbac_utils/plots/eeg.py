@@ -97,17 +97,10 @@ def draw_eeg(
 def draw_traces(
     axes: Axes, times: np.ndarray, traces: np.ndarray, sensitivity: float, scale: str
 ) -> None:
-    """Draw the derivations of the double banana, one row each.
+    """Draw the derivations of the double banana, shape (n_times, 18), one row each.
 
-    Parameters
-    ----------
-    axes : Axes
-    times : array, shape (n_times,), seconds
-    traces : array, shape (n_times, 18)
-    sensitivity : float
-        Height of a row in the unit of the traces.
-    scale : str
-        Text of the scale bar, which is one row high.
+    ``sensitivity`` is the height of a row in the unit of the traces, ``scale`` the text of the
+    scale bar, which is one row high.
     """
     rows = trace_rows()
     duration = np.ptp(times)
@@ -137,16 +130,9 @@ def draw_traces(
 
 
 def bipolar_traces(eeg: np.ndarray) -> np.ndarray:
-    """Derive the double banana from a referential EEG and subtract each trace's median.
+    """Derive the double banana, shape (n_times, 18), from a referential EEG, (n_times, 19).
 
-    Parameters
-    ----------
-    eeg : array, shape (n_times, 19), microvolts
-
-    Returns
-    -------
-    array of float32, shape (n_times, 18), microvolts
-        NaN where either electrode is NaN.
+    The median of each trace is subtracted; values are NaN where either electrode is NaN.
     """
     matrix = derivation_matrix(DOUBLE_BANANA)
     missing = np.isnan(eeg)

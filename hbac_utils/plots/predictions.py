@@ -72,17 +72,10 @@ def reliability_bins(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Average one class's predictions and vote fractions in `N_BINS` bins of equal width.
 
-    Parameters
-    ----------
-    truth, probabilities : arrays, shape (n,)
-
     Returns
     -------
-    predicted, observed : arrays of float64, shape (m,)
-        Means in the non-empty bins.
-    error : array of float64, shape (m,)
-        Standard errors of ``observed``.
-    counts : array of int64, shape (m,)
+    predicted, observed, error, counts : arrays, shape (m,)
+        Means, standard errors of ``observed``, and windows of the non-empty bins.
     """
     index = np.clip((np.asarray(probabilities) * N_BINS).astype(int), 0, N_BINS - 1)
     counts = np.bincount(index, minlength=N_BINS)

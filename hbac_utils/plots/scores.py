@@ -60,13 +60,7 @@ def score_bars(scores: Mapping[str, Mapping[str, float | None]]) -> Figure:
 
 @styled
 def kl_by_class(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
-    """Draw the contribution of each class to the score, and the score by leading class.
-
-    Parameters
-    ----------
-    truth, probabilities : arrays, shape (n, 6)
-        Vote fractions and predictions.
-    """
+    """Draw each class's part of the score, and the score by leading class; arrays (n, 6)."""
     terms = metric.kl_by_class(truth, probabilities)
     means = terms.mean(axis=0)
     figure = new_figure(3.6)
@@ -144,15 +138,7 @@ def _draw_groups(axes: Axes, kl: np.ndarray, groups: np.ndarray, order: Sequence
 
 @styled
 def error_correlation(names: Sequence[str], correlation: np.ndarray) -> Figure:
-    """Draw the correlation of the errors of an ensemble's members.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Members.
-    correlation : array, shape (members, members)
-        Correlation of prediction − vote fraction over all windows and classes.
-    """
+    """Draw the correlations, shape (members, members), of the errors of an ensemble's members."""
     figure = new_figure(1.8 + 0.45 * min(len(names), MOST_NUMBERS))
     axes = figure.subplots()
     lowest = float(np.floor(10 * correlation.min()) / 10)  # members are much alike

@@ -89,15 +89,7 @@ def draw_spectrogram(axes: Sequence[Axes], spectrogram: np.ndarray) -> None:
 
 
 def draw_power(axes: Axes, power: np.ndarray, limits: tuple[float, float]) -> AxesImage:
-    """Draw one chain as an image: minutes from the label's centre, Hz; NaN grey.
-
-    Parameters
-    ----------
-    axes : Axes
-    power : array, shape (n_rows, 100), natural logarithm of power, one row every 2 s
-    limits : (low, high)
-        Range of the colour scale.
-    """
+    """Draw the log power of one chain, shape (n_rows, 100), one row every 2 s; NaN is grey."""
     half_step = (FREQUENCIES[1] - FREQUENCIES[0]) / 2
     half_span = len(power) * SPECTROGRAM_STEP / 2 / 60  # minutes
     axes.grid(visible=False)
@@ -153,13 +145,7 @@ def mean_spectrograms(means: np.ndarray) -> Figure:
 
 @styled
 def mean_spectra(means: np.ndarray) -> Figure:
-    """Draw the mean log power spectrum of each class in each chain, left and right side by side.
-
-    Parameters
-    ----------
-    means : array, shape (6, 4, 300, 100), natural logarithm of power
-        See `mean_spectrograms`; averaged over time.
-    """
+    """Draw `mean_spectrograms` averaged over time: a spectrum of each class in each chain."""
     figure = new_figure(5.6)
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
     spectra = np.ma.masked_invalid(means).mean(axis=2).filled(np.nan)

@@ -19,12 +19,10 @@ from hbac_utils.plots.style import (
     value_grid,
 )
 
-SCORES = {
+SCORES = {  # colour, marker, name
     "kl_reliable": (TRAIN_COLOR, "o", f"≥ {RELIABLE_VOTES} votes"),
     "kl_all": (MUTED, "D", "all votes"),
 }
-"""Colour, marker and name of each score."""
-
 MAX_NAME = 60  # characters of a setting's name
 
 

@@ -34,12 +34,11 @@ IMAGES, IMAGE_COLUMNS = 8, 4
 SERIES, SERIES_COLUMNS = 4, 2
 TITLE = "{}: input of the network"
 
-PANELS = {
+PANELS = {  # columns of the history, left to right
     "loss": "Training loss",
     "kl_all": "Validation, all votes",
     "kl_reliable": f"Validation, ≥ {RELIABLE_VOTES} votes",
 }
-"""Columns of the history that are drawn, left to right."""
 
 FOLD_DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 
@@ -52,11 +51,11 @@ def batch_pages(
     Parameters
     ----------
     inputs : sequence of array
-        Input of each branch's backbone, see `batch_series` and `batch_images`.
+        Input of each backbone: series, shape (B, n_times, 18), or images, (B, H, W, 1).
     labels : array, shape (B, 6)
         Vote fractions.
     branches : sequence of Branch
-        Of the recipe.
+        The recipe's branches.
     """
     return [
         (batch_series if branch.view.is_series else batch_images)(values, labels, branch.view)
@@ -66,16 +65,7 @@ def batch_pages(
 
 @styled
 def batch_series(series: np.ndarray, labels: np.ndarray, view: "Waveform") -> Figure:
-    """Draw the first series of a batch as traces, with their labels above.
-
-    Parameters
-    ----------
-    series : array, shape (B, n_times, 18)
-    labels : array, shape (B, 6)
-        Vote fractions.
-    view : Waveform
-        Gives the sampling rate and the scale of the values.
-    """
+    """Draw the first series, shape (B, n_times, 18), as traces, labels (B, 6) above them."""
     series, labels = np.asarray(series)[:SERIES], np.asarray(labels)[:SERIES]
     times = np.arange(series.shape[1]) / view.rate
     height = (typical_amplitude(series.reshape(-1, series.shape[2])) or 1.0) / FILL
@@ -96,16 +86,7 @@ def batch_series(series: np.ndarray, labels: np.ndarray, view: "Waveform") -> Fi
 
 @styled
 def batch_images(images: np.ndarray, labels: np.ndarray, view: "View") -> Figure:
-    """Draw the first images of a batch, with their labels above.
-
-    Parameters
-    ----------
-    images : array, shape (B, H, W, 1)
-    labels : array, shape (B, 6)
-        Vote fractions.
-    view : Waveform, EegSpectrogram or KaggleSpectrogram
-        Gives the units of rows and columns.
-    """
+    """Draw the first images, shape (B, H, W, 1), with the units of their view, labels (B, 6)."""
     images, labels = np.asarray(images)[:IMAGES, ..., 0], np.asarray(labels)[:IMAGES]
     limits = color_range(images)
     columns = min(IMAGE_COLUMNS, len(images))
