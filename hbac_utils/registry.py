@@ -56,7 +56,7 @@ class Backbone(StrictModel):
     reads_series: ClassVar[bool] = False  # or images
 
     def build(self, input_shape: tuple[int, ...], pretrained: bool = True) -> Any:
-        """Make the Keras model.
+        """Make the Keras model to a feature map (height, width, channels), or to features (n,).
 
         Parameters
         ----------
@@ -64,11 +64,6 @@ class Backbone(StrictModel):
             Without the batch: (height, width, 3) of images, (time, 18) of series.
         pretrained : bool
             Start from the pretrained weights of the recipe; False if trained ones are loaded next.
-
-        Returns
-        -------
-        keras.Model
-            To a feature map (batch, height, width, channels), or features (batch, n).
         """
         return load(self.code)(self, input_shape, pretrained)
 

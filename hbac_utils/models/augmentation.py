@@ -165,30 +165,17 @@ def gain(largest: float, layer: Augmentation) -> Callable[[dict], dict]:
 
 def translation(share: float, layer: Augmentation) -> Callable:
     """Move an image in time, either way, by up to a share of its width."""
-    move = keras.layers.RandomTranslation(
+    return keras.layers.RandomTranslation(
         0.0, share, fill_mode="constant", interpolation="nearest", seed=layer.seed
     )
-    return _InTraining(move)
 
 
 def cutout(share: float, layer: Augmentation) -> Callable:
     """Set a rectangle to zero; its sides are up to a share of the image's."""
     # Keras draws areas and takes their root: squares give sides up to `share`
-    erase = keras.layers.RandomErasing(
+    return keras.layers.RandomErasing(
         factor=(1.0, 1.0), scale=(0.0, share**2), fill_value=0.0, seed=layer.seed
     )
-    return _InTraining(erase)
-
-
-class _InTraining(keras.layers.Layer):
-    """Calls a layer of Keras in training mode; a layer, so that its random state is tracked."""
-
-    def __init__(self, layer: keras.layers.Layer):
-        super().__init__(dtype="float32")
-        self.layer = layer
-
-    def call(self, view):
-        return self.layer(view, training=True)
 
 
 def frequency_mask(share: float, layer: Augmentation) -> Callable:

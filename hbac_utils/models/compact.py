@@ -66,14 +66,7 @@ class CombineHalves(layers.Layer):
 class FeatureSpectrum(layers.Layer):
     """Log power spectrum of each feature over time, at logarithmically spaced frequencies.
 
-    A Hann window is applied.
-
-    Parameters
-    ----------
-    rate : float, Hz
-        Of the features.
-    band : (low, high), Hz
-    bins : int
+    A Hann window is applied. ``rate`` is that of the features, Hz; ``band`` in Hz.
 
     Input shape: ``(batch, rows, time, features)``.
     Output shape: ``(batch, rows, bins, features)``.

@@ -23,10 +23,7 @@ class PolyphaseConv(keras.layers.Layer):
     a convolution over time with a stride of its length. The kernel starts as the identity and is
     shared by all derivations.
 
-    Parameters
-    ----------
-    channels : int
-        Derivations, each a band of rows.
+    Each of the ``channels`` derivations is a band of rows.
 
     Input shape: ``(batch, channels * phases, columns, 1)``.
     Output shape: ``(batch, channels * phases, columns, 3)``.

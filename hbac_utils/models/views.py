@@ -18,13 +18,7 @@ class KaggleSpectrogramView(keras.layers.Layer):
     """The competition's 10-minute spectrogram as a standardised image.
 
     Log power is clipped, each image is standardised to mean 0 and standard deviation 1, and gaps
-    become 0.
-
-    Parameters
-    ----------
-    clip : (low, high), ln power
-    size : (height, width)
-        The native size is 400 × 300; others by bilinear resizing.
+    become 0. Other sizes than the native 400 × 300 are made by bilinear resizing.
 
     Input shape: ``(batch, 300, 400)``, ln power, time × frequency, NaN in gaps.
     Output shape: ``(batch, height, width, 1)``, frequency × time.
@@ -55,16 +49,7 @@ class EegSpectrogramView(keras.layers.Layer):
     cosines and sines), power averaged over a chain's four derivations, logarithm. The
     normalisation is fixed, because the amplitude is informative.
 
-    Parameters
-    ----------
-    seconds : float
-        Length of EEG around the label's centre.
-    frame : float
-        Seconds of EEG in one column.
-    frames, bins : int
-        Columns, and rows per chain.
-    band : (low, high), Hz
-        Frequencies of the first and last row of a chain, both included.
+    For the arguments see `hbac_utils.registry.EegSpectrogram`; both ends of the band are included.
 
     Input shape: ``(batch, 10000, 19)``, microvolts, referential.
     Output shape: ``(batch, 4 * bins, frames, 1)``; rows are LL, RL, LP, RP, each from low to
@@ -117,15 +102,9 @@ class WaveformView(keras.layers.Layer):
     The signal is averaged to ``rate`` and each value x becomes sign(x)·ln(1 + |x|/scale):
     linear for small, logarithmic for large amplitudes.
 
-    Parameters
-    ----------
-    rate : int, Hz
-        A divisor of 200; neighbours are averaged.
-    scale : float, microvolts
-    layout : {"series", "image"}
-        ``series`` keeps time × derivation. ``image`` folds every 50 ms of a derivation of the
-        four chains into rows, so that 16 derivations × 10 phases make 160 rows (at 200 Hz)
-        and 50 s make 1,000 columns (as VIPEEGNet does, npj Digit. Med. 8:768, 2025).
+    Layout ``series`` keeps time × derivation. ``image`` folds every 50 ms of a derivation of the
+    four chains into rows, so that 16 derivations × 10 phases make 160 rows (at 200 Hz) and 50 s
+    make 1,000 columns (as VIPEEGNet does, npj Digit. Med. 8:768, 2025).
 
     Input shape: ``(batch, 10000, 19)``, microvolts, referential.
     Output shape: ``(batch, 50 * rate, 18)``, or ``(batch, 16 * rate / 20, 1000, 1)`` as an image.
