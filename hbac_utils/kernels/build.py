@@ -6,9 +6,9 @@ that fails an hour later.
 
 import ast
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import papermill
@@ -29,9 +29,9 @@ METADATA_FILE = "kernel-metadata.json"  # the name that the client expects
 
 MAX_NOTEBOOK_BYTES = 1_000_000  # about; Kaggle does not document it
 
+# a session of a competition's GPU notebook ends after nine hours without output; the last epoch
+# and the figures need some of them
 KAGGLE_PARAMETERS = {"training": {"max_hours": 8}}
-"""Defaults of notebooks on Kaggle, where they differ. A session of a GPU notebook of a competition
-ends after nine hours without output; the last epoch and the figures need some of them."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,7 @@ class Kernel:
     def write(self, username: str, secrets: tuple[str, ...], build: Path = BUILD) -> Path:
         """Write the folder ``build/{name}`` that the client pushes, for a user.
 
-        Raises
-        ------
-        InputError
-            If the kernel belongs to somebody else, or notebook or library contain a secret.
+        Raises InputError if the kernel is somebody else's, or notebook or library hold a secret.
         """
         metadata = self.metadata.for_user(username)
         content = nbformat.writes(self.notebook) + "\n"
@@ -66,9 +63,11 @@ class Kernel:
             )
         folder = build / self.name
         folder.mkdir(parents=True, exist_ok=True)
-        notebook = folder / Path(self.metadata.code_file).name
-        notebook.write_text(content, encoding="utf-8")
-        metadata.write(folder / METADATA_FILE, notebook.name)
+        code_file = Path(metadata.code_file).name
+        (folder / code_file).write_text(content, encoding="utf-8")
+        metadata = metadata.model_copy(update={"code_file": code_file})
+        text = metadata.model_dump_json(indent=2, exclude_defaults=True)
+        (folder / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
         return folder
 
 
@@ -78,38 +77,32 @@ def metadata_path(name: str) -> Path:
     return find_resource(own)
 
 
-def load_source(name: str) -> tuple[KernelMetadata, Path]:
-    """Read a kernel's metadata and get the path of its notebook."""
-    path = metadata_path(name)
-    metadata = load_metadata(path)
-    return metadata, path.parent / metadata.code_file
-
-
 def build_kernel(name: str, parameters: dict[str, object], title: str = "") -> Kernel:
-    """Put library and parameters into a notebook, and check all that needs no network.
+    """Put library and parameters into a notebook; every mistake found is an InputError.
 
     Parameters
     ----------
     name : str
-        ``inference``, ``training``, ``eda``, or another with a
-        ``notebooks/{name}-kernel-metadata.json``.
+        ``inference``, or another with a ``notebooks/{name}-kernel-metadata.json``.
     parameters : dict
-        Of the notebook, as `parse_settings` returns them.
+        Of the notebook. A text for a parameter whose default is no text is parsed as YAML.
     title : str
-        Of another kernel of the same notebook; the metadata's by default.
-
-    Raises
-    ------
-    InputError
-        If metadata, notebook, a parameter or the recipe is missing or wrong, or the notebook is
-        too large.
+        Makes another kernel of the same notebook; the metadata's by default.
     """
-    metadata, source = load_source(name)
-    check_parameters(source, parameters)
-    parameters = KAGGLE_PARAMETERS.get(source.stem, {}) | parameters
+    path = metadata_path(name)
+    metadata = load_metadata(path)
     if title:
         metadata = metadata.with_title(title)
-    metadata = metadata.with_models(_pretrained_models(source, parameters, metadata))
+    source = path.parent / metadata.code_file
+    check_parameters(source, parameters)
+    defaults = {
+        key: ast.literal_eval(found["default"])
+        for key, found in papermill.inspect_notebook(source).items()
+    }
+    parameters = {key: _convert(key, value, defaults[key]) for key, value in parameters.items()}
+    parameters = KAGGLE_PARAMETERS.get(source.stem, {}) | parameters
+    models = list(metadata.model_sources) + _pretrained_models(defaults | parameters)
+    metadata = metadata.model_copy(update={"model_sources": tuple(dict.fromkeys(models))})
     bundle = bundle_library()
     kernel = Kernel(name, metadata, _assemble(source, parameters, bundle), bundle, parameters)
     if kernel.size > MAX_NOTEBOOK_BYTES:
@@ -120,56 +113,24 @@ def build_kernel(name: str, parameters: dict[str, object], title: str = "") -> K
     return kernel
 
 
-def parse_settings(notebook: Path, settings: list[str]) -> dict[str, object]:
-    """Convert ``name=value`` texts to the types of a notebook's parameters.
-
-    Texts need no quotes; numbers, truth values, lists and dictionaries are written as in YAML.
-
-    Raises
-    ------
-    InputError
-        If a setting has no ``=``, the notebook has no such parameter, or the value has another
-        type than the parameter's default.
-    """
-    texts = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise InputError(f"setting {setting!r}: write name=value")
-        texts[key.strip()] = text
-    check_parameters(notebook, texts)
-    defaults = _defaults(notebook)
-    return {key: _convert(key, text, defaults[key]) for key, text in texts.items()}
-
-
-def _defaults(notebook: Path) -> dict[str, object]:
-    parameters = papermill.inspect_notebook(notebook)
-    return {name: ast.literal_eval(found["default"]) for name, found in parameters.items()}
-
-
-def _convert(key: str, text: str, default: object) -> object:
-    if isinstance(default, str):
-        return text
-    try:
-        value = parse_yaml(text)
-    except yaml.YAMLError:
-        value = text
+def _convert(key: str, value: object, default: object) -> object:
+    """Parse a text, unless the parameter is a text; check that value and default are alike."""
+    if isinstance(value, str) and not isinstance(default, str):
+        with suppress(yaml.YAMLError):
+            value = parse_yaml(value)
     # exact types, since True is an int in Python; a whole number is fine for a float
     accepted = {int, float} if isinstance(default, float) else {type(default)}
     if type(value) not in accepted:
         raise InputError(
-            f"setting {key}={text}: {type(value).__name__}, and the parameter is "
+            f"setting {key}={value}: {type(value).__name__}, and the parameter is "
             f"{type(default).__name__} (its default is {default!r})"
         )
     return value
 
 
-def _pretrained_models(source: Path, parameters: dict, metadata: KernelMetadata) -> list[str]:
-    """Check a training notebook's recipe, and list the Kaggle models that it needs."""
-    values = _defaults(source) | parameters
-    if "recipe" not in values:
-        return []
-    name = values["recipe"]
+def _pretrained_models(parameters: dict) -> list[str]:
+    """Check the recipe of a training notebook, and list the Kaggle models that it needs."""
+    name = parameters.get("recipe", "/kaggle/")
     if name.startswith("/kaggle/"):  # in an attached data set
         return []
     if Path(name).suffix:
@@ -177,13 +138,10 @@ def _pretrained_models(source: Path, parameters: dict, metadata: KernelMetadata)
             f"setting recipe={name}: only the recipes in recipes/ are part of the library; put it "
             "there and give its bare name"
         )
-    recipe = override(load_recipe(name), values["overrides"])
-    pretrained: list[Any] = [
-        branch.backbone
-        for branch in recipe.all_branches
-        if getattr(branch.backbone, "weights", "none") == "imagenet"
-    ]
-    if not pretrained or metadata.enable_internet:
+    branches = override(load_recipe(name), parameters["overrides"]).all_branches
+    backbones = [branch.backbone for branch in branches]
+    pretrained = [part for part in backbones if getattr(part, "weights", "none") == "imagenet"]
+    if not pretrained:
         return []
     from hbac_utils.models.pretrained import kaggle_handle  # imports TensorFlow
 
@@ -205,5 +163,4 @@ def _assemble(source: Path, parameters: dict, bundle: Bundle) -> nbformat.Notebo
         tags = [cell.metadata.get("tags") for cell in notebook.cells]
         notebook.cells.insert(tags.index(["parameters"]) + 1, cell)
     notebook.cells.insert(0, bundle.cell())
-    nbformat.validate(notebook)
     return notebook

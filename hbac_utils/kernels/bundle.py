@@ -19,8 +19,6 @@ from hbac_utils.utils.resources import PACKAGE, resource_root
 
 EXCLUDED = ("synthetic", "sweeps", "kernels")  # packages that no notebook imports
 
-ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest; fixed, so that equal files give equal bytes
-
 CELL = '''\
 # hbac_utils {version}, commit {commit}: the library, embedded by `make stage`
 import base64, hashlib, io, os, sys, tempfile, zipfile
@@ -45,18 +43,9 @@ class Bundle:
     """The zipped library, and the state of its repository."""
 
     data: bytes  # equal files give equal bytes
-    commit: str  # or "unknown"
+    commit: str  # with "+changes" if the library differs from it
     changed: tuple[str, ...]  # paths that differ from the commit
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the zip, hexadecimal."""
-        return hashlib.sha256(self.data).hexdigest()
-
-    @property
-    def label(self) -> str:
-        """The commit; with ``+changes`` if the library differs from it."""
-        return f"{self.commit}+changes" if self.changed else self.commit
+    sha256: str  # of the data, hexadecimal
 
     def contains(self, text: str) -> bool:
         """Search the files of the library for a text."""
@@ -67,7 +56,7 @@ class Bundle:
         """Code cell that verifies the zip, unpacks it and puts it on ``sys.path``."""
         library = base64.encodebytes(self.data).decode().strip()
         source = CELL.format(
-            version=__version__, commit=self.label, library=library, sha256=self.sha256
+            version=__version__, commit=self.commit, library=library, sha256=self.sha256
         )
         hidden = {"_kg_hide-input": True, "jupyter": {"source_hidden": True}}
         return nbformat.v4.new_code_cell(source, metadata=hidden, id="hbac-library")
@@ -75,40 +64,36 @@ class Bundle:
 
 def bundle_library(package: Path = PACKAGE) -> Bundle:
     """Zip the library, its recipes and those of the working folder."""
-    excluded = [package / name for name in EXCLUDED]
-    files = {
-        path.relative_to(package.parent): path
-        for path in package.glob("**/*.py")
-        if not any(folder in path.parents for folder in excluded)
-    }
+    modules = {path.relative_to(package.parent): path for path in package.glob("**/*.py")}
+    files = {name: path for name, path in modules.items() if name.parts[1] not in EXCLUDED}
     for folder in (resource_root() / "recipes", Path("recipes")):
         files |= {Path("recipes", path.name): path for path in folder.glob("*.yaml")}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(files):
-            entry = zipfile.ZipInfo(name.as_posix(), ZIP_DATE)
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry = zipfile.ZipInfo(name.as_posix())  # of 1980: equal files give equal bytes
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, files[name].read_bytes(), compresslevel=9)
-    return Bundle(buffer.getvalue(), *_git_state(package))
+            archive.writestr(entry, files[name].read_bytes(), zipfile.ZIP_DEFLATED, 9)
+    data, (commit, changed) = buffer.getvalue(), _git_state(package)
+    label = f"{commit}+changes" if changed else commit
+    return Bundle(data, label, changed, hashlib.sha256(data).hexdigest())
 
 
 def _git_state(package: Path) -> tuple[str, tuple[str, ...]]:
     """Commit of the library's repository, and the changed paths of what is pushed."""
     if (package / "_resources").is_dir():
         return "release", ()
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    pushed = ("hbac_utils/**/*.py", "recipes/*.yaml", "notebooks/*.ipynb")
+    paths = [f":(glob){path}" for path in pushed]
+    paths += [f":(exclude)hbac_utils/{name}" for name in EXCLUDED]
     try:
-        commit = _git(package.parent, "rev-parse", "--short", "HEAD")
-        paths = ["hbac_utils/**/*.py", "recipes/*.yaml", "notebooks/*.ipynb"]
-        paths = [f":(glob){path}" for path in paths]
-        paths += [f":(exclude)hbac_utils/{name}" for name in EXCLUDED]
-        arguments = ("status", "--porcelain", "--untracked-files=all", "--", *paths)
-        changed = _git(package.parent, *arguments).splitlines()
+        commit = git("rev-parse", "--short", "HEAD").strip()
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", *paths)
     except (OSError, subprocess.CalledProcessError):
         return "unknown", ("no git repository",)
-    return commit.strip(), tuple(line[3:] for line in changed)
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return commit, tuple(line[3:] for line in changed.splitlines())

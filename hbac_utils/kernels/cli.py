@@ -4,49 +4,38 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from hbac_utils.utils.commands import Verb, argument, option, verbs
+from hbac_utils.utils.commands import Verb, argument, option, parse_pair, verbs
 
 app = verbs()
 
 Name = Annotated[str, argument("kernel: inference, training, eda, or a copy of one")]
-Build = Annotated[Path, option("folder of built kernels")]
 Timeout = Annotated[float, option("seconds to wait for one answer from Kaggle")]
 Minutes = Annotated[float, option("minutes to wait at most")]
-PollInterval = Annotated[float, option("seconds between two requests for the status")]
+Poll = Annotated[float, option("seconds between two requests for the status")]
 Blend = Annotated[str, option("blend.json to send with the inference kernel")]
 Settings = Annotated[
     list[str] | None,
     option("notebook parameter such as folds=0,1; may be repeated", "--set", metavar="NAME=VALUE"),
 ]
 
-BUILD = Path("build")
-
 
 @app.command(cls=Verb)
 def stage(
-    name: Name = "inference",
-    settings: Settings = None,
-    blend: Blend = "",
-    build: Build = BUILD,
-    timeout: Timeout = 60,
+    name: Name = "inference", settings: Settings = None, blend: Blend = "", timeout: Timeout = 60
 ) -> None:
     """Write a kernel's folder as it would be pushed."""
-    kernel, folder, _ = _build(name, settings, blend, build, timeout)
-    print(f"staged  {folder} ({kernel.size / 1000:.0f} kB, library {kernel.bundle.label})")
+    kernel, folder, _ = _build(name, settings, blend, timeout)
+    print(f"staged  {folder} ({kernel.size / 1000:.0f} kB, library {kernel.bundle.commit})")
 
 
 @app.command(cls=Verb)
 def push(
-    name: Name = "inference",
-    settings: Settings = None,
-    blend: Blend = "",
-    build: Build = BUILD,
-    timeout: Timeout = 60,
+    name: Name = "inference", settings: Settings = None, blend: Blend = "", timeout: Timeout = 60
 ) -> None:
     """Push a notebook to Kaggle, where it runs."""
     from hbac_utils.kernels.push import RECORD_FILE, push
 
-    kernel, folder, kaggle = _build(name, settings, blend, build, timeout)
+    kernel, folder, kaggle = _build(name, settings, blend, timeout)
     pushed = push(kaggle, kernel, folder)
     print(f"pushed  {pushed.kernel} version {pushed.version}\npage    {pushed.url}")
     print(f"record  {folder / RECORD_FILE}")
@@ -56,15 +45,11 @@ def push(
 def status(
     name: Name = "inference",
     minutes: Minutes = 780,
-    poll_interval: PollInterval = 30,
-    build: Build = BUILD,
+    poll_interval: Poll = 30,
     timeout: Timeout = 60,
 ) -> None:
     """Wait for the pushed version to complete."""
-    from hbac_utils.kernels.push import wait_until_complete
-
-    kaggle, pushed = _pushed(name, build, timeout)
-    wait_until_complete(kaggle, pushed, minutes, poll_interval)
+    _, pushed = _completed(name, minutes, poll_interval, timeout)
     print(f"complete  {pushed.kernel} version {pushed.version}\npage      {pushed.url}")
 
 
@@ -72,38 +57,30 @@ def status(
 def logs(
     name: Name = "inference",
     minutes: Minutes = 780,
-    poll_interval: PollInterval = 30,
-    build: Build = BUILD,
+    poll_interval: Poll = 30,
     timeout: Timeout = 60,
 ) -> None:
     """Wait for the pushed version and show its log."""
-    from hbac_utils.kernels.api import KaggleError
-    from hbac_utils.kernels.push import read_log, wait_until_complete
+    from hbac_utils.kernels.push import wait_until_complete
 
-    kaggle, pushed = _pushed(name, build, timeout)
+    kaggle, pushed = _pushed(name, timeout)
     try:
         wait_until_complete(kaggle, pushed, minutes, poll_interval)
-    except KaggleError:
-        print(read_log(kaggle, pushed))  # says why it failed
-        raise
-    print(read_log(kaggle, pushed))
+    finally:
+        print(kaggle.log(pushed.kernel, pushed.version))  # also says why it failed
 
 
 @app.command(cls=Verb)
 def output(
     name: Name = "inference",
-    out: Annotated[Path | None, option("folder for the files (default: BUILD/NAME/vN)")] = None,
+    out: Annotated[Path | None, option("folder for the files (default: build/NAME/vN)")] = None,
     minutes: Minutes = 780,
-    poll_interval: PollInterval = 30,
-    build: Build = BUILD,
+    poll_interval: Poll = 30,
     timeout: Timeout = 60,
 ) -> None:
     """Wait for the pushed version and download its output."""
-    from hbac_utils.kernels.push import wait_until_complete
-
-    kaggle, pushed = _pushed(name, build, timeout)
-    wait_until_complete(kaggle, pushed, minutes, poll_interval)
-    folder = out or build / name / f"v{pushed.version}"
+    kaggle, pushed = _completed(name, minutes, poll_interval, timeout)
+    folder = out or Path("build", name, f"v{pushed.version}")
     for path in kaggle.download_output(pushed.kernel, pushed.version, folder):
         print(f"fetched  {path}")
 
@@ -112,15 +89,14 @@ def output(
 def submit(
     name: Name = "inference",
     minutes: Minutes = 780,
-    poll_interval: PollInterval = 30,
-    build: Build = BUILD,
+    poll_interval: Poll = 30,
     timeout: Timeout = 60,
 ) -> None:
     """Submit the pushed version and wait for its score."""
     from hbac_utils.kernels.submit import submit
 
-    kaggle, pushed = _pushed(name, build, timeout)
-    print(f"score  {submit(kaggle, pushed, build / name, minutes, poll_interval)}")
+    kaggle, pushed = _pushed(name, timeout)
+    print(f"score  {submit(kaggle, pushed, Path('build', name), minutes, poll_interval)}")
 
 
 @app.command(cls=Verb)
@@ -129,16 +105,16 @@ def data(out: Annotated[Path, option("folder for the files")], timeout: Timeout 
     from hbac_utils.kernels.api import Kaggle
     from hbac_utils.kernels.download import download
 
-    print(f"competition  {download(Kaggle(timeout), out)}")
+    download(Kaggle(timeout), out)
+    print(f"competition  {out}")
 
 
-def _build(name: str, settings: list[str] | None, blend: str, build: Path, timeout: float):
+def _build(name: str, settings: list[str] | None, blend: str, timeout: float):
     """Write a kernel's folder; all checks that need no network come first."""
     from hbac_utils.kernels.api import Kaggle
-    from hbac_utils.kernels.build import build_kernel, load_source, parse_settings
+    from hbac_utils.kernels.build import build_kernel
 
-    _, notebook = load_source(name)
-    parameters = parse_settings(notebook, settings or [])
+    parameters: dict[str, object] = dict(parse_pair(text, "set") for text in settings or ())
     if blend:
         from hbac_utils.ensembling.blend_file import load_blend
 
@@ -148,12 +124,21 @@ def _build(name: str, settings: list[str] | None, blend: str, build: Path, timeo
         listed = ", ".join(changed[:5]) + (" …" if len(changed) > 5 else "")
         print(f"warning: sent, but not committed: {listed}", file=sys.stderr)
     kaggle = Kaggle(timeout)
-    return kernel, kernel.write(kaggle.username, kaggle.secrets, build), kaggle
+    return kernel, kernel.write(kaggle.username, kaggle.secrets), kaggle
 
 
-def _pushed(name: str, build: Path, timeout: float):
+def _pushed(name: str, timeout: float):
     from hbac_utils.kernels.api import Kaggle
     from hbac_utils.kernels.push import read_record
 
-    pushed = read_record(name, build)
+    pushed = read_record(name)
     return Kaggle(timeout), pushed
+
+
+def _completed(name: str, minutes: float, poll_interval: float, timeout: float):
+    """Wait until the pushed version has run."""
+    from hbac_utils.kernels.push import wait_until_complete
+
+    kaggle, pushed = _pushed(name, timeout)
+    wait_until_complete(kaggle, pushed, minutes, poll_interval)
+    return kaggle, pushed

@@ -1,13 +1,13 @@
 """Submit a pushed version: check its ``submission.csv``, hand it in, wait for its score."""
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hbac_utils.data.competition import read_table
 from hbac_utils.data.layout import SLUG
 from hbac_utils.kernels.api import Kaggle, KaggleError
-from hbac_utils.kernels.push import PushedVersion, poll, wait_until_complete, write_record
+from hbac_utils.kernels.push import PushedVersion, wait, wait_until_complete
 from hbac_utils.metric import check_probabilities
 
 SUBMISSION_FILE, REPORT_FILE = "submission.csv", "inference_report.json"
@@ -17,37 +17,18 @@ SUBMISSIONS_PAGE = f"https://www.kaggle.com/competitions/{SLUG}/submissions"
 def submit(
     kaggle: Kaggle, pushed: PushedVersion, folder: Path, minutes: float, poll_interval: float
 ) -> str:
-    """Submit a pushed version and wait for its score.
+    """Submit a pushed version and return its public score.
 
     A version that was submitted already is not submitted again; only its score is waited for.
+    ``folder`` is that of its record; ``minutes`` is the longest wait for the version, and again
+    for the score; ``poll_interval`` is in seconds.
 
-    Parameters
-    ----------
-    kaggle : Kaggle
-    pushed : PushedVersion
-    folder : Path
-        Of the record, ``build/{name}``.
-    minutes : float
-        When to give up waiting, for the version and again for the score.
-    poll_interval : float
-        Seconds between two requests.
-
-    Returns
-    -------
-    str
-        The public score.
-
-    Raises
-    ------
-    InputError
-        If the version's ``submission.csv`` is not valid.
-    KaggleError
-        If the version failed or wrote none, or Kaggle refuses it or cannot score it.
+    Raises InputError if the version's ``submission.csv`` is not valid, and KaggleError if it wrote
+    none or failed, or Kaggle refuses it or cannot score it.
     """
     if not pushed.submission:
         wait_until_complete(kaggle, pushed, minutes, poll_interval)
-        report = check_output(kaggle, pushed, folder / f"v{pushed.version}")
-        message = describe(pushed, report)
+        message = _describe(pushed, _check_output(kaggle, pushed, folder / f"v{pushed.version}"))
         answer = kaggle.submit(pushed.kernel, pushed.version, SUBMISSION_FILE, message)
         if not answer.ref:
             raise KaggleError(
@@ -55,21 +36,15 @@ def submit(
                 f"look at {SUBMISSIONS_PAGE} before you submit again"
             )
         pushed = pushed.model_copy(update={"submission": answer.ref})
-        write_record(pushed, folder)
+        pushed.write(folder)
         print(f"submitted  {pushed.kernel} version {pushed.version}: {message}")
-    return _wait_for_score(kaggle, pushed.submission, minutes, poll_interval)
+    get_state = partial(kaggle.submission, pushed.submission)
+    remedy = f"the hidden re-run failed, see {SUBMISSIONS_PAGE}"
+    return wait(f"submission {pushed.submission}", get_state, remedy, minutes, poll_interval)
 
 
-def check_output(kaggle: Kaggle, pushed: PushedVersion, folder: Path) -> dict:
-    """Download and check a version's submission; return its ``inference_report.json``.
-
-    Raises
-    ------
-    InputError
-        If the submission is not valid.
-    KaggleError
-        If the version wrote none.
-    """
+def _check_output(kaggle: Kaggle, pushed: PushedVersion, folder: Path) -> dict:
+    """Download and check a version's submission; return its ``inference_report.json``."""
     pattern = rf"^({SUBMISSION_FILE}|{REPORT_FILE})$".replace(".", r"\.")
     found = kaggle.download_output(pushed.kernel, pushed.version, folder, pattern)
     files = {path.name: path for path in found}
@@ -82,7 +57,7 @@ def check_output(kaggle: Kaggle, pushed: PushedVersion, folder: Path) -> dict:
     return json.loads(files[REPORT_FILE].read_text()) if REPORT_FILE in files else {}
 
 
-def describe(pushed: PushedVersion, report: dict) -> str:
+def _describe(pushed: PushedVersion, report: dict) -> str:
     """Describe a submission: recipe and out-of-fold score of each run, blend, commit."""
     runs = [
         f"{run['recipe']} ({run['models']} models, out of fold {run['kl_all']:.4f} on all votes"
@@ -93,26 +68,3 @@ def describe(pushed: PushedVersion, report: dict) -> str:
     if report.get("blend"):
         text += f", blended ({report['blend']})"
     return f"{text}, commit {pushed.commit}, version {pushed.version}"
-
-
-def _wait_for_score(kaggle: Kaggle, ref: int, minutes: float, poll_interval: float) -> str:
-    answer: Any = None
-
-    def get_state() -> str:
-        nonlocal answer
-        try:
-            answer = kaggle.submission(ref)
-        except KaggleError as error:
-            if error.status == 404:  # a new submission is not visible at once
-                return "PENDING"
-            raise
-        return answer.status.name
-
-    name = f"submission {ref}"
-    if poll(name, get_state, ("COMPLETE", "ERROR"), minutes, poll_interval) == "ERROR":
-        reason = answer.error_description or "no reason given"
-        raise KaggleError(
-            f"{name} could not be scored ({reason}): the hidden re-run failed, see "
-            f"{SUBMISSIONS_PAGE}"
-        )
-    return answer.public_score

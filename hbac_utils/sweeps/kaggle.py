@@ -17,7 +17,6 @@ from hbac_utils.kernels.push import (
     PushedVersion,
     is_session_limit,
     push,
-    read_log,
     read_record,
 )
 from hbac_utils.notebooks import export_html
@@ -94,7 +93,7 @@ class ExecuteOnKaggle:
                 print(f"{time.strftime('%H:%M:%S')}  {state.lower()}", flush=True)
                 shown = state
             if state in FAILED_STATES:
-                log = read_log(kaggle, pushed).strip()
+                log = kaggle.log(pushed.kernel, pushed.version).strip()
                 print(log, flush=True)
                 reason = log.splitlines()[-1] if log else message.strip()
                 raise KaggleError(f"{pushed.kernel} ended with {state}: {reason}; {pushed.url}")
@@ -144,7 +143,7 @@ def _stops(run: TrialRun, seconds: float) -> bool:
 
 def _download(kaggle: Kaggle, pushed: PushedVersion, run: TrialRun) -> None:
     kaggle.download_output(pushed.kernel, pushed.version, run.folder)
-    print(read_log(kaggle, pushed).strip(), flush=True)
+    print(kaggle.log(pushed.kernel, pushed.version).strip(), flush=True)
     executed = run.folder / "__notebook__.ipynb"
     if executed.is_file():
         export_html(executed.replace(run.folder / f"{NOTEBOOK}.ipynb"))

@@ -35,8 +35,7 @@ class Story:
     def call(self, verb: str, name: str, *arguments: str) -> None:
         """Run a verb of the command line; it must succeed."""
         polling = [] if verb == "push" else ["--poll-interval", "0.01"]
-        build = ["--build", str(self.folder / "build")]
-        assert main([verb, name, *build, *polling, *arguments]) == 0
+        assert main([verb, name, *polling, *arguments]) == 0
 
     def run_on_kaggle(self, name: str, inputs: dict[str, Path], **environment: str) -> Path:
         """Run the last pushed version, and return its working folder."""
@@ -58,7 +57,8 @@ class Story:
 
 
 @pytest.fixture
-def story(server, competition, tmp_path):
+def story(server, competition, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     return Story(server, tmp_path, competition)
 
 

@@ -7,7 +7,7 @@ import papermill
 import pytest
 
 from hbac_utils.kernels import build
-from hbac_utils.kernels.build import build_kernel, load_source, parse_settings
+from hbac_utils.kernels.build import build_kernel
 from hbac_utils.utils.errors import InputError
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -15,12 +15,12 @@ KEY = "0123456789abcdef0123456789abcdef"
 
 def build_with(name: str, *settings: str) -> build.Kernel:
     """Build a kernel as the commands do, from texts."""
-    return build_kernel(name, parse_settings(load_source(name)[1], list(settings)))
+    return build_kernel(name, dict(setting.split("=", 1) for setting in settings))
 
 
 def test_settings_get_the_types_of_the_parameters():
     settings = ["recipe=demo", "folds=0", 'overrides={"stages.0.epochs": 1}', "max_hours=3"]
-    assert parse_settings(load_source("training")[1], settings) == {
+    assert build_with("training", *settings).parameters == {
         "recipe": "demo",
         "folds": "0",
         "overrides": {"stages.0.epochs": 1},
@@ -32,7 +32,6 @@ def test_settings_get_the_types_of_the_parameters():
     ("name", "setting", "reason"),
     [
         ("training", "recipy=demo", "no parameter recipy; did you mean recipe"),
-        ("training", "recipe", "write name=value"),
         ("training", "overrides=[1]", "overrides=[1]: list, and the parameter is dict"),
         ("training", "max_hours=long", "str, and the parameter is float"),
         ("training", "max_hours=true", "bool, and the parameter is float"),
@@ -55,7 +54,7 @@ def test_training_ends_before_kaggles_session_by_default():
 
 def test_pretrained_models_of_the_recipe_are_attached():
     kernel = build_with("training", "recipe=paper-resnet50v2")
-    assert kernel.metadata.model_sources == ["keras/resnetv2/keras/resnet50_v2_imagenet/2"]
+    assert kernel.metadata.model_sources == ("keras/resnetv2/keras/resnet50_v2_imagenet/2",)
 
 
 @pytest.mark.parametrize("name", ["inference", "training", "eda"])

@@ -44,7 +44,7 @@ def test_equal_files_give_equal_bytes(package):
 def test_uncommitted_files_are_listed(package):
     bundle = bundle_library(package)
     assert bundle.changed == ()
-    assert bundle.label == git(package, "rev-parse", "--short", "HEAD")
+    assert bundle.commit == git(package, "rev-parse", "--short", "HEAD")
     for name in ("extra.py", "synthetic/extra.py"):
         path = package / name
         path.write_text("")
@@ -52,7 +52,7 @@ def test_uncommitted_files_are_listed(package):
         path.unlink()
         expected = () if name.startswith("synthetic") else ("hbac_utils/extra.py",)
         assert changed.changed == expected
-        assert changed.label.endswith("+changes") == bool(expected)
+        assert changed.commit.endswith("+changes") == bool(expected)
 
 
 def test_recipes_of_the_working_folder_are_included(package, tmp_path, monkeypatch):
@@ -68,7 +68,7 @@ def test_an_installed_library_is_named_by_its_release(package, tmp_path):
     assert bundle_library(installed).changed == ("no git repository",)
     (installed / "_resources").mkdir()
     assert bundle_library(installed).changed == ()
-    assert bundle_library(installed).label == "release"
+    assert bundle_library(installed).commit == "release"
 
 
 def run_cell(source: str, folder: Path) -> subprocess.CompletedProcess:
