@@ -1,8 +1,4 @@
-"""Import TensorFlow and Keras without their start-up messages.
-
-TensorFlow writes a dozen lines about the CPU and missing GPUs to standard error before its own
-log level takes effect; in a notebook they would be the first output.
-"""
+"""Import TensorFlow and Keras without their dozen lines of start-up messages."""
 
 import contextlib
 import os

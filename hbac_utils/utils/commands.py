@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from hbac_utils.utils.errors import InputError, Terminated
+from hbac_utils.utils.files import writing
 from hbac_utils.utils.process import terminable
 
 
@@ -19,26 +20,18 @@ class Verb(TyperCommand):
 
     def invoke(self, ctx):
         """Run the verb."""
+        place = ctx.params.get("out") or ctx.params.get("run") or Path.cwd()
         try:
-            with terminable():
+            with terminable(), writing(place):
                 return super().invoke(ctx)
-        except (InputError, OSError) as error:
-            message = _one_line(error, ctx.params.get("out") or ctx.params.get("run"))
-            if ctx.find_root().params.get("debug") or message is None:
+        except InputError as error:
+            if ctx.find_root().params.get("debug"):
                 raise
-            print(f"error: {message}", file=sys.stderr)
-            raise typer.Exit(getattr(error, "exit_code", InputError.exit_code)) from None
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as error:
             print("stopped", file=sys.stderr)
             raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
-
-
-def _one_line(error: InputError | OSError, target: Path | None) -> str | None:
-    if isinstance(error, InputError):
-        return str(error)
-    from hbac_utils.utils.files import disk_message
-
-    return disk_message(error, target or Path.cwd())
 
 
 def verbs(**settings) -> typer.Typer:
@@ -68,13 +61,7 @@ def argument(text: str):
 
 
 def parse_pair(text: str, name: str) -> tuple[str, str]:
-    """Split ``key=value``.
-
-    Raises
-    ------
-    InputError
-        If there is no ``=``; ``name`` is the option in the message.
-    """
+    """Split ``key=value``; ``name`` is the option in the message if there is no ``=``."""
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--{name} {text!r}: write key=value")

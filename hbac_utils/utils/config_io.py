@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hbac_utils.utils.errors import InputError, one_line
 from hbac_utils.utils.resources import find_resource
 
-MAX_BYTES = 1_000_000
-"""Largest file that is read; the largest configuration, a blend of fifty members, has 20 kB."""
+MAX_BYTES = 1_000_000  # of a file; the largest configuration, a blend of fifty members, has 20 kB
 
 
 class StrictModel(BaseModel):
@@ -27,19 +26,8 @@ Model = TypeVar("Model", bound=BaseModel)
 def find_config(name: str | Path, folder: str, noun: str) -> Path:
     """Find a configuration file by its path, or by its bare name in a folder of the kit.
 
-    Parameters
-    ----------
-    name : str or Path
-        A file, or without a suffix the name of a YAML file in ``folder``.
-    folder : str
-        Such as ``recipes``, see `find_resource`.
-    noun : str
-        What such a file is called in an error message.
-
-    Raises
-    ------
-    InputError
-        If there is no such file; the available names are listed.
+    Without a suffix ``name`` is a YAML file in ``folder``, such as ``recipes``. If there is no such
+    file, an InputError calls it a ``noun`` and lists the available names.
     """
     path = Path(name)
     if not path.suffix:
@@ -65,13 +53,7 @@ class SafeLoaderWithoutAliases(yaml.SafeLoader):
 
 
 def read_config(path: Path) -> object:
-    """Read the content of a YAML or JSON file.
-
-    Raises
-    ------
-    InputError
-        If it is neither, too large, nested too deeply, or uses aliases.
-    """
+    """Read a YAML or JSON file; InputError if it is neither, too large, too deep, or has aliases."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES:,} bytes; is it the right file?")

@@ -2,10 +2,9 @@
 
 
 class InputError(ValueError):
-    """Invalid input: a file, a column, a value or a parameter.
+    """Invalid input, in one line: what is wrong, where, and the remedy.
 
-    The message is one line: what is wrong, where, and the remedy. The command line prints it
-    without a traceback and exits with ``exit_code``; a notebook shows only the line, too.
+    Command line (which exits with ``exit_code``) and notebooks show the line only.
     """
 
     exit_code = 2

@@ -13,26 +13,15 @@ from filelock import FileLock, Timeout
 
 from hbac_utils.utils.errors import DiskError
 
-DRAFT = ".draft."
-"""Prefix of the name of a file that is still being written."""
+DRAFT = ".draft."  # prefix of the name of a file that is still being written
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """Write a file atomically: as a draft beside it, which is renamed at the end.
 
-    A reader, a kill or a power failure finds the old file or the new one. If the block raises,
-    the draft is removed and the old file stays; a kill leaves the draft, see `remove_drafts`.
-
-    Yields
-    ------
-    BinaryIO
-        Open for writing; another library may write to the file of its ``name`` instead.
-
-    Raises
-    ------
-    OSError
-        If the folder is missing, cannot be written, or the disk is full.
+    If the block raises, the draft is removed and the old file stays; a kill leaves the draft, see
+    `remove_drafts`. Another library may write to the file of the yielded ``name`` instead.
     """
     path = Path(path)
     draft = path.with_name(f"{DRAFT}{path.name}.{uuid.uuid4().hex[:8]}")
@@ -45,7 +34,6 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    flush(path.parent)
 
 
 def remove_drafts(folder: Path) -> None:
@@ -61,23 +49,15 @@ def flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems cannot do it for a folder
-            raise
     finally:
         os.close(descriptor)
 
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder that one process at a time may write.
+    """Hold the lock of a folder that one process at a time may write, ``.<name>.lock`` beside it.
 
     A process that has to wait says so on standard error. The lock ends with its process.
-
-    Parameters
-    ----------
-    folder : Path
-        Its parent must exist; ``.<name>.lock`` is written there and removed at the end.
     """
     path = folder.with_name(f".{folder.name}.lock")
     held = FileLock(path)
@@ -95,38 +75,25 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-FAILING = (errno.EIO, errno.ESTALE)
+NOT_WRITABLE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.ESTALE,
+)  # fmt: skip
 
 
 @contextmanager
 def writing(place: str | Path) -> Iterator[None]:
-    """Translate write errors into a `DiskError` that names ``place``.
-
-    Raises
-    ------
-    DiskError
-        If the disk is full, read-only or failing.
-    """
+    """Translate errors of a full, read-only or failing disk into a `DiskError` about ``place``."""
     try:
         yield
     except OSError as error:
-        message = disk_message(error, place)
-        if message is None:
-            raise
-        raise DiskError(message) from None
-
-
-def disk_message(error: OSError, place: str | Path) -> str | None:
-    """Explain a write error in one line with a remedy; None if it is not about the disk."""
-    where = f": {error.filename}" if error.filename else ""
-    if error.errno in NO_SPACE:
-        return (
-            f"{place}: no space on the disk ({error.strerror}{where}); free some space and run "
-            "the same command again, it resumes"
-        )
-    if error.errno in NOT_WRITABLE:
-        return f"{place}: cannot be written ({error.strerror}{where}); choose another path"
-    if error.errno in FAILING:
-        return f"{place}: the disk fails ({error.strerror}{where}); choose another path"
-    return None
+        reason = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        if error.errno in NO_SPACE:
+            raise DiskError(
+                f"{place}: no space on the disk ({reason}); free some space and run the same "
+                "command again, it resumes"
+            ) from error
+        if error.errno in NOT_WRITABLE:
+            raise DiskError(
+                f"{place}: cannot be written ({reason}); choose another path"
+            ) from error
+        raise

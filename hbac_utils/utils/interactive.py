@@ -6,16 +6,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-DRAWING_SHARE = 0.05
-"""Largest share of the run time that live figures may take."""
+DRAWING_SHARE = 0.05  # of the run time, which live figures may take at most
 
 
 def is_live() -> bool:
     """Return whether a user runs the current cell in a front end, not papermill or nbconvert."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
+    from IPython import get_ipython
+
     kernel = getattr(get_ipython(), "kernel", None)
     request = kernel.get_parent("shell") if kernel else {}
     # only front ends with a user allow code to ask for input
@@ -23,10 +20,7 @@ def is_live() -> bool:
 
 
 def draw_safely(draw: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a drawing function; print an exception instead of raising it.
-
-    For figures that must not fail a notebook whose results are already written.
-    """
+    """Call a drawing function; print an exception instead of raising it."""
     try:
         return draw(*args, **kwargs)
     except Exception as error:
@@ -35,14 +29,9 @@ def draw_safely(draw: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 class LiveFigure:
-    """Redraw a figure in place whenever new data arrive, in live notebooks only.
+    """Redraw the figure ``draw(data)`` in place when new data arrive, in live notebooks only.
 
     Drawing takes at most `DRAWING_SHARE` of the time; updates in between are skipped.
-
-    Parameters
-    ----------
-    draw : callable
-        Returns a figure of the data, such as `plots.training_curves`.
     """
 
     def __init__(self, draw: Callable[[Any], Figure]):

@@ -6,11 +6,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def resource_root() -> Path:
-    """Return the folder that holds ``recipes``, ``sweeps``, ``notebooks`` and kernel metadata.
-
-    That is ``hbac_utils/_resources`` of an installed wheel, else the folder that holds the
-    package: a checkout, or the library that a kernel unpacks.
-    """
+    """Return the folder that holds ``recipes``, ``sweeps``, ``notebooks`` and kernel metadata."""
+    # in an installed wheel; else a checkout, or the library that a kernel unpacks
     installed = PACKAGE / "_resources"
     return installed if installed.is_dir() else PACKAGE.parent
 

@@ -370,7 +370,9 @@ def test_a_failed_submission_is_explained_and_not_repeated(
 def test_a_submission_without_a_score_is_an_error(server, kaggle, written, tmp_path):
     answer = {"status": "ERROR", "errorDescription": "Notebook Timeout"}
     server.script["GetSubmission"] = [Answer(answer)]
-    with pytest.raises(KaggleError, match=r"ended with ERROR \(Notebook Timeout\): the hidden re-run"):
+    with pytest.raises(
+        KaggleError, match=r"ended with ERROR \(Notebook Timeout\): the hidden re-run"
+    ):
         hand_in(kaggle, tmp_path)
 
 
