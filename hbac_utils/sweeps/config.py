@@ -16,14 +16,10 @@ from hbac_utils.recipe import Recipe, load_recipe, override
 from hbac_utils.utils.config_io import StrictModel, find_config, read_config, validate
 from hbac_utils.utils.errors import InputError
 
-RECIPE = "recipe"
-"""Name of the axis whose values are recipes instead of values of a recipe's key."""
+RECIPE = "recipe"  # the axis whose values are recipes instead of values of a recipe's key
 
-Label = bool | int | float | str | None
-"""Value as an Optuna storage keeps it: lists and sections become JSON."""
-
-Settings = dict[str, Label]
-"""Labels of a trial's values by axis."""
+Label = bool | int | float | str | None  # a value in a storage: lists and sections become JSON
+Settings = dict[str, Label]  # labels of a trial's values by axis
 
 
 class Range(StrictModel):

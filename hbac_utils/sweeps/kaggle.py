@@ -28,14 +28,9 @@ from hbac_utils.training.runs import STOP
 from hbac_utils.utils.errors import InputError
 
 NOTEBOOK = "training"
-KERNEL_FOLDER = "kernel"
-"""Folder in a trial's folder with the pushed files and the record of the push."""
-
-MAX_SESSIONS = 2
-"""Concurrent GPU sessions of an account; if others run, a trial waits."""
-
-SESSION_WAIT = 120.0
-"""Seconds before a push is repeated that Kaggle had no session for."""
+KERNEL_FOLDER = "kernel"  # in a trial's folder: the pushed files and the record of the push
+MAX_SESSIONS = 2  # concurrent GPU sessions of an account; if others run, a trial waits
+SESSION_WAIT = 120.0  # s, before a push is repeated that Kaggle had no session for
 
 
 @dataclass(frozen=True)

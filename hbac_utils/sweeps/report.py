@@ -19,10 +19,7 @@ from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
 
 SCORES = ("kl_reliable", "kl_all")
-
-MIN_TRIALS = 8
-"""Complete trials below which importances are not shown."""
-
+MIN_TRIALS = 8  # complete trials below which importances are not shown
 FORMATS = {  # heading, format
     "kl_reliable": (f"KL, ≥ {RELIABLE_VOTES} votes", "{:.4f}"),
     "kl_all": ("KL, all votes", "{:.4f}"),

@@ -30,23 +30,13 @@ from hbac_utils.utils.errors import InputError
 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats, constant_liar
 
-HEARTBEAT = 30
-"""Seconds between two heartbeats in a database."""
+HEARTBEAT = 30  # s, in a database
+MAX_MISSED_HEARTBEATS = 4  # then a worker counts as dead
+MAX_KILLS = 3  # then a trial counts as failed: it may be what kills its workers
+CONNECTION_ATTEMPTS = 5  # of workers that start together, one creates the tables
+ENDED = ("complete", "pruned", "failed")  # states of a trial that is not run again
 
-MAX_MISSED_HEARTBEATS = 4
-"""Missed heartbeats after which a worker counts as dead."""
-
-MAX_KILLS = 3
-"""Killed attempts after which a trial counts as failed: it may be what kills its workers."""
-
-CONNECTION_ATTEMPTS = 5
-"""Attempts to open a database; of workers that start together, one creates the tables."""
-
-ENDED = ("complete", "pruned", "failed")
-"""States of a trial that is not run again."""
-
-RunTrial = Callable[[Trial, int, Settings], float]
-"""Run a trial (attempt, number, settings) and return the objective."""
+RunTrial = Callable[[Trial, int, Settings], float]  # attempt, number, settings -> objective
 
 
 class TrialFailed(Exception):

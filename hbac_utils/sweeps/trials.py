@@ -20,11 +20,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from hbac_utils.notebooks import run_notebook
 from hbac_utils.training.runs import STOP, is_complete, read_history, read_metrics
 
-PERIOD = 1.0
-"""Seconds between two checks of a running trial."""
-
-CURVES = ["fold", "epoch", "loss", "kl_all", "kl_reliable"]
-"""Columns of the history that the storage keeps for the report."""
+PERIOD = 1.0  # s, between two checks of a running trial
+CURVES = ["fold", "epoch", "loss", "kl_all", "kl_reliable"]  # columns kept in the storage
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,7 @@ from hbac_utils.utils.errors import DiskError, InputError, KernelDied
 from hbac_utils.utils.files import writing
 from hbac_utils.utils.process import terminable
 
-PERIOD = 2.0
-"""Seconds between two looks for a trial while the last ones run elsewhere."""
+PERIOD = 2.0  # s, between two looks for a trial while the last ones run elsewhere
 
 
 @dataclass(frozen=True)
