@@ -37,12 +37,9 @@ class Verb(TyperCommand):
 def verbs(**settings) -> typer.Typer:
     """Make an application, or a group of verbs for one, with plain help and plain errors."""
     return typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        no_args_is_help=True,
-        **settings,
-    )
+        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+        no_args_is_help=True, **settings,
+    )  # fmt: skip
 
 
 def option(text: str, *names: str, **settings):

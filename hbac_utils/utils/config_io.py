@@ -39,21 +39,8 @@ def find_config(name: str | Path, folder: str, noun: str) -> Path:
     return path
 
 
-class SafeLoaderWithoutAliases(yaml.SafeLoader):
-    """YAML loader for plain values: nested aliases could expand to more than the memory holds."""
-
-    def compose_node(self, parent, index):
-        """Compose a node, unless it is an alias."""
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(
-                None, None, f"*{event.anchor} is an alias; write the value out", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-
 def read_config(path: Path) -> object:
-    """Read a YAML or JSON file; InputError if it is neither, too large, too deep, or has aliases."""
+    """Read a YAML or JSON file; InputError if it is neither, too large, or has aliases."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES:,} bytes; is it the right file?")
@@ -64,15 +51,21 @@ def read_config(path: Path) -> object:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+class _PlainLoader(yaml.SafeLoader):
+    # nested aliases could expand to more than the memory holds
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias (*name); write the value out")
+        return super().compose_node(parent, index)
+
+
 def parse_yaml(text: str) -> object:
     """Parse plain YAML values; every failure is a ``yaml.YAMLError``."""
     try:
-        return yaml.load(text, SafeLoaderWithoutAliases)
+        return yaml.load(text, _PlainLoader)
     except yaml.YAMLError:
         raise
-    except RecursionError:
-        raise yaml.YAMLError("nested too deeply") from None
-    except Exception as error:  # a value that its tag does not allow: `!!bool maybe`, 2024-02-30
+    except Exception as error:  # nested too deeply, or `!!bool maybe`, or 2024-02-30
         raise yaml.YAMLError(f"{type(error).__name__}: {one_line(error)}") from None
 
 
@@ -94,10 +87,8 @@ def validate(kind: type[Model], content: object, source: str | Path) -> Model:
 
 
 def _describe(problem: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {key}"
-    if problem["type"] == "missing":
-        return f"missing key {key}"
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] in ("extra_forbidden", "missing"):
+        return f"{'missing' if problem['type'] == 'missing' else 'unknown'} key {key}"
     message = problem["msg"].removeprefix("Value error, ")  # added by pydantic
     return f"{key}: {message}" if key else message

@@ -43,10 +43,10 @@ def remove_drafts(folder: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's entries, are on the disk."""
-    if os.name == "nt" and path.is_dir():  # cannot be opened there
+    """Wait until a file's bytes, or a folder's entries, are on the disk; not on Windows."""
+    if os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -10,11 +10,8 @@ from hbac_utils.utils.errors import Terminated
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM raise `Terminated` once, so that open files and locks are cleaned up.
-
-    Does nothing outside the main thread, the only one that receives signals.
-    """
-    if threading.current_thread() is not threading.main_thread():
+    """Let SIGTERM raise `Terminated` once, so that open files and locks are cleaned up."""
+    if threading.current_thread() is not threading.main_thread():  # receives no signals
         yield
         return
 
