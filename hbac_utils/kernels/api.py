@@ -92,19 +92,18 @@ class Kaggle:
     def push(self, folder: Path) -> Any:
         """Push a kernel's folder; the answer may hold an ``error`` or ``invalid_*`` sources."""
         # not repeated: every version uses GPU hours
-        call = partial(self._api.kernels_push, str(folder))
-        return self._request("save the notebook", call, repeat=False)
+        return self._request("save the notebook", self._api.kernels_push, str(folder), repeat=False)
 
     def status(self, kernel: str, version: int) -> tuple[str, str]:
         """Get a version's state, such as ``RUNNING`` or ``COMPLETE``, and its failure message."""
-        call = partial(self._api.kernels_status, f"{kernel}/{version}")
-        answer = self._request(f"get the state of {kernel} version {version}", call)
+        action = f"get the state of {kernel} version {version}"
+        answer = self._request(action, self._api.kernels_status, f"{kernel}/{version}")
         return answer.status.name, answer.failure_message
 
     def log(self, kernel: str, version: int) -> str:
         """Get what a version printed, as plain text."""
-        call = partial(self._api.kernels_logs, f"{kernel}/{version}")
-        log = self._request(f"get the log of {kernel} version {version}", call)
+        action = f"get the log of {kernel} version {version}"
+        log = self._request(action, self._api.kernels_logs, f"{kernel}/{version}")
         try:
             return "".join(str(event["data"]) for event in json.loads(log))
         except (ValueError, TypeError, KeyError):  # not in the form of events
@@ -121,28 +120,27 @@ class Kaggle:
         files, token, seen = [], "", set()
         while token not in seen:  # the API sometimes repeats a page's token
             seen |= {token, ""}
-            call = partial(
-                self._api.kernels_output, f"{kernel}/{version}", str(folder), pattern,
+            page, token = self._request(
+                action, self._api.kernels_output, f"{kernel}/{version}", str(folder), pattern,
                 quiet=not sys.stderr.isatty(), page_size=100, page_token=token,
+                remedies=OUTPUT_REMEDIES,
             )  # fmt: skip
-            page, token = self._request(action, call, OUTPUT_REMEDIES)
             files += map(Path, page)
         return files
 
     def submit(self, kernel: str, version: int, file: str, message: str) -> Any:
         """Submit a version's output file; the answer has a ``message`` and a ``ref``."""
         # not repeated: each one counts against the five of a day
-        call = partial(
-            self._api.competition_submit_code, file, message, SLUG, kernel, version, quiet=True
-        )
-        action = f"submit {kernel} version {version}"
-        return self._request(action, call, SUBMIT_REMEDIES, repeat=False)
+        return self._request(
+            f"submit {kernel} version {version}", self._api.competition_submit_code,
+            file, message, SLUG, kernel, version, quiet=True,
+            remedies=SUBMIT_REMEDIES, repeat=False,
+        )  # fmt: skip
 
     def submission(self, ref: int) -> tuple[str, str]:
         """Get a submission's state, and its public score or the description of its error."""
         try:
-            call = partial(self._api.get_submission, ref)
-            answer = self._request(f"get submission {ref}", call)
+            answer = self._request(f"get submission {ref}", self._api.get_submission, ref)
         except KaggleError as error:
             if error.status == 404:  # a new submission is not visible at once
                 return "PENDING", ""
@@ -151,12 +149,13 @@ class Kaggle:
 
     def download_competition(self, folder: Path) -> None:
         """Download the competition as ``folder/{SLUG}.zip``, or resume the download."""
-        quiet = not sys.stderr.isatty()
-        call = partial(self._api.competition_download_files, SLUG, str(folder), quiet=quiet)
-        self._request("download the competition's files", call, DATA_REMEDIES)
+        self._request(
+            "download the competition's files", self._api.competition_download_files,
+            SLUG, str(folder), quiet=not sys.stderr.isatty(), remedies=DATA_REMEDIES,
+        )  # fmt: skip
 
     def _request(
-        self, action: str, call: Callable[[], Any], remedies=REMEDIES, *, repeat: bool = True
+        self, action: str, call: Callable, *arguments, remedies=REMEDIES, repeat=True, **options
     ) -> Any:
         """Call the client, with retries; ``action`` completes "Kaggle: could not …".
 
@@ -172,7 +171,7 @@ class Kaggle:
             attempt += 1
             try:
                 with contextlib.redirect_stdout(sys.stderr):  # hints for the client's users
-                    return call()
+                    return call(*arguments, **options)
             except requests.Timeout:
                 reason = f"no answer within {self._timeout:g} s; {hint}"
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):

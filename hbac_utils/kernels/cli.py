@@ -49,7 +49,8 @@ def status(
     timeout: Timeout = 60,
 ) -> None:
     """Wait for the pushed version to complete."""
-    _, pushed = _completed(name, minutes, poll_interval, timeout)
+    kaggle, pushed = _pushed(name, timeout)
+    pushed.wait(kaggle, minutes, poll_interval)
     print(f"complete  {pushed.kernel} version {pushed.version}\npage      {pushed.url}")
 
 
@@ -61,11 +62,9 @@ def logs(
     timeout: Timeout = 60,
 ) -> None:
     """Wait for the pushed version and show its log."""
-    from hbac_utils.kernels.push import wait_until_complete
-
     kaggle, pushed = _pushed(name, timeout)
     try:
-        wait_until_complete(kaggle, pushed, minutes, poll_interval)
+        pushed.wait(kaggle, minutes, poll_interval)
     finally:
         print(kaggle.log(pushed.kernel, pushed.version))  # also says why it failed
 
@@ -79,7 +78,8 @@ def output(
     timeout: Timeout = 60,
 ) -> None:
     """Wait for the pushed version and download its output."""
-    kaggle, pushed = _completed(name, minutes, poll_interval, timeout)
+    kaggle, pushed = _pushed(name, timeout)
+    pushed.wait(kaggle, minutes, poll_interval)
     folder = out or Path("build", name, f"v{pushed.version}")
     for path in kaggle.download_output(pushed.kernel, pushed.version, folder):
         print(f"fetched  {path}")
@@ -133,12 +133,3 @@ def _pushed(name: str, timeout: float):
 
     pushed = read_record(name)
     return Kaggle(timeout), pushed
-
-
-def _completed(name: str, minutes: float, poll_interval: float, timeout: float):
-    """Wait until the pushed version has run."""
-    from hbac_utils.kernels.push import wait_until_complete
-
-    kaggle, pushed = _pushed(name, timeout)
-    wait_until_complete(kaggle, pushed, minutes, poll_interval)
-    return kaggle, pushed

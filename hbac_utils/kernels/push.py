@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ class PushedVersion(StrictModel):
         text = self.model_dump_json(indent=2) + "\n"
         (folder / RECORD_FILE).write_text(text, encoding="utf-8")
 
+    def wait(self, kaggle: Kaggle, minutes: float, poll_interval: float) -> None:
+        """Wait until the version has run; KaggleError if it failed or did not end in time."""
+        name, remedy = f"{self.kernel} version {self.version}", f"see make logs, or {self.url}"
+        get_state = partial(kaggle.status, self.kernel, self.version)
+        wait(name, get_state, remedy, minutes, poll_interval)
+
 
 def push(kaggle: Kaggle, kernel: Kernel, folder: Path) -> PushedVersion:
     """Push a kernel's folder, as `Kernel.write` wrote it, and record the version.
@@ -104,18 +111,6 @@ def read_record(name: str, build: Path = BUILD) -> PushedVersion:
     if not path.is_file():
         raise InputError(f"{path}: nothing was pushed from here; run make push NB={name}")
     return validate(PushedVersion, parse_json(path.read_bytes(), path), path)
-
-
-def wait_until_complete(
-    kaggle: Kaggle, pushed: PushedVersion, minutes: float, poll_interval: float
-) -> None:
-    """Wait until a version has run; KaggleError if it failed or did not end in time."""
-
-    def get_state() -> tuple[str, str]:
-        return kaggle.status(pushed.kernel, pushed.version)
-
-    name = f"{pushed.kernel} version {pushed.version}"
-    wait(name, get_state, f"see make logs, or {pushed.url}", minutes, poll_interval)
 
 
 def wait(

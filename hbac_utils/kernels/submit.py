@@ -7,7 +7,7 @@ from pathlib import Path
 from hbac_utils.data.competition import read_table
 from hbac_utils.data.layout import SLUG
 from hbac_utils.kernels.api import Kaggle, KaggleError
-from hbac_utils.kernels.push import PushedVersion, wait, wait_until_complete
+from hbac_utils.kernels.push import PushedVersion, wait
 from hbac_utils.metric import check_probabilities
 
 SUBMISSION_FILE, REPORT_FILE = "submission.csv", "inference_report.json"
@@ -27,7 +27,7 @@ def submit(
     none or failed, or Kaggle refuses it or cannot score it.
     """
     if not pushed.submission:
-        wait_until_complete(kaggle, pushed, minutes, poll_interval)
+        pushed.wait(kaggle, minutes, poll_interval)
         message = _describe(pushed, _check_output(kaggle, pushed, folder / f"v{pushed.version}"))
         answer = kaggle.submit(pushed.kernel, pushed.version, SUBMISSION_FILE, message)
         if not answer.ref:

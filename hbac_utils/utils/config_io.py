@@ -55,7 +55,8 @@ class _PlainLoader(yaml.SafeLoader):
     # nested aliases could expand to more than the memory holds
     def compose_node(self, parent, index):
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it has an alias (*name); write the value out")
+            anchor = self.peek_event().anchor
+            raise yaml.YAMLError(f"*{anchor} is an alias; write the value out")
         return super().compose_node(parent, index)
 
 

@@ -22,7 +22,6 @@ from hbac_utils.kernels.push import (
     is_session_limit,
     push,
     read_record,
-    wait_until_complete,
 )
 from hbac_utils.kernels.submit import submit
 from hbac_utils.labels import VOTE_COLUMNS
@@ -79,7 +78,7 @@ def pushed(server, tmp_path):
 
 
 def wait(kaggle: Kaggle, pushed: PushedVersion, minutes: float = 1.0) -> None:
-    wait_until_complete(kaggle, pushed, minutes, poll_interval=0.01)
+    pushed.wait(kaggle, minutes, poll_interval=0.01)
 
 
 # -- push ---------------------------------------------------------------------------------------
