@@ -178,22 +178,19 @@ class Kaggle:
                 reason = f"the connection failed; {hint}"
             except Exception as error:
                 response = _response(error)
+                if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+                    raise  # of the disk
                 if response is None:
-                    if isinstance(error, OSError) and not isinstance(
-                        error, requests.RequestException
-                    ):
-                        raise  # of the disk
                     reason = f"unexpected answer ({self._redact(error)}); try again later"
                     again = False
                 else:
                     status = response.status_code
                     again = status == 429 or (repeat and status >= 500)
                     pause = Retry().get_retry_after(response.raw) or pause
-                    # a text with an address is not shown: it may hold a signature
-                    has_address = " for url: " in str(error)
-                    text = response.reason if has_address else self._redact(error)
-                    default = "Kaggle has a problem: try again later"
-                    reason = f"{text} (HTTP {status}); {remedies.get(status, default)}"
+                    # an address is not shown: it may hold a signature
+                    text = response.reason if " for url: " in str(error) else self._redact(error)
+                    remedy = remedies.get(status, "Kaggle has a problem: try again later")
+                    reason = f"{text} (HTTP {status}); {remedy}"
             message = f"Kaggle: could not {action}: {reason}"
             if not again or pause > MAX_PAUSE or attempt == MAX_ATTEMPTS:
                 raise KaggleError(message, status)
@@ -226,7 +223,5 @@ def _import_client(timeout: float) -> Any:
 
 def _response(error: BaseException) -> requests.Response | None:
     """Response behind an error; the client replaces some HTTP errors by its own."""
-    for candidate in (error, error.__context__):
-        if isinstance(candidate, requests.HTTPError):
-            return candidate.response
-    return None
+    origin = error if isinstance(error, requests.HTTPError) else error.__context__
+    return origin.response if isinstance(origin, requests.HTTPError) else None

@@ -9,6 +9,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -139,7 +140,7 @@ def _pretrained_models(parameters: dict) -> list[str]:
             "there and give its bare name"
         )
     branches = override(load_recipe(name), parameters["overrides"]).all_branches
-    backbones = [branch.backbone for branch in branches]
+    backbones: list[Any] = [branch.backbone for branch in branches]
     pretrained = [part for part in backbones if getattr(part, "weights", "none") == "imagenet"]
     if not pretrained:
         return []

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 from hbac_utils.utils.commands import Verb, argument, option, parse_pair, verbs
+from hbac_utils.utils.errors import InputError
 
 app = verbs()
 
 Name = Annotated[str, argument("kernel: inference, training, eda, or a copy of one")]
 Timeout = Annotated[float, option("seconds to wait for one answer from Kaggle")]
-Minutes = Annotated[float, option("minutes to wait at most")]
+Wait = Annotated[float, option("minutes to wait at most")]
 Poll = Annotated[float, option("seconds between two requests for the status")]
 Blend = Annotated[str, option("blend.json to send with the inference kernel")]
 Settings = Annotated[
@@ -43,10 +44,7 @@ def push(
 
 @app.command(cls=Verb)
 def status(
-    name: Name = "inference",
-    minutes: Minutes = 780,
-    poll_interval: Poll = 30,
-    timeout: Timeout = 60,
+    name: Name = "inference", minutes: Wait = 780, poll_interval: Poll = 30, timeout: Timeout = 60
 ) -> None:
     """Wait for the pushed version to complete."""
     kaggle, pushed = _pushed(name, timeout)
@@ -56,24 +54,23 @@ def status(
 
 @app.command(cls=Verb)
 def logs(
-    name: Name = "inference",
-    minutes: Minutes = 780,
-    poll_interval: Poll = 30,
-    timeout: Timeout = 60,
+    name: Name = "inference", minutes: Wait = 780, poll_interval: Poll = 30, timeout: Timeout = 60
 ) -> None:
     """Wait for the pushed version and show its log."""
     kaggle, pushed = _pushed(name, timeout)
     try:
         pushed.wait(kaggle, minutes, poll_interval)
-    finally:
-        print(kaggle.log(pushed.kernel, pushed.version))  # also says why it failed
+    except InputError:
+        print(kaggle.log(pushed.kernel, pushed.version))  # says why it failed
+        raise
+    print(kaggle.log(pushed.kernel, pushed.version))
 
 
 @app.command(cls=Verb)
 def output(
     name: Name = "inference",
     out: Annotated[Path | None, option("folder for the files (default: build/NAME/vN)")] = None,
-    minutes: Minutes = 780,
+    minutes: Wait = 780,
     poll_interval: Poll = 30,
     timeout: Timeout = 60,
 ) -> None:
@@ -87,10 +84,7 @@ def output(
 
 @app.command(cls=Verb)
 def submit(
-    name: Name = "inference",
-    minutes: Minutes = 780,
-    poll_interval: Poll = 30,
-    timeout: Timeout = 60,
+    name: Name = "inference", minutes: Wait = 780, poll_interval: Poll = 30, timeout: Timeout = 60
 ) -> None:
     """Submit the pushed version and wait for its score."""
     from hbac_utils.kernels.submit import submit
