@@ -215,7 +215,6 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
 
     Parameters
     ----------
-    recipe : Recipe
     changes : dict
         Dotted keys and new values: ``{"backbone.kernel_size": 5, "stages.0.epochs": 1}``.
 

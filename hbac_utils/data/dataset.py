@@ -35,8 +35,6 @@ class FoldData:
 
     Parameters
     ----------
-    store : Store
-    recipe : Recipe
     fold : int, optional
         The fold that is held out; without one, all windows are for training.
 
@@ -110,10 +108,8 @@ class FoldData:
 
         Parameters
         ----------
-        stage : int
         votes : array, shape (windows of the store, 6), optional
             Pseudo-labels in place of the store's votes.
-        first_epoch : int
 
         Returns
         -------

@@ -69,7 +69,6 @@ def pack(
 
     Parameters
     ----------
-    competition : Competition
     out : str or Path
         The store's folder; it appears when it is complete.
     data : Data

@@ -122,10 +122,6 @@ def clean_eeg(
 def log_power(power: np.ndarray) -> np.ndarray:
     """Natural logarithm of linear power, as it is stored.
 
-    Parameters
-    ----------
-    power : array of float32, linear power; zeros and NaN occur
-
     Returns
     -------
     array of float16, same shape

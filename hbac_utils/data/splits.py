@@ -53,7 +53,6 @@ def patient_folds(windows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     ----------
     windows : DataFrame
         With ``patient_id``, ``expert_consensus`` and ``group``.
-    folds, seed : int
 
     Returns
     -------

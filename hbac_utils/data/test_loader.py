@@ -82,7 +82,6 @@ def read_batches(
 
     Parameters
     ----------
-    competition : Competition
     test : DataFrame
         With ``eeg_id``, and ``spectrogram_id`` if that is an input.
     data : Data

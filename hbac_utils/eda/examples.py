@@ -71,12 +71,10 @@ def class_examples(
 
     Parameters
     ----------
-    train : DataFrame
     per_class : int
         Largest number of windows per class.
     kind : str
         One of `splits.KINDS`.
-    seed : int
 
     Returns
     -------
@@ -141,7 +139,6 @@ def read_window(competition: Competition, row: pd.Series) -> Window:
 
     Parameters
     ----------
-    competition : Competition
     row : Series
         A row of ``train.csv``, optionally with a ``title``.
 

@@ -55,7 +55,6 @@ def read_member(path: str | Path, columns: Mapping[str, str] | None = None) -> M
 
     Parameters
     ----------
-    path : str or Path
     columns : mapping, optional
         From our column to its name in another model's file.
 
@@ -157,7 +156,6 @@ def collect(members: Sequence[Member], competition: Competition, common: bool = 
 
     Parameters
     ----------
-    members : sequence of Member
     competition : Competition
         For votes and patients.
     common : bool

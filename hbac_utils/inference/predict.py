@@ -143,13 +143,11 @@ def predict(
 
     Parameters
     ----------
-    runs : sequence of Run or path
     competition : Competition
         With ``test.csv`` and the test recordings.
     blend : Blend, optional
         By default all models count the same. An EEG that one of the blend's runs cannot predict
         gets the mean of the others.
-    progress : bool
 
     Raises
     ------

@@ -23,7 +23,6 @@ def measure(run: str | Path, store: Store, shifts: tuple[float, ...] = SHIFTS) -
 
     Parameters
     ----------
-    run : str or Path
     store : Store
         The one it was trained on.
     shifts : tuple of float

@@ -42,7 +42,6 @@ class Augmentation(keras.layers.Layer):
     ----------
     strengths : dict of str to float
         Names in `AUGMENTATIONS` and their strengths.
-    seed : int
     channels : int
         Derivations or chains: the last axis of a series, equal bands of rows of an image.
 

@@ -89,7 +89,6 @@ def augmented_views(recipe: Recipe, inputs: dict) -> list[np.ndarray]:
 
     Parameters
     ----------
-    recipe : Recipe
     inputs : dict of arrays
         A batch of raw inputs; see `build_classifier`.
 

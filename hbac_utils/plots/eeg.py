@@ -54,7 +54,6 @@ def eeg_page(
         Prediction, drawn beneath the votes.
     seconds : (start, stop)
         Part of the window to show.
-    title : str
     sensitivity : float, optional
         Microvolts per row (default: chosen from the data).
 

@@ -50,7 +50,6 @@ def spectrogram_page(
         One row every 2 s; columns as `layout.SPECTROGRAM_COLUMNS`. NaN is drawn grey.
     votes, probabilities : arrays, shape (6,), optional
         See `eeg_page`.
-    title : str
 
     Raises
     ------

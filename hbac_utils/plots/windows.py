@@ -45,7 +45,6 @@ def window_page(
         See `eeg_page`.
     seconds : (start, stop)
         Part of the EEG to show (default: the labelled 10 s and 5 s on either side).
-    title : str
     sensitivity : float, optional
         Microvolts per row.
     """

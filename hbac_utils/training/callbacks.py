@@ -42,8 +42,6 @@ class FoldMonitor(keras.callbacks.Callback):
 
     Parameters
     ----------
-    state : TrainingState
-    data : FoldData
     folder : Path
         The fold's: ``history.csv`` and ``progress.npz`` are replaced after each epoch, and the
         curves are written to ``tensorboard``.

@@ -35,7 +35,6 @@ class RunResult:
 
     Parameters
     ----------
-    run : str or Path
     store : Store
         The store that the run was trained on.
     truth : Path, optional
@@ -141,7 +140,6 @@ def true_probabilities(path: Path, ids: pd.Series, split: str = "train") -> np.n
 
     Parameters
     ----------
-    path : Path
     ids : Series
         ``label_id`` of training windows, or ``eeg_id`` of test windows.
     split : {"train", "test"}

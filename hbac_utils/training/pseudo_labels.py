@@ -22,8 +22,6 @@ def pseudo_labels(data: FoldData, labels: PseudoLabels, model: keras.Model) -> n
 
     Parameters
     ----------
-    data : FoldData
-    labels : PseudoLabels
     model : keras.Model
         The fold's model after its earlier stages; predicts if no runs are named.
 

@@ -32,7 +32,6 @@ class TrainingState:
 
     Parameters
     ----------
-    recipe : Recipe
     strategy : tf.distribute.Strategy, optional
         Devices that share the work; all GPUs by default.
 

@@ -39,8 +39,6 @@ def train(
 
     Parameters
     ----------
-    recipe : Recipe
-    store : Store
     run : str or Path
         The run's folder; it may hold other folds of the same recipe.
     folds : sequence of int, optional
