@@ -250,19 +250,16 @@ def test_the_seed_makes_the_weights(tiny_recipe):
 
 
 def test_a_model_rebuilt_from_recipe_and_weights_predicts_the_same(tiny_recipe, tmp_path):
-    spectral = {"view.frames": 32, "view.bins": 8}
-    recipes = (tiny_recipe, override(load_recipe("eeg-spectrogram"), spectral))
-    for number, recipe in enumerate(recipes):
-        model = build_classifier(recipe)
-        save_weights(model, tmp_path / f"{number}.weights.h5")
-        keras.utils.set_random_seed(99)  # a rebuilt model starts from other weights
-        loaded = load_classifier(recipe, tmp_path / f"{number}.weights.h5")
-        inputs = {"eeg": raw("eeg", 2)}
-        expected = model.predict_on_batch(inputs)
-        np.testing.assert_allclose(loaded.predict_on_batch(inputs), expected, atol=1e-6)
-        assert loaded.jit_compile is False
+    model, inputs = build_classifier(tiny_recipe), {"eeg": raw("eeg", 2)}
+    save_weights(model, tmp_path / "model.weights.h5")
+    keras.utils.set_random_seed(99)  # a rebuilt model starts from other weights
+    loaded = load_classifier(tiny_recipe, tmp_path / "model.weights.h5")
+    expected = model.predict_on_batch(inputs)
+    np.testing.assert_allclose(loaded.predict_on_batch(inputs), expected, atol=1e-6)
+    assert loaded.jit_compile is False
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_not_needed_to_load_trained_ones(tmp_path):
     """A kernel for inference has no pretrained weights attached."""
     recipe = override(load_recipe("paper-efficientnetv2b2"), SMALL_B0)
@@ -278,7 +275,7 @@ def test_the_loss_is_the_competitions_score(tiny_recipe):
     model = build_classifier(tiny_recipe)
     compile_classifier(model, keras.optimizers.Adam(0.0))
     votes = random.dirichlet(np.ones(6), 8).astype(np.float32)
-    inputs = {"eeg": raw("eeg", 8)}
+    inputs = {"eeg": raw("eeg", 8) / 100}  # no probability is near zero
     loss = model.evaluate(inputs, votes, batch_size=8, verbose=0)
     expected = np.sum(votes * np.log(votes / model.predict_on_batch(inputs)), axis=1).mean()
     assert loss == pytest.approx(expected, rel=1e-4)
