@@ -45,23 +45,7 @@ class Call:
 
 
 class KaggleServer:
-    """The server; tests set and read these attributes, `reset` clears them.
-
-    Attributes
-    ----------
-    calls : list of Call
-    script : dict of str to list of Answer
-        Answers to the next calls of a method, before the usual ones.
-    versions : dict of str to list of dict
-        From owner/slug to the requests that saved its versions.
-    states : list of str
-        Next states of versions; COMPLETE after them.
-    outputs : dict of str to Path
-        From owner/slug to the folder that its latest version wrote.
-    submissions : list of dict
-    archive : bytes
-        The competition's zip.
-    """
+    """The server; tests set and read its attributes, `reset` clears them."""
 
     def __init__(self):
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -69,16 +53,18 @@ class KaggleServer:
         self._server.handle_error = lambda *arguments: None  # a client that disconnected
         self.address = f"http://127.0.0.1:{self._server.server_port}"
         self._stopping = threading.Event()
-        self.archive = b""
+        self.archive = b""  # the competition's zip
         self.reset()
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def reset(self) -> None:
         self.calls: list[Call] = []
+        # by method: answers to the next calls, before the usual ones
         self.script: dict[str, list[Answer]] = defaultdict(list)
+        # by owner/slug: the requests that saved its versions, the folder that the last one wrote
         self.versions: dict[str, list[dict]] = defaultdict(list)
-        self.states: list[str] = []
         self.outputs: dict[str, Path] = {}
+        self.states: list[str] = []  # next states of versions; COMPLETE after them
         self.log = [{"stream_name": "stdout", "time": 1.0, "data": "hello\n"}]
         self.submissions: list[dict] = []
 

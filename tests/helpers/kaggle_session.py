@@ -29,23 +29,10 @@ def is_isolated() -> bool:
 def run_as_kaggle(
     text: str, scratch: Path, inputs: dict[str, Path], working: Path, **environment: str
 ) -> list[dict]:
-    """Run a pushed notebook's text and return the executed cells.
+    """Run a pushed notebook's text and return the executed cells, which must not fail.
 
-    Parameters
-    ----------
-    text : str
-    scratch : Path
-        Folder for the session's own files.
-    inputs : dict of str to Path
-        From a path below ``/kaggle/input`` to the folder that is mounted there.
-    working : Path
-        The folder that is ``/kaggle/working``.
-    **environment : str
-
-    Raises
-    ------
-    AssertionError
-        If a cell failed; with what was printed.
+    ``scratch`` is for the session's own files; ``inputs`` maps paths below ``/kaggle/input`` to
+    folders; ``working`` is the folder that is ``/kaggle/working``.
     """
     scratch.mkdir(parents=True)
     working.mkdir(parents=True, exist_ok=True)

@@ -81,9 +81,6 @@ def wait(kaggle: Kaggle, pushed: PushedVersion, minutes: float = 1.0) -> None:
     pushed.wait(kaggle, minutes, poll_interval=0.01)
 
 
-# -- push ---------------------------------------------------------------------------------------
-
-
 def test_push_sends_the_notebook_and_records_the_version(server, kaggle, kernel, folder):
     push(kaggle, kernel, folder)
     assert push(kaggle, kernel, folder).version == 2
@@ -103,24 +100,15 @@ def test_push_sends_the_notebook_and_records_the_version(server, kaggle, kernel,
     [
         (Answer({"error": "Weekly GPU quota of 30 h."}), "GPU quota", "wait for the week to end"),
         (
-            Answer({"versionNumber": 8, "url": "u", "invalidKernelSources": ["alice/hbac-t"]}),
-            "version 8 was saved without some of its sources (kernel sources alice/hbac-t",
-            "push that kernel first",
-        ),
-        (
             Answer({"versionNumber": 8, "url": "u", "invalidModelSources": ["keras/x/y/z/1"]}),
-            "model sources keras/x/y/z/1",
+            "version 8 was saved without some of its sources (model sources keras/x/y/z/1",
             "accept its licence",
         ),
         (Answer({"url": "u"}), "returned no version", "then push again"),
         (refusal(401, f"Bad key {KEY}"), "Bad key *** (HTTP 401)", "make new ones at"),
         (refusal(403, "Permission denied"), "Permission denied (HTTP 403)", "phone number"),
         (refusal(409, "Title in use"), "Title in use (HTTP 409)", "change title and id"),
-        (
-            Answer(b"<html>down</html>", 503),
-            "Service Unavailable (HTTP 503)",
-            "Kaggle has a problem",
-        ),
+        (Answer(b"<html/>", 503), "Service Unavailable (HTTP 503)", "Kaggle has a problem"),
         (Answer(b"<html>hello</html>"), "unexpected answer", "try again later"),
         (Answer({"versionNumber": 8}, cut=5), "connection failed", "it may have succeeded: check"),
         (Answer({}, delay=5), "no answer within 0.3 s", "it may have succeeded: check"),
@@ -176,9 +164,6 @@ def test_waiting_for_a_rate_limit_is_bounded(server, kaggle, pushed, answers, ca
     assert len(server.named("GetKernelSessionStatus")) == calls
 
 
-# -- status and log -----------------------------------------------------------------------------
-
-
 def test_status_is_polled_until_the_recorded_version_ends(server, kaggle, pushed, capsys):
     server.states = ["QUEUED", "RUNNING", "RUNNING"]
     wait(kaggle, pushed)
@@ -224,13 +209,6 @@ def test_a_request_succeeds_after_failures(server, pushed):
     wait(Kaggle(timeout=0.3), pushed)
 
 
-def test_an_unreachable_server_is_an_error(server, kaggle, pushed, monkeypatch):
-    for name in ("HTTP_PROXY", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with pytest.raises(KaggleError, match="the connection failed; check your connection"):
-        wait(kaggle, pushed)
-
-
 def test_a_missing_or_damaged_record_is_refused(tmp_path):
     with pytest.raises(InputError, match="nothing was pushed from here; run make push NB=eda"):
         read_record("eda", tmp_path)
@@ -243,9 +221,6 @@ def test_a_missing_or_damaged_record_is_refused(tmp_path):
 def test_the_log_is_plain_text(server, kaggle, pushed):
     server.log = [{"stream_name": "stdout", "data": "one\n"}, {"stream_name": "x", "data": "two"}]
     assert kaggle.log(KERNEL, 1) == "one\ntwo"
-
-
-# -- output -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -295,21 +270,11 @@ def test_an_error_page_is_not_saved_as_a_file(server, kaggle, written, tmp_path)
     assert not (tmp_path / "output" / "run" / "fold0" / "model.weights.h5").exists()
 
 
-def test_a_name_outside_the_folder_is_refused(server, kaggle, pushed, tmp_path):
-    files = [{"fileName": "../../../evil", "url": f"{server.address}/output/{KERNEL}/x"}]
-    server.script["ListKernelSessionOutput"] = [Answer({"files": files, "log": ""})]
-    with pytest.raises(KaggleError, match="evil': resolves outside destination"):
-        kaggle.download_output(KERNEL, 1, tmp_path / "output")
-
-
 def test_a_repeated_page_token_ends_the_list(server, kaggle, pushed, tmp_path):
     page = Answer({"files": [], "log": "", "nextPageToken": "3"})
     server.script["ListKernelSessionOutput"] = [page] * 5
     assert kaggle.download_output(KERNEL, 1, tmp_path) == []
     assert len(server.named("ListKernelSessionOutput")) == 2
-
-
-# -- submit -------------------------------------------------------------------------------------
 
 
 def hand_in(kaggle: Kaggle, folder: Path) -> str:
@@ -375,9 +340,6 @@ def test_a_submission_without_a_score_is_an_error(server, kaggle, written, tmp_p
         hand_in(kaggle, tmp_path)
 
 
-# -- competition data ---------------------------------------------------------------------------
-
-
 @pytest.fixture
 def files(server, monkeypatch) -> dict[str, bytes]:
     """Content of a small competition; the server holds its archive of 2 MB."""
@@ -418,26 +380,6 @@ def test_an_interrupted_download_is_resumed(server, kaggle, files, tmp_path, mon
     assert ranges == ["bytes=1048576-"]
 
 
-def test_interrupted_unpacking_is_resumed(server, kaggle, files, tmp_path, monkeypatch):
-    folder = tmp_path / "competition"
-    extract = zipfile.ZipFile.extract
-
-    def interrupted(archive, entry, path):
-        if len(contents(folder)) == 5:
-            raise KeyboardInterrupt
-        return extract(archive, entry, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(zipfile.ZipFile, "extract", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            download.download(kaggle, folder)
-    calls = len(server.calls)
-    (folder / "train.csv").write_text("h")  # half written
-    download.download(kaggle, folder)
-    assert contents(folder) == files
-    assert len(server.calls) == calls, "the archive is not downloaded again"
-
-
 def test_unaccepted_rules_are_named(server, kaggle, files, tmp_path):
     server.script["DownloadDataFiles"] = [refusal(403, "You must accept this competition's rules")]
     with pytest.raises(KaggleError, match=f"rules first: https://www.kaggle.com/.*/{SLUG}/rules"):
@@ -460,9 +402,6 @@ def test_a_damaged_archive_is_removed(server, kaggle, files, tmp_path):
     with pytest.raises(KaggleError, match=r"damaged \(Bad CRC-32.*removed; run the command again"):
         download.download(kaggle, folder)
     assert not list(folder.glob("*.zip*"))
-
-
-# -- credentials --------------------------------------------------------------------------------
 
 
 def sign_in(server, home: Path, **environment: str) -> subprocess.CompletedProcess:

@@ -40,11 +40,7 @@ def test_metadata_of_the_repository(name):
     [
         ({"enable_gpuu": True}, "unknown key enable_gpuu"),
         ({"enable_internet": ...}, "missing key enable_internet"),
-        ({"enable_gpu": ...}, "missing key enable_gpu"),
-        ({"is_private": ...}, "missing key is_private"),
-        ({"code_file": ...}, "missing key code_file"),
         ({"enable_gpu": "true"}, "enable_gpu: Input should be a valid boolean"),
-        ({"enable_gpu": 1}, "enable_gpu: Input should be a valid boolean"),
         ({"dataset_sources": "alice/foo"}, "dataset_sources: Input should be a valid tuple"),
         ({"enable_internet": True}, "a notebook with internet cannot be submitted"),
         ({"title": "abcd", "id": "USERNAME/abcd"}, "title: String should have at least 5"),
