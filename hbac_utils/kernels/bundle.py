@@ -88,12 +88,10 @@ def _git_state(package: Path) -> tuple[str, tuple[str, ...]]:
         command = ["git", "-C", str(package.parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    pushed = ("hbac_utils/**/*.py", "recipes/*.yaml", "notebooks/*.ipynb")
-    paths = [f":(glob){path}" for path in pushed]
-    paths += [f":(exclude)hbac_utils/{name}" for name in EXCLUDED]
+    sent = ("hbac_utils", "recipes", "notebooks")
     try:
         commit = git("rev-parse", "--short", "HEAD").strip()
-        changed = git("status", "--porcelain", "--untracked-files=all", "--", *paths)
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", *sent)
     except (OSError, subprocess.CalledProcessError):
         return "unknown", ("no git repository",)
     return commit, tuple(line[3:] for line in changed.splitlines())

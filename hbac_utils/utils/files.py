@@ -88,12 +88,9 @@ def writing(place: str | Path) -> Iterator[None]:
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
         if error.errno in NO_SPACE:
-            raise DiskError(
-                f"{place}: no space on the disk ({reason}); free some space and run the same "
-                "command again, it resumes"
-            ) from error
-        if error.errno in NOT_WRITABLE:
-            raise DiskError(
-                f"{place}: cannot be written ({reason}); choose another path"
-            ) from error
-        raise
+            problem = f"no space on the disk ({reason}); free some space and run the command again"
+        elif error.errno in NOT_WRITABLE:
+            problem = f"cannot be written ({reason}); choose another path"
+        else:
+            raise
+        raise DiskError(f"{place}: {problem}") from error
