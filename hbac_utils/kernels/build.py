@@ -91,9 +91,7 @@ def build_kernel(name: str, parameters: dict[str, object], title: str = "") -> K
         Makes another kernel of the same notebook; the metadata's by default.
     """
     path = metadata_path(name)
-    metadata = load_metadata(path)
-    if title:
-        metadata = metadata.with_title(title)
+    metadata = load_metadata(path, title)
     source = path.parent / metadata.code_file
     check_parameters(source, parameters)
     defaults = {

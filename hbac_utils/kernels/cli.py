@@ -34,12 +34,11 @@ def push(
     name: Name = "inference", settings: Settings = None, blend: Blend = "", timeout: Timeout = 60
 ) -> None:
     """Push a notebook to Kaggle, where it runs."""
-    from hbac_utils.kernels.push import RECORD_FILE, push
+    from hbac_utils.kernels.push import push
 
     kernel, folder, kaggle = _build(name, settings, blend, timeout)
     pushed = push(kaggle, kernel, folder)
     print(f"pushed  {pushed.kernel} version {pushed.version}\npage    {pushed.url}")
-    print(f"record  {folder / RECORD_FILE}")
 
 
 @app.command(cls=Verb)

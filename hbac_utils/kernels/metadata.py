@@ -88,15 +88,15 @@ class KernelMetadata(StrictModel):
             )
         return metadata
 
-    def with_title(self, title: str) -> "KernelMetadata":
-        """Copy with another title and its slug: another kernel."""
-        owner = self.id.split("/")[0]
-        content = self.model_dump() | {"title": title, "id": f"{owner}/{slugify(title)}"}
-        return validate(KernelMetadata, content, f"kernel {title!r}")
 
+def load_metadata(path: Path, title: str = "") -> KernelMetadata:
+    """Read and validate a kernel's metadata; another title makes it another kernel.
 
-def load_metadata(path: Path) -> KernelMetadata:
-    """Read and validate a kernel's metadata; every mistake is an InputError."""
+    Every mistake is an InputError.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such kernel metadata")
-    return validate(KernelMetadata, parse_json(path.read_bytes(), path), path)
+    content = parse_json(path.read_bytes(), path)
+    if title and isinstance(content, dict):
+        content |= {"title": title, "id": f"{USERNAME}/{slugify(title)}"}
+    return validate(KernelMetadata, content, path)

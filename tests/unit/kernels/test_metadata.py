@@ -87,7 +87,7 @@ def test_username_replaces_the_placeholder_only(write):
 
 
 def test_another_title_makes_another_kernel():
-    metadata = load_metadata(metadata_path("training")).with_title("hbac sweep 007")
+    metadata = load_metadata(metadata_path("training"), "hbac sweep 007")
     assert metadata.id == "USERNAME/hbac-sweep-007"
     with pytest.raises(InputError, match="title: String should have at most 50"):
-        metadata.with_title("a" * 51)
+        load_metadata(metadata_path("training"), "a" * 51)
