@@ -1,8 +1,4 @@
-"""Kaggle's API: sign in, send requests, retry them, and explain failures.
-
-The ``kaggle`` client is used in this process; its command line exits with 0 even for a push that
-failed.
-"""
+"""Kaggle's API: sign in, send requests, retry them, and explain failures."""
 
 import contextlib
 import io
@@ -112,10 +108,7 @@ class Kaggle:
     def download_output(
         self, kernel: str, version: int, folder: Path, pattern: str | None = None
     ) -> list[Path]:
-        """Download the files that a version wrote; complete and current files are skipped.
-
-        ``pattern`` is a regular expression for the names of the files; all by default.
-        """
+        """Download the files that a version wrote and whose names match; skip complete ones."""
         action = f"download the output of {kernel} version {version}"
         files, token, seen = [], "", set()
         while token not in seen:  # the API sometimes repeats a page's token
@@ -157,11 +150,8 @@ class Kaggle:
     def _request(
         self, action: str, call: Callable, *arguments, remedies=REMEDIES, repeat=True, **options
     ) -> Any:
-        """Call the client, with retries; ``action`` completes "Kaggle: could not …".
-
-        Without ``repeat`` a call that may have reached Kaggle is made once; one refused for too
-        many requests (429) is always repeated.
-        """
+        """Call the client, with retries; ``action`` completes "Kaggle: could not …"."""
+        # without `repeat` a call that may have reached Kaggle is made once
         hint = "check your connection, then run the same command again"
         if not repeat:
             hint = "it may have succeeded: check https://www.kaggle.com before you try again"

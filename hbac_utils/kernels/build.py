@@ -1,8 +1,4 @@
-"""Build a kernel: a notebook with library and parameters, and its metadata, in one folder.
-
-All checks that need no network are made here: Kaggle's answer to a mistake is often a notebook
-that fails an hour later.
-"""
+"""Build a kernel: a notebook with library and parameters, and its metadata, in one folder."""
 
 import ast
 import json
@@ -30,8 +26,7 @@ METADATA_FILE = "kernel-metadata.json"  # the name that the client expects
 
 MAX_NOTEBOOK_BYTES = 1_000_000  # about; Kaggle does not document it
 
-# a session of a competition's GPU notebook ends after nine hours without output; the last epoch
-# and the figures need some of them
+# a GPU session ends after nine hours, without output; the last epoch and the figures take some
 KAGGLE_PARAMETERS = {"training": {"max_hours": 8}}
 
 
@@ -79,16 +74,12 @@ def metadata_path(name: str) -> Path:
 
 
 def build_kernel(name: str, parameters: dict[str, object], title: str = "") -> Kernel:
-    """Put library and parameters into a notebook; every mistake found is an InputError.
+    """Put library and parameters into a notebook, and check all that needs no network.
 
-    Parameters
-    ----------
-    name : str
-        ``inference``, or another with a ``notebooks/{name}-kernel-metadata.json``.
-    parameters : dict
-        Of the notebook. A text for a parameter whose default is no text is parsed as YAML.
-    title : str
-        Makes another kernel of the same notebook; the metadata's by default.
+    ``name`` is ``inference``, or that of a ``notebooks/{name}-kernel-metadata.json``. A text for a
+    parameter whose default is no text is parsed as YAML. Another ``title`` makes another kernel of
+    the same notebook. Raises InputError for every mistake found: Kaggle's answer to one is often a
+    notebook that fails an hour later.
     """
     path = metadata_path(name)
     metadata = load_metadata(path, title)

@@ -1,8 +1,4 @@
-"""The library as a notebook's first cell: a base64 zip that verifies and unpacks itself.
-
-It is part of every push, so notebook and library always match; the kernel needs neither internet
-nor a data set of code.
-"""
+"""The library as a notebook's first cell: a base64 zip that verifies and unpacks itself."""
 
 import base64
 import hashlib

@@ -24,10 +24,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def find_config(name: str | Path, folder: str, noun: str) -> Path:
-    """Find a configuration file by its path, or by its bare name in a folder of the kit.
+    """Find a configuration file by its path, or a YAML file by its bare name in ``folder``.
 
-    Without a suffix ``name`` is a YAML file in ``folder``, such as ``recipes``. If there is no such
-    file, an InputError calls it a ``noun`` and lists the available names.
+    If there is none, an InputError calls it a ``noun`` and lists the available names.
     """
     path = Path(name)
     if not path.suffix:

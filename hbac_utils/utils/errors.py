@@ -2,10 +2,7 @@
 
 
 class InputError(ValueError):
-    """Invalid input, in one line: what is wrong, where, and the remedy.
-
-    Command line (which exits with ``exit_code``) and notebooks show the line only.
-    """
+    """Invalid input, in one line, which is all that is shown: what is wrong, where, a remedy."""
 
     exit_code = 2
 

@@ -20,8 +20,8 @@ DRAFT = ".draft."  # prefix of the name of a file that is still being written
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """Write a file atomically: as a draft beside it, which is renamed at the end.
 
-    If the block raises, the draft is removed and the old file stays; a kill leaves the draft, see
-    `remove_drafts`. Another library may write to the file of the yielded ``name`` instead.
+    A kill leaves the draft, see `remove_drafts`. Another library may write to the file of the
+    yielded ``name`` instead.
     """
     path = Path(path)
     draft = path.with_name(f"{DRAFT}{path.name}.{uuid.uuid4().hex[:8]}")
@@ -55,10 +55,7 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder that one process at a time may write, ``.<name>.lock`` beside it.
-
-    A process that has to wait says so on standard error. The lock ends with its process.
-    """
+    """Hold the lock of a folder, ``.<name>.lock`` beside it; it ends with its process."""
     path = folder.with_name(f".{folder.name}.lock")
     held = FileLock(path)
     try:

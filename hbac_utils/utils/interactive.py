@@ -29,10 +29,7 @@ def draw_safely(draw: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 class LiveFigure:
-    """Redraw the figure ``draw(data)`` in place when new data arrive, in live notebooks only.
-
-    Drawing takes at most `DRAWING_SHARE` of the time; updates in between are skipped.
-    """
+    """Redraw the figure ``draw(data)`` in place when new data arrive, in live notebooks only."""
 
     def __init__(self, draw: Callable[[Any], Figure]):
         self._draw, self._display, self._next = draw, None, 0.0
