@@ -15,19 +15,14 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from hbac_utils.utils.files import flush
-
-SYNC_SECONDS = 5.0
-"""Work that a kill may cost. Lines are written when the arrays are on the disk, so after a power
-failure too the journal lists only recordings that are there."""
 
 
 class PackJournal:
@@ -38,7 +33,8 @@ class PackJournal:
 
     def __init__(self, out: Path, plan: dict):
         self.out, self.folder = out, partial_folder(out)
-        text = json.dumps(plan, indent=2) + "\n"
+        # after a restart of the machine the journal may list what never reached the disk
+        text = json.dumps(plan | {"boot": _boot_id()}, indent=2) + "\n"
         # a worker that survived its killed parent must not write into another plan's arrays
         self.path = self.folder / f"store-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         if not self._has_plan(text):
@@ -47,15 +43,13 @@ class PackJournal:
                 self.path.mkdir(parents=True)
                 (self.folder / "plan.json").write_text(text)
         self._done = self._read()
-        self._pending: list[dict] = []
-        self._synced = time.monotonic()
+        self._file = (self.folder / "journal.jsonl").open("a", buffering=1)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self.path.is_dir():
-            self.sync()
+        self._file.close()
 
     def done(self, kind: str) -> dict[int, dict]:
         """Finished recordings of a kind: their ids and the notes given to `record`."""
@@ -63,21 +57,8 @@ class PackJournal:
 
     def record(self, kind: str, recording: int, notes: dict) -> None:
         """Note that a recording is in its array."""
-        self._pending.append({"kind": kind, "id": recording, "notes": notes})
+        self._file.write(json.dumps({"kind": kind, "id": recording, "notes": notes}) + "\n")
         self.done(kind)[recording] = notes
-        if time.monotonic() - self._synced > SYNC_SECONDS:
-            self.sync()
-
-    def sync(self) -> None:
-        """Wait until the arrays are on the disk, then list what they hold."""
-        for array in self.path.glob("*.npy"):
-            flush(array)
-        with (self.folder / "journal.jsonl").open("a") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in self._pending)
-            file.flush()
-            os.fsync(file.fileno())
-        self._pending.clear()
-        self._synced = time.monotonic()
 
     def allocate(self, kind: str, shape: tuple[int, int]) -> int:
         """Create ``<kind>.npy``, float16, with its disk space reserved; return its first byte.
@@ -142,6 +123,12 @@ class PackJournal:
 def partial_folder(out: Path) -> Path:
     """Folder in which the store at ``out`` grows."""
     return out.with_name(f".{out.name}.partial")
+
+
+def _boot_id() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
 
 
 def discard(out: Path) -> None:
