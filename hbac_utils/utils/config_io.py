@@ -65,7 +65,9 @@ def parse_yaml(text: str) -> object:
         return yaml.load(text, _PlainLoader)
     except yaml.YAMLError:
         raise
-    except Exception as error:  # nested too deeply, or `!!bool maybe`, or 2024-02-30
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
+    except Exception as error:  # `!!bool maybe`, 2024-02-30
         raise yaml.YAMLError(f"{type(error).__name__}: {one_line(error)}") from None
 
 
