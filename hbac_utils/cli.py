@@ -209,10 +209,9 @@ def blend(
     made = blend(found)
     print(made.report)
     path = made.save(out, method)
-    shares = made.shares()
     figures = {
         "errors.png": plots.error_correlation(found.names, made.correlation),
-        "shares.png": plots.member_weights(list(shares.index), *shares.to_numpy().T),
+        "shares.png": plots.member_weights(made.shares()),
     }
     for name, figure in figures.items():
         figure.savefig(out / name)

@@ -1,8 +1,7 @@
 """Select example windows from the tables and read them for display."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,8 +22,6 @@ from hbac_utils.labels import CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.utils.errors import InputError
 
-DISPLAY_BAND = (0.5, 40.0)  # Hz
-
 PROTOTYPES = {
     "idealized": (1, 0, 0),
     "proto": (1 / 2, 1 / 2, 0),
@@ -33,15 +30,21 @@ PROTOTYPES = {
 }
 """Purest value of `splits.shares` for each kind of agreement."""
 
-TOLERANCE = 0.2  # windows that differ by less from a prototype are compared by their votes
-
 
 class Window(NamedTuple):
-    """A labelled window, as `plots.window_page` draws it."""
+    """A labelled window, as `plots.window_page` draws it.
 
-    eeg: np.ndarray  # float32, (10000, 19), microvolts, band-passed; NaN where missing
-    spectrogram: np.ndarray | None  # float32, (300, 400), ln power; None without spectrograms
-    votes: np.ndarray | None  # int64, (6,); None in the test set
+    Attributes
+    ----------
+    eeg : array of float32, shape (10000, 19), microvolts
+        Band-passed from 0.5 to 40 Hz; NaN where values are missing.
+    spectrogram : array of float32, shape (300, 400), natural logarithm of power, or None
+    votes : array of int64, shape (6,), or None in the test set
+    """
+
+    eeg: np.ndarray
+    spectrogram: np.ndarray | None
+    votes: np.ndarray | None
     title: str
 
 
@@ -56,30 +59,25 @@ def votes_of(table: pd.DataFrame) -> np.ndarray:
 
 
 def vote_text(votes: np.ndarray) -> str:
-    """Format a vote vector, largest count first: ``"7 LPD, 4 Other, 2 LRDA"``."""
-    order = np.argsort(-np.asarray(votes), kind="stable")
+    """Format a vote vector, largest count first.
+
+    Examples
+    --------
+    >>> vote_text(np.array([0, 7, 0, 2, 0, 4]))
+    '7 LPD, 4 Other, 2 LRDA'
+    """
+    order = np.argsort(-votes, kind="stable")
     return ", ".join(f"{votes[i]:g} {CLASSES[i]}" for i in order if votes[i])
 
 
 def class_examples(
     train: pd.DataFrame, per_class: int = 1, *, kind: str = "idealized", seed: int = 0
 ) -> pd.DataFrame:
-    """Select typical windows of each class, at most one per EEG.
+    """Select up to ``per_class`` typical windows of each class, at most one per EEG.
 
-    Windows of the given kind of agreement are preferred, then windows with ≥ 10 votes; the
-    choice between equal windows is random.
-
-    Parameters
-    ----------
-    per_class : int
-        Largest number of windows per class.
-    kind : str
-        One of `splits.KINDS`.
-
-    Returns
-    -------
-    DataFrame
-        Rows of ``train``, sorted by class.
+    Windows of the given kind of agreement (`splits.KINDS`) are preferred, then windows with
+    ≥ 10 votes; the choice between equal windows is random. Returns rows of ``train``, sorted
+    by class.
     """
     rows = one_per_vote_vector(train).sample(frac=1, random_state=seed)
     votes = votes_of(rows)
@@ -103,13 +101,9 @@ def _first_per_class(rows: pd.DataFrame, per_class: int) -> pd.DataFrame:
 def agreement_examples(train: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Select the window nearest to the prototype of each kind of agreement, one per EEG.
 
-    Among about equally near windows, those with ≥ 10 votes are preferred.
-
-    Returns
-    -------
-    DataFrame
-        Rows of ``train`` in the order of `splits.KINDS`, fewer if there are too few EEGs, with
-        a ``title`` that gives the kind that was found and the votes.
+    Among about equally near windows, those with ≥ 10 votes are preferred. Returns rows of
+    ``train`` in the order of `splits.KINDS`, fewer if there are too few EEGs, with a ``title``
+    that gives the kind that was found and the votes.
     """
     rows = one_per_vote_vector(train).sample(frac=1, random_state=seed)
     chosen = []
@@ -117,7 +111,7 @@ def agreement_examples(train: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         votes = votes_of(rows)
         distance = np.abs(shares(votes) - PROTOTYPES[kind]).sum(axis=1)
         few = votes.sum(axis=1) < RELIABLE_VOTES
-        best = np.lexsort([distance, few, distance // TOLERANCE])[0]
+        best = np.lexsort([distance, few, distance // 0.2])[0]
         found = agreement(votes[[best]])[0]
         name = found if found == kind else f"no {kind} window; {found}"
         chosen.append(rows.iloc[[best]].assign(title=f"{name}: {vote_text(votes[best])}"))
@@ -135,50 +129,40 @@ def read_windows(
 
 
 def read_window(competition: Competition, row: pd.Series) -> Window:
-    """Read one window's EEG and spectrogram for display.
+    """Read the EEG and spectrogram of a row of ``train.csv``, which may have a ``title``.
 
-    Parameters
-    ----------
-    row : Series
-        A row of ``train.csv``, optionally with a ``title``.
-
-    Raises
-    ------
-    InputError
-        If a file is missing or unreadable, or ends before the window does.
+    Raises InputError if a file is missing or unreadable, or ends before the window does.
     """
     spectrogram = None
     if competition.has_spectrograms("train"):
         spectrogram = read_window_spectrogram(competition, row)
-    return Window(read_window_eeg(competition, row), spectrogram, _votes(row), _title(row))
+    return _window(read_window_eeg(competition, row), spectrogram, row)
 
 
 def read_window_eeg(competition: Competition, row: pd.Series) -> np.ndarray:
-    """Read a window's EEG, band-passed for display, as of `Window.eeg`."""
+    """Read the EEG of a `Window`."""
     path = competition.eeg_path("train", int(row["eeg_id"]))
     start = int(eeg_row(row["eeg_label_offset_seconds"]))
     return _cut(_for_display(read_eeg(path)), start, WINDOW_SAMPLES, path)
 
 
 def read_window_spectrogram(competition: Competition, row: pd.Series) -> np.ndarray:
-    """Read a window's spectrogram, as of `Window.spectrogram`."""
+    """Read the spectrogram of a `Window`."""
     path = competition.spectrogram_path("train", int(row["spectrogram_id"]))
     start = int(spectrogram_row(row["spectrogram_label_offset_seconds"]))
-    power = _cut(read_spectrogram(path), start, SPECTROGRAM_ROWS, path)
-    return preprocessing.log_power(power).astype(np.float32)
+    return _log_power(_cut(read_spectrogram(path), start, SPECTROGRAM_ROWS, path))
 
 
 def read_stored_windows(store: Store, rows: pd.DataFrame) -> list[Window]:
-    """Read rows of ``store.windows``, optionally with a ``title``; gaps are filled there."""
+    """Read windows of a store, where gaps are filled; ``rows`` as of ``store.windows``."""
     windows = []
     for _, row in rows.iterrows():
-        begin = row["eeg_start"]
+        begin, spectrogram = row["eeg_start"], None
         eeg = store.eeg[begin : begin + WINDOW_SAMPLES].astype(np.float32)
-        spectrogram = None
         if store.spectrogram is not None:
             begin = row["spectrogram_start"]
             spectrogram = store.spectrogram[begin : begin + SPECTROGRAM_ROWS].astype(np.float32)
-        windows.append(Window(eeg, spectrogram, _votes(row), _title(row)))
+        windows.append(_window(eeg, spectrogram, row))
     return windows
 
 
@@ -187,52 +171,45 @@ def read_test_windows(competition: Competition, n: int) -> list[Window]:
 
     A recording that cannot be read is all NaN, with the reason in its title.
     """
-    test = competition.test.drop_duplicates("eeg_id").head(n)
-    return [_read_or_blank(competition, row) for row in test.to_dict("records")]
-
-
-def _read_or_blank(competition: Competition, row: Mapping[str, Any]) -> Window:
-    title = f"EEG {row['eeg_id']}"
-    try:
-        eeg, notes = read_eeg_lenient(competition.find_test_recording("eeg", row["eeg_id"]))
-        eeg = centred(_for_display(eeg), WINDOW_SAMPLES, np.nan)
-        spectrogram = _test_spectrogram(competition, row)
-        return Window(eeg, spectrogram, None, ", ".join([title, *notes]))
-    except Exception as error:  # a figure must not fail the submission
-        blank = np.full((WINDOW_SAMPLES, len(ELECTRODES)), np.nan, dtype=np.float32)
-        return Window(blank, None, None, f"{title}: {error}")
-
-
-def _test_spectrogram(competition: Competition, row: Mapping[str, Any]) -> np.ndarray | None:
-    try:
-        power, _ = read_spectrogram_lenient(
-            competition.find_test_recording("spectrogram", row["spectrogram_id"])
-        )
-    except (InputError, KeyError):  # the table may have no column spectrogram_id
-        return None
-    return centred(preprocessing.log_power(power).astype(np.float32), SPECTROGRAM_ROWS, np.nan)
+    windows = []
+    for row in competition.test.drop_duplicates("eeg_id").head(n).to_dict("records"):
+        eeg = np.full((WINDOW_SAMPLES, len(ELECTRODES)), np.nan, dtype=np.float32)
+        spectrogram, title = None, f"EEG {row['eeg_id']}"
+        try:
+            read, notes = read_eeg_lenient(competition.find_test_recording("eeg", row["eeg_id"]))
+            eeg = centred(_for_display(read), WINDOW_SAMPLES, np.nan)
+            title = ", ".join([title, *notes])
+            if competition.has_spectrograms("test") and "spectrogram_id" in row:
+                path = competition.find_test_recording("spectrogram", row["spectrogram_id"])
+                power = _log_power(read_spectrogram_lenient(path).values)
+                spectrogram = centred(power, SPECTROGRAM_ROWS, np.nan)
+        except Exception as error:  # a figure must not fail the submission
+            title = f"{title}: {error}"
+        windows.append(Window(eeg, spectrogram, None, title))
+    return windows
 
 
 def _for_display(eeg: np.ndarray) -> np.ndarray:
-    """Apply the display band-pass; keep missing values missing."""
+    """Band-pass from 0.5 to 40 Hz; keep missing values missing."""
     filled, missing = preprocessing.fill_gaps(eeg)
-    shown = preprocessing.bandpass(filled, DISPLAY_BAND)
+    shown = preprocessing.bandpass(filled, (0.5, 40.0))
     shown[missing] = np.nan
     return shown
 
 
+def _log_power(power: np.ndarray) -> np.ndarray:
+    return preprocessing.log_power(power).astype(np.float32)
+
+
 def _cut(recording: np.ndarray, start: int, length: int, path: Path) -> np.ndarray:
-    window = recording[start : start + length]
-    if len(window) < length:
+    end = start + length
+    if len(recording) < end:
         raise InputError(
-            f"{path}: {len(recording)} rows, but a window of the table ends at row {start + length}"
+            f"{path}: {len(recording)} rows, but a window of the table ends at row {end}"
         )
-    return window
+    return recording[start:end]
 
 
-def _votes(row: pd.Series) -> np.ndarray:
-    return row[list(VOTE_COLUMNS)].to_numpy(dtype=np.int64)
-
-
-def _title(row: pd.Series) -> str:
-    return row["title"] if "title" in row else f"{row['expert_consensus']} · EEG {row['eeg_id']}"
+def _window(eeg: np.ndarray, spectrogram: np.ndarray | None, row: pd.Series) -> Window:
+    title = row.get("title", f"{row['expert_consensus']} · EEG {row['eeg_id']}")
+    return Window(eeg, spectrogram, row[list(VOTE_COLUMNS)].to_numpy(dtype=np.int64), title)

@@ -1,7 +1,6 @@
 """Statistics of a competition: tables in full, recordings in random samples."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -30,15 +29,11 @@ from hbac_utils.labels import CLASSES, N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, 
 from hbac_utils.metric import both_scores
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, LEFT, RIGHT, derivation_matrix
 
-BANDS = {"delta": (0.5, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0)}
-"""Frequency bands, Hz."""
+BANDS = {"delta": (0.5, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0)}  # Hz
 
 
 def overview(train: pd.DataFrame) -> pd.DataFrame:
-    """Count windows, groups, recordings, patients and hours of ``train.csv``.
-
-    The duration of a recording is the end of its last window.
-    """
+    """Count windows, groups, recordings (to the end of the last window), patients and hours."""
     eeg = train.groupby("eeg_id")["eeg_label_offset_seconds"].max() + WINDOW_SECONDS
     last = train.groupby("spectrogram_id")["spectrogram_label_offset_seconds"].max()
     counts = {
@@ -78,7 +73,11 @@ def agreement_table(train: pd.DataFrame) -> pd.DataFrame:
 
 
 def label_changes(train: pd.DataFrame) -> pd.DataFrame:
-    """Count the EEGs, and those whose class changes, by their number of vote vectors."""
+    """Count the EEGs by their number of different vote vectors.
+
+    Columns: ``EEGs``, ``share``, and ``EEGs with several classes``, in which the class with most
+    votes changes.
+    """
     groups = one_per_vote_vector(train).groupby("eeg_id")["expert_consensus"]
     vectors, classes = groups.size(), groups.nunique()
     table = vectors.value_counts().sort_index().rename("EEGs").to_frame()
@@ -88,10 +87,7 @@ def label_changes(train: pd.DataFrame) -> pd.DataFrame:
 
 
 def constant_scores(train: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Score two constant predictions, ``uniform`` and ``prior``, as of `metric.both_scores`.
-
-    The prior is the mean vote fractions of the scored windows: the best constant prediction.
-    """
+    """Score a uniform prediction and the best constant one, the scored windows' mean votes."""
     votes = votes_of(one_per_vote_vector(train))
     reliable = votes[votes.sum(axis=1) >= RELIABLE_VOTES]
     prior = both_scores(votes, vote_fractions(votes).mean(axis=0))
@@ -103,52 +99,49 @@ def constant_scores(train: pd.DataFrame) -> dict[str, dict[str, float | None]]:
 
 def overlap(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     """Count the identifiers in the training set, in the test set, and in both."""
-    columns = [c for c in ("eeg_id", "spectrogram_id", "patient_id") if c in test]
-    ids = {column: (set(train[column]), set(test[column])) for column in columns}
-    counts = [(len(a), len(b), len(a & b)) for a, b in ids.values()]
-    return pd.DataFrame(counts, index=columns, columns=["train", "test", "both"])
+    counts = {}
+    for column in test.columns.intersection(["eeg_id", "spectrogram_id", "patient_id"]):
+        a, b = set(train[column]), set(test[column])
+        counts[column] = {"train": len(a), "test": len(b), "both": len(a & b)}
+    return pd.DataFrame.from_dict(counts, orient="index")
 
 
 def missing_data(competition: Competition, files: int = 100, seed: int = 0) -> pd.DataFrame:
-    """Count the files with missing values (NaN), empty channels and empty rows in a sample."""
-    kinds: dict[str, tuple[str, Callable, Callable]] = {
-        "EEG": ("eeg_id", competition.eeg_path, read_eeg)
-    }
-    if competition.has_spectrograms("train"):
-        kinds["spectrogram"] = "spectrogram_id", competition.spectrogram_path, read_spectrogram
-    table = {}
-    for kind, (column, path, read) in kinds.items():
-        ids = pd.Series(competition.train[column].unique())
+    """Summarise the missing values (NaN) of randomly sampled training recordings.
+
+    One row for EEGs and one for spectrograms: the number of files; the files with gaps, an empty
+    channel (column), empty rows; the missing share of all values.
+    """
+
+    def summary(column: str, path: Callable, read: Callable) -> dict[str, float]:
+        ids = competition.train[column].drop_duplicates()
         ids = ids.sample(min(files, len(ids)), random_state=seed)
-        gaps = pd.DataFrame(_parallel(_count_gaps, ((read, path("train", i)) for i in ids)))
-        table[kind] = {
-            "files": len(gaps),
-            "with gaps": (gaps["missing"] > 0).sum(),
-            "with an empty channel": gaps["empty_channel"].sum(),
-            "with empty rows": gaps["empty_rows"].sum(),
-            "share missing": (gaps["missing"].sum() / gaps["size"].sum()).round(4),
-        }
-    return pd.DataFrame(table.values(), index=pd.Index(table, name="recordings"))
+        gaps = _parallel(lambda i: _find_gaps(read(path("train", i))), ((i,) for i in ids))
+        found, empty_channel, empty_rows, missing, size = np.sum(gaps, axis=0)
+        return {
+            "files": len(ids), "with gaps": found, "with an empty channel": empty_channel,
+            "with empty rows": empty_rows, "share missing": round(missing / size, 4),
+        }  # fmt: skip
+
+    table = {"EEG": summary("eeg_id", competition.eeg_path, read_eeg)}
+    if competition.has_spectrograms("train"):
+        table["spectrogram"] = summary(
+            "spectrogram_id", competition.spectrogram_path, read_spectrogram
+        )
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis("recordings")
 
 
-def _count_gaps(read: Callable, path: Path) -> dict[str, float]:
-    missing = np.isnan(read(path))
-    return {
-        "missing": missing.sum(),
-        "size": missing.size,
-        "empty_channel": missing.all(axis=0).any(),
-        "empty_rows": missing.all(axis=1).any(),
-    }
+def _find_gaps(values: np.ndarray) -> tuple[int, ...]:
+    missing = np.isnan(values)
+    empty_channel, empty_rows = missing.all(axis=0).any(), missing.all(axis=1).any()
+    return missing.any(), empty_channel, empty_rows, missing.sum(), missing.size
 
 
 def mean_spectrograms(competition: Competition, per_class: int = 20, seed: int = 0) -> np.ndarray:
-    """Average the log power of randomly sampled windows of each class.
+    """Average the natural logarithm of power of randomly sampled windows of each class.
 
-    Returns
-    -------
-    array of float64, shape (6, 4, 300, 100), natural logarithm of power
-        Classes × chains × rows of 2 s × `layout.FREQUENCIES`; NaN for a class without windows
-        and for a competition without spectrograms.
+    Returns shape (6, 4, 300, 100): classes × chains × rows of 2 s × `layout.FREQUENCIES`; NaN
+    for a class without windows and for a competition without spectrograms.
     """
     means = np.full((N_CLASSES, SPECTROGRAM_ROWS, len(CHAINS) * len(FREQUENCIES)), np.nan)
     if competition.has_spectrograms("train"):
@@ -162,29 +155,23 @@ def mean_spectrograms(competition: Competition, per_class: int = 20, seed: int =
 
 
 def band_powers(competition: Competition, per_class: int = 20, seed: int = 0) -> pd.DataFrame:
-    """Measure `band_power` of sampled windows of each class, one row per window."""
+    """Measure `band_power` of randomly sampled windows of each class.
+
+    One row per window, with its class in the first column, ``consensus``.
+    """
     rows = sample_windows(competition.train, per_class, seed)
-    powers = pd.DataFrame(_map_rows(_row_band_power, competition, rows))
-    return rows[["expert_consensus"]].set_axis(["consensus"], axis=1).join(powers)
-
-
-def _row_band_power(competition: Competition, row: pd.Series) -> dict[str, float]:
-    return band_power(read_window_eeg(competition, row))
+    powers = _map_rows(lambda *row: band_power(read_window_eeg(*row)), competition, rows)
+    table = pd.DataFrame(powers)
+    table.insert(0, "consensus", rows["expert_consensus"])
+    return table
 
 
 def band_power(eeg: np.ndarray) -> dict[str, float]:
     """Measure band powers and asymmetry in the labelled 10 s of one window.
 
-    Parameters
-    ----------
-    eeg : array, shape (10000, 19), microvolts, 200 Hz
-
-    Returns
-    -------
-    dict of float
-        For each band, such as ``delta 0.5–4 Hz``, the mean power over the derivations of the
-        double banana, dB re 1 µV²; ``asymmetry``: power from 0.5 to 30 Hz on the right relative
-        to the left, dB.
+    ``eeg`` has shape (10000, 19), microvolts, 200 Hz. Returns for each band, such as ``delta
+    0.5–4 Hz``, the mean power over the derivations of the double banana, dB re 1 µV²; and
+    ``asymmetry``, power from 0.5 to 30 Hz on the right relative to the left, dB.
     """
     margin = (WINDOW_SECONDS - SEGMENT_SECONDS) * SAMPLING_RATE // 2
     segment = np.nan_to_num(eeg[margin : len(eeg) - margin]) @ derivation_matrix(DOUBLE_BANANA)

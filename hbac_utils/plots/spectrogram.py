@@ -19,19 +19,13 @@ from hbac_utils.plots.style import (
     CLASS_COLORS,
     MISSING,
     MUTED,
-    color_bar,
+    OUTLINE,
     color_range,
     new_figure,
-    outline,
     styled,
 )
 
-CHAIN_NAMES = {
-    "LL": "left lateral",
-    "RL": "right lateral",
-    "LP": "left parasagittal",
-    "RP": "right parasagittal",
-}
+CHAIN_NAMES = ("left lateral", "right lateral", "left parasagittal", "right parasagittal")
 
 
 @styled
@@ -44,17 +38,14 @@ def spectrogram_page(
 ) -> Figure:
     """Draw ten minutes of spectrogram in four chains, with the votes at the right.
 
+    Raises ValueError if the spectrogram does not have 400 columns.
+
     Parameters
     ----------
     spectrogram : array, shape (300, 400), natural logarithm of power
         One row every 2 s; columns as `layout.SPECTROGRAM_COLUMNS`. NaN is drawn grey.
     votes, probabilities : arrays, shape (6,), optional
         See `eeg_page`.
-
-    Raises
-    ------
-    ValueError
-        If ``spectrogram`` does not have 400 columns.
     """
     figure = new_figure(5.6, title)
     draw_spectrogram(add_panels(figure, votes, probabilities, rows=len(CHAINS)), spectrogram)
@@ -63,34 +54,33 @@ def spectrogram_page(
 
 def draw_spectrogram(axes: Sequence[Axes], spectrogram: np.ndarray) -> None:
     """Draw the four chains into four axes on one colour scale; see `spectrogram_page`."""
-    spectrogram = np.asarray(spectrogram, dtype=np.float32)
     if spectrogram.ndim != 2 or spectrogram.shape[1] != len(CHAINS) * len(FREQUENCIES):
         raise ValueError(f"spectrogram has shape {spectrogram.shape}, not (300, 400)")
     limits = color_range(spectrogram)
+    half = WINDOW_SECONDS / 2 / 60  # minutes
     chains = np.split(spectrogram, len(CHAINS), axis=1)
-    for panel, power, chain in zip(axes, chains, CHAINS, strict=True):
-        image = draw_power(panel, power, limits)
-        _mark_window(panel)
+    for panel, power, chain, name in zip(axes, chains, CHAINS, CHAIN_NAMES, strict=True):
+        image = _draw_power(panel, power, limits)
+        bottom, top = panel.get_ylim()
+        frame = Rectangle((-half, bottom), 2 * half, top - bottom, gid="window")
+        panel.add_patch(frame).set(fill=False, edgecolor="white", linewidth=1.2)
+        panel.plot(0, 18.5, "v", color=ACCENT, mec="white", ms=8, gid="label")
         panel.set_ylabel(f"{chain}\n(Hz)")
         panel.yaxis.set_major_locator(MultipleLocator(5))
-        panel.tick_params(labelbottom=False)
         panel.text(
-            0.006, 0.93, CHAIN_NAMES[chain], transform=panel.transAxes, va="top", fontsize=8,
-            color="white", bbox={"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 2},
+            -4.95, 19, name, va="top", fontsize=8, color="white",
+            bbox={"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 1.5},
         )  # fmt: skip
-    axes[0].set_title(
-        "▼ labelled 10 s; frame: the 50 s of EEG", fontsize=9, weight="normal", loc="center"
-    )
-    axes[-1].tick_params(labelbottom=True)
-    axes[-1].xaxis.set_major_locator(MultipleLocator(1))
+        panel.label_outer()
+    axes[0].set_title("▼ labelled 10 s; frame: the 50 s of EEG", fontsize=9, weight="normal")
     axes[-1].set_xlabel("Time from the centre of the label (min)")
-    color_bar(axes[0].figure, image, list(axes), _power_label("ln power", spectrogram))
+    _color_bar(axes, image, "ln power")
 
 
-def draw_power(axes: Axes, power: np.ndarray, limits: tuple[float, float]) -> AxesImage:
-    """Draw the log power of one chain, shape (n_rows, 100), one row every 2 s; NaN is grey."""
-    half_step = (FREQUENCIES[1] - FREQUENCIES[0]) / 2
+def _draw_power(axes: Axes, power: np.ndarray, limits: tuple[float, float]) -> AxesImage:
+    """Draw one chain, shape (n_rows, 100), as an image: minutes from the label's centre, Hz."""
     half_span = len(power) * SPECTROGRAM_STEP / 2 / 60  # minutes
+    half_step = (FREQUENCIES[1] - FREQUENCIES[0]) / 2
     axes.grid(visible=False)
     return axes.imshow(
         np.ma.masked_invalid(power.T), origin="lower", aspect="auto",
@@ -100,64 +90,44 @@ def draw_power(axes: Axes, power: np.ndarray, limits: tuple[float, float]) -> Ax
     )  # fmt: skip
 
 
-def _power_label(label: str, power: np.ndarray) -> str:
-    return f"{label}, grey: no data" if np.isnan(power).any() else label
-
-
-def _mark_window(axes: Axes) -> None:
-    """Frame the 50 s of EEG and mark the label."""
-    half = WINDOW_SECONDS / 2 / 60
-    bottom, top = axes.get_ylim()
-    frame = Rectangle((-half, bottom), 2 * half, top - bottom, gid="window")
-    frame.set(fill=False, edgecolor="white", linewidth=1.2)
-    axes.add_patch(frame)
-    axes.plot(
-        0, 0.93, "v", color=ACCENT, mec="white", ms=8, gid="label",
-        transform=axes.get_xaxis_transform(),
-    )  # fmt: skip
+def _color_bar(axes: Sequence[Axes], image: AxesImage, label: str) -> None:
+    figure = image.axes.figure
+    figure.colorbar(image, ax=axes, label=f"{label}, grey: no data", fraction=0.02, aspect=40)
 
 
 @styled
 def mean_spectrograms(means: np.ndarray) -> Figure:
     """Draw the mean spectrogram of each class in each chain, on one colour scale.
 
-    Parameters
-    ----------
-    means : array, shape (6, 4, 300, 100), natural logarithm of power
-        Classes × chains × rows of 2 s × `layout.FREQUENCIES`; NaN is drawn grey.
+    ``means``, natural logarithm of power, has shape (6, 4, 300, 100): classes × chains × rows of
+    2 s × `layout.FREQUENCIES`; NaN is drawn grey.
     """
     figure = new_figure(6.8)
     panels = figure.subplots(N_CLASSES, len(CHAINS), sharex=True, sharey=True)
     limits = color_range(means)
-    for row, name, chains in zip(panels, CLASSES, means, strict=True):
-        for axes, chain, power in zip(row, CHAINS, chains, strict=True):
-            image = draw_power(axes, power, limits)
-            axes.axvline(0, ymin=0.86, color=ACCENT, lw=2)
-            axes.set_title(CHAIN_NAMES[chain] if name == CLASSES[0] else "", fontsize=10)
-            axes.set_xlabel("Time from the label (min)")
-            axes.set_ylabel(f"{name}\n(Hz)")
-            axes.yaxis.set_major_locator(MultipleLocator(10))
-            axes.label_outer()
-    color_bar(figure, image, panels, _power_label("Mean ln power", means), aspect=50)
+    for (row, column), axes in np.ndenumerate(panels):
+        image = _draw_power(axes, means[row, column], limits)
+        axes.axvline(0, ymin=0.86, color=ACCENT, lw=2)
+        axes.set_title(CHAIN_NAMES[column] if row == 0 else "")
+        axes.set(xlabel="Time from the label (min)", ylabel=f"{CLASSES[row]}\n(Hz)")
+        axes.label_outer()
+    _color_bar(panels, image, "Mean ln power")
     return figure
 
 
 @styled
 def mean_spectra(means: np.ndarray) -> Figure:
-    """Draw `mean_spectrograms` averaged over time: a spectrum of each class in each chain."""
+    """Draw the spectrum of each class in each chain: `mean_spectrograms` averaged over time."""
     figure = new_figure(5.6)
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
     spectra = np.ma.masked_invalid(means).mean(axis=2).filled(np.nan)
     for i, (axes, chain) in enumerate(zip(panels.flat, CHAINS, strict=True)):
-        for name, spectrum in zip(CLASSES, spectra[:, i], strict=True):
-            axes.plot(
-                FREQUENCIES, spectrum, color=CLASS_COLORS[name], label=name, path_effects=outline()
-            )
-        axes.set_title(f"{chain}, {CHAIN_NAMES[chain]}", fontsize=10)
-        axes.set(xlabel="Frequency (Hz)", ylabel="Mean ln power", xlim=(0, FREQUENCIES[-1]))
-        axes.xaxis.set_major_locator(MultipleLocator(5))
+        for (name, color), spectrum in zip(CLASS_COLORS.items(), spectra[:, i], strict=True):
+            axes.plot(FREQUENCIES, spectrum, color=color, label=name, path_effects=OUTLINE)
+        axes.set_title(f"{chain}, {CHAIN_NAMES[i]}")
+        axes.set(xlabel="Frequency (Hz)", ylabel="Mean ln power", xlim=(0, 20))
         if np.isnan(spectra[:, i]).all():
-            axes.text(FREQUENCIES[-1] / 2, 0.5, "no spectrograms", color=MUTED, ha="center")
+            axes.text(10, 0.5, "no spectrograms", color=MUTED, ha="center")
         axes.label_outer()
     class_legend(figure)
     return figure

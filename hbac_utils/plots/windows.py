@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from hbac_utils.labels import vote_fractions
 from hbac_utils.montage import CHAINS
-from hbac_utils.plots.classes import add_panels, draw_strip
+from hbac_utils.plots.classes import add_panels, count_votes, draw_strip
 from hbac_utils.plots.eeg import draw_eeg, eeg_page
 from hbac_utils.plots.spectrogram import draw_spectrogram
 from hbac_utils.plots.style import new_figure, styled
@@ -17,69 +17,36 @@ from hbac_utils.plots.style import new_figure, styled
 if TYPE_CHECKING:
     from hbac_utils.eda.examples import Window
 
-GRID_SECONDS = (17.0, 33.0)
-GRID_COLUMNS = 2
 EMPTY = "no such window in the data"
 
 
 @styled
 def window_page(
-    eeg: np.ndarray,
-    spectrogram: np.ndarray | None,
-    votes: np.ndarray | None = None,
-    *,
+    window: "Window",
     probabilities: np.ndarray | None = None,
     seconds: tuple[float, float] = (15, 35),
-    title: str = "",
-    sensitivity: float | None = None,
 ) -> Figure:
     """Draw a window: ten minutes of spectrogram with the votes, and the EEG below.
 
-    Parameters
-    ----------
-    eeg : array, shape (n_times, 19), microvolts, 200 Hz
-        See `eeg_page`.
-    spectrogram : array, shape (300, 400), natural logarithm of power, or None
-        See `spectrogram_page`; None leaves it out.
-    votes, probabilities : arrays, shape (6,), optional
-        See `eeg_page`.
-    seconds : (start, stop)
-        Part of the EEG to show (default: the labelled 10 s and 5 s on either side).
-    sensitivity : float, optional
-        Microvolts per row.
+    A window without spectrogram is drawn as `eeg_page`. ``seconds`` is the part of the EEG to
+    show: by default the labelled 10 s and 5 s on either side.
     """
-    page: dict[str, Any] = {"seconds": seconds, "sensitivity": sensitivity}
+    eeg, spectrogram, votes, title = window
     if spectrogram is None:
-        return eeg_page(eeg, votes, probabilities=probabilities, title=title, **page)
+        return eeg_page(eeg, votes, probabilities=probabilities, seconds=seconds, title=title)
     figure = new_figure(10.2, title)
     above, below = figure.subfigures(2, 1, height_ratios=(4.2, 6))
     draw_spectrogram(add_panels(above, votes, probabilities, rows=len(CHAINS)), spectrogram)
-    draw_eeg(below.subplots(), eeg, **page)
+    draw_eeg(below.subplots(), eeg, seconds)
     return figure
 
 
 def window_pages(
     windows: "Sequence[Window]", *, probabilities: np.ndarray | None = None, **options
 ) -> list[Figure]:
-    """Draw a `window_page` of each window.
-
-    Parameters
-    ----------
-    windows : sequence of Window
-        See `eda.examples.read_windows`.
-    probabilities : array, shape (≥ n, 6), optional
-        Predictions in the order of the windows.
-    **options
-        Passed to `window_page`.
-    """
+    """Draw a `window_page` of each window, with predictions, shape (≥ n, 6), in their order."""
     predictions = [None] * len(windows) if probabilities is None else probabilities
-    return [
-        window_page(
-            window.eeg, window.spectrogram, window.votes,
-            probabilities=prediction, title=window.title, **options,
-        )
-        for window, prediction in zip(windows, predictions, strict=False)
-    ]  # fmt: skip
+    return [window_page(*pair, **options) for pair in zip(windows, predictions, strict=False)]
 
 
 def show_windows(windows: "Sequence[Window]", **options) -> None:
@@ -101,28 +68,22 @@ def show_pages(figures: Sequence[Figure]) -> None:
 def window_grid(windows: "Sequence[Window]", probabilities: np.ndarray | None = None) -> Figure:
     """Draw small EEG pages with letters A, B, …, and votes and predictions as bars above each.
 
-    Parameters
-    ----------
-    windows : sequence of Window
-        See `eda.examples.read_windows`.
-    probabilities : array, shape (n, 6), optional
-        Predictions in the order of the windows.
+    ``probabilities``, shape (n, 6), are predictions in the order of the windows.
     """
-    rows = max(1, -(-len(windows) // GRID_COLUMNS))
+    rows = max(1, -(-len(windows) // 2))
     figure = new_figure(4.3 * rows)
-    parts = figure.subfigures(rows, GRID_COLUMNS, squeeze=False, wspace=0.02, hspace=0.02).flat
+    parts = figure.subfigures(rows, 2, squeeze=False, wspace=0.02, hspace=0.02).flat
     for i, (part, window) in enumerate(zip(parts, windows, strict=False)):
         strips = {}
         if window.votes is not None:
-            total = window.votes.sum()
-            strips[f"{total} vote{'s' if total > 1 else ''}"] = vote_fractions(window.votes)
+            strips[count_votes(window.votes.sum())] = vote_fractions(window.votes)
         if probabilities is not None:
             strips["predicted"] = probabilities[i]
         heights = [0.06] * len(strips) + [1]
         *bars, page = part.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         for bar, (label, shares) in zip(bars, strips.items(), strict=True):
             draw_strip(bar, shares, label)
-        draw_eeg(page, window.eeg, seconds=GRID_SECONDS)
+        draw_eeg(page, window.eeg, (17, 33))
         page.tick_params(axis="y", labelsize=8)
         page.set_xlabel("Time in the window (s)")
         part.suptitle(f"{ascii_uppercase[i]}  {window.title}", x=0.01, ha="left", fontsize=10)

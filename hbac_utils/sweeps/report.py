@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.notebooks import TEMPLATE
-from hbac_utils.plots.sweeps import importance_bars, setting_curves, setting_scores
+from hbac_utils.plots.sweeps import importance_bars, setting_scores
+from hbac_utils.plots.training import training_curves
 from hbac_utils.sweeps.config import SweepPlan, describe, format_value
 from hbac_utils.sweeps.study import ENDED, SweepStudy, SweepTrial
 from hbac_utils.utils.errors import InputError
@@ -201,7 +202,10 @@ def _curves(results: SweepResults) -> dict:
     limits = (0.0, 1.08 * float(top)) if top else None
     epochs = int(together["epoch"].max()) + 1
     priors = {trial.number: trial.result.get("prior", {}) for trial in results.trials}
-    return {n: setting_curves(h, priors[n], limits, epochs) for n, h in histories.items()}
+    return {
+        number: training_curves(history, priors[number], limits=limits, epochs=epochs)
+        for number, history in histories.items()
+    }
 
 
 def _earlier_attempts(trial: SweepTrial) -> list[str]:

@@ -1,15 +1,13 @@
-"""The window browser: options, navigation, and the figure without controls."""
+"""The window browser: list, filters, and the figure without controls."""
 
 import shutil
-import sys
 
 import pytest
 from matplotlib.figure import Figure
 
 from hbac_utils.data.competition import open_competition
 from hbac_utils.eda import browser
-from hbac_utils.eda.browser import ANY, Browser, Catalogue, browse
-from hbac_utils.plots.style import new_figure
+from hbac_utils.eda.browser import ANY, browse, window_table
 
 TITLES = [
     "GPD, proto · patient 7 · EEG 2 at 0 s",
@@ -20,70 +18,47 @@ TITLES = [
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Pages with nothing but the title of their window."""
-    monkeypatch.setattr(browser, "_draw_page", lambda _, row: new_figure(1.0, row["title"]))
+def shown(monkeypatch):
+    """Titles of the windows whose pages would be drawn, in a live notebook."""
+    titles = []
+    monkeypatch.setattr(browser, "is_live", lambda: True)
+    monkeypatch.setattr(browser, "_page", lambda _, row: titles.append(row["title"]))
+    return titles
 
 
-def test_each_vote_vector_is_shown_once_and_many_votes_first(handmade):
-    assert Catalogue(handmade.train).table["title"].tolist() == TITLES
+def test_each_vote_vector_is_listed_once_and_many_votes_first(handmade):
+    assert window_table(handmade.train)["title"].tolist() == TITLES
 
 
-def test_windows_are_selected_by_any_columns(handmade):
-    catalogue = Catalogue(handmade.train)
-    assert len(catalogue.select()) == 4
-    assert len(catalogue.select(expert_consensus=ANY, patient_id=7)) == 3
-    assert catalogue.select(agreement="edge", patient_id=7)["label_id"].tolist() == [3]
-    assert catalogue.select(expert_consensus="GPD", patient_id=8).empty
+def test_filters_narrow_the_list_and_show_its_first_window(handmade, shown):
+    filters, windows, _ = browse(handmade).children
+    of_class, kind, patient = filters.children
+    assert [title for title, _ in windows.options] == TITLES
+    patient.value = 7
+    assert [title for title, _ in windows.options] == [TITLES[0], *TITLES[2:]]
+    kind.value = "edge"
+    assert shown == [TITLES[0], TITLES[3]]
+    kind.value = ANY
+    windows.index = 1
+    assert shown[2:] == [TITLES[0], TITLES[2]]
+    of_class.value = "LRDA"
+    assert (windows.options, windows.description) == ((), "0")
 
 
-def test_options_are_those_possible_with_the_other_filters(handmade):
-    catalogue = Catalogue(handmade.train)
-    assert catalogue.options("expert_consensus", patient_id=8, expert_consensus="GPD") == [
-        ("any (1)", ANY), ("LRDA (1)", "LRDA"),
-    ]  # fmt: skip
-    assert catalogue.options("agreement", patient_id=7) == [
-        ("any (3)", ANY), ("idealized (1)", "idealized"), ("proto (1)", "proto"),
-        ("edge (1)", "edge"),
-    ]  # fmt: skip
-    assert catalogue.options("patient_id") == [("any (4)", ANY), ("7 (3)", 7), ("8 (1)", 8)]
-
-
-def test_buttons_and_filters_change_the_page(handmade, quick):
-    shown = Browser(handmade)
-    first = bytes(shown.page.value)
-    assert shown.message.value == "1 of 4"
-    shown.next.click()
-    assert shown.message.value == "2 of 4"
-    assert bytes(shown.page.value) != first
-    shown.previous.click()
-    shown.previous.click()  # the first window has no previous one
-    assert bytes(shown.page.value) == first
-
-    shown.position.value = 4
-    shown.filters["patient_id"].value = 8
-    assert (shown.position.value, shown.position.max) == (1, 1)
-    assert [value for _, value in shown.filters["expert_consensus"].options] == [ANY, "LRDA"]
-    assert shown.selected["title"].tolist() == [TITLES[1]]
-
-
-def test_an_unreadable_file_is_named_and_the_browser_goes_on(handmade, tmp_path):
+def test_an_unreadable_file_is_named_and_the_browser_goes_on(
+    handmade, tmp_path, monkeypatch, capsys
+):
     spoiled = open_competition(shutil.copytree(handmade.path, tmp_path / "spoiled"))
     spoiled.eeg_path("train", 2).unlink()
-    shown = Browser(spoiled)
-    assert "2.parquet: no such file" in shown.message.value
-    assert not bytes(shown.page.value)
-    shown.next.click()
-    assert bytes(shown.page.value).startswith(b"\x89PNG")
+    monkeypatch.setattr(browser, "is_live", lambda: True)
+    windows = browse(spoiled).children[1]
+    assert "2.parquet: no such file" in capsys.readouterr().out
+    windows.index = 1
+    assert "Figure" in capsys.readouterr().out
 
 
-def test_without_controls_the_first_window_is_drawn(handmade, quick, capsys, monkeypatch):
+def test_without_controls_the_first_window_is_drawn(handmade, capsys):
     page = browse(handmade)
     assert isinstance(page, Figure)
     assert page.get_suptitle() == TITLES[0]
     assert "open the notebook in Jupyter" in capsys.readouterr().out
-    monkeypatch.setattr(browser, "is_live", lambda: True)
-    assert browse(handmade).children
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    assert isinstance(browse(handmade), Figure)
-    assert "pip install ipywidgets" in capsys.readouterr().out

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from sweep_worker import fake_job
 
-from hbac_utils.plots.sweeps import setting_curves
 from hbac_utils.sweeps.report import SweepResults, read_results, write_report
 from hbac_utils.sweeps.worker import run_sweep
 from hbac_utils.utils.errors import InputError
@@ -61,20 +60,6 @@ def test_the_page_sorts_in_a_browser_and_fits_a_phone(tmp_path, browser):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
     assert messages == []
-
-
-def test_curves_show_every_fold_and_both_scores():
-    history = pd.DataFrame(
-        {"fold": [0, 0, 1, 1], "epoch": [0, 1, 0, 1], "loss": [2.0, 1.0, 1.8, 1.2],
-         "kl_all": [1.0, 0.8, 1.2, 0.9], "kl_reliable": [None, 0.5, 0.7, 0.6]}
-    )  # fmt: skip
-    figure = setting_curves(history, {"kl_all": 1.1, "kl_reliable": None}, (0, 3), epochs=9)
-    training, validation = figure.axes
-    assert len(training.lines) == 3, "two folds and their mean"
-    assert len(validation.lines) == 3 + 3 + 1, "both scores, and one prior"
-    assert training.lines[-1].get_ydata().tolist() == pytest.approx([1.9, 1.1])
-    assert training.get_ylim() == validation.get_ylim() == (0, 3)
-    assert training.get_xlim() == (0.5, 9.5)
 
 
 def test_a_sweep_that_was_not_begun_has_no_page(tmp_path):
