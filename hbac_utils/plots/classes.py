@@ -74,7 +74,7 @@ def add_panels(
 
 def _draw_votes(axes: Axes, votes: np.ndarray | None, probabilities: np.ndarray | None) -> None:
     """Draw votes (counts or fractions) as bars, with predictions hatched beneath them."""
-    captions, shares = [], probabilities
+    captions, shares = [], np.asarray(probabilities)
     if votes is not None:
         total = np.sum(votes)
         shares = votes / total
