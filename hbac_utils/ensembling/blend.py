@@ -18,12 +18,7 @@ from hbac_utils.data.splits import patient_folds
 from hbac_utils.ensembling.blend_file import FILE, BlendFile, BlendMember
 from hbac_utils.ensembling.calibration import stack, temperature, vector_scaling
 from hbac_utils.ensembling.members import Members
-from hbac_utils.ensembling.optimize import (
-    Mixture,
-    class_weights,
-    convex_weights,
-    selected_weights,
-)
+from hbac_utils.ensembling.optimize import Mixture, class_weights, convex_weights, selected_weights
 from hbac_utils.ensembling.pooling import Pool, geometric_mean, mean
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES
 from hbac_utils.metric import kl_by_class, resampled_means
@@ -33,22 +28,12 @@ from hbac_utils.utils.files import replacing
 FOLDS = 5
 THREADS = 2  # each fit needs about twice its members' memory
 MAX_SHARES = 12  # members whose contribution is computed
-SHARES_TOLERANCE = 1e-6  # nats, of these contributions
 
 
 def fit_pools(values: np.ndarray, truth: np.ndarray) -> tuple[dict[str, Pool], float]:
-    """Fit every method, the simplest first.
+    """Fit every method, the simplest first, to values (6, n, members) and truth (n, 6).
 
-    Parameters
-    ----------
-    values : array, shape (6, n, members)
-    truth : array, shape (n, 6)
-
-    Returns
-    -------
-    pools : dict of str to Pool
-    gap : float
-        Duality gap of the method ``weights``, nats.
+    Also returns the duality gap of the method ``weights``, nats.
     """
     members = values.shape[-1]
     mixture = Mixture.of(values, truth)
@@ -70,37 +55,21 @@ def fit_pools(values: np.ndarray, truth: np.ndarray) -> tuple[dict[str, Pool], f
 
 @dataclass(frozen=True)
 class Blend:
-    """Members, all methods fitted to them, and their cross-fitted predictions.
-
-    Attributes
-    ----------
-    members : Members
-    fitted : array of bool, shape (n,)
-        The windows to fit and score on: those with ten votes or more, or all.
-    pools : dict of str to Pool
-        By method, the simplest first; fitted on all these windows, for new recordings.
-    predictions : dict of str to array, shape (n, 6)
-        By method; from fits without the window's patient.
-    gap : float
-        Duality gap of the weights, nats.
-    """
+    """Members, all methods fitted to them, and their cross-fitted predictions."""
 
     members: Members
-    fitted: np.ndarray
-    pools: dict[str, Pool]
-    predictions: dict[str, np.ndarray]
-    gap: float
+    fitted: np.ndarray  # bool (n,): windows to fit and score on; those with ≥ 10 votes, or all
+    pools: dict[str, Pool]  # by method, the simplest first; fitted on all these windows
+    predictions: dict[str, np.ndarray]  # by method, (n, 6); from fits without the patient
+    gap: float  # duality gap of the weights, nats
 
     @cached_property
     def losses(self) -> pd.DataFrame:
         """Score of each window, nats; a column per member and method."""
-        values = np.moveaxis(self.members.probabilities, 0, 2)  # (n, members, 6)
-        predicted = {name: values[:, i] for i, name in enumerate(self.members.names)}
-        predicted |= self.predictions
-        truth = self.members.truth
-        return pd.DataFrame(
-            {name: kl_by_class(truth, p).sum(axis=1) for name, p in predicted.items()}
-        )
+        values, truth = self.members.probabilities.T, self.members.truth  # (members, n, 6)
+        predicted = dict(zip(self.members.names, values, strict=True)) | self.predictions
+        losses = {name: kl_by_class(truth, p).sum(axis=1) for name, p in predicted.items()}
+        return pd.DataFrame(losses)
 
     @cached_property
     def resampled(self) -> pd.DataFrame:
@@ -159,10 +128,9 @@ class Blend:
         return np.corrcoef(errors[:, self.fitted].reshape(-1, errors.shape[-1]).T)
 
     def shares(self) -> pd.DataFrame:
-        """Tabulate the contributions of the members with the greatest weights.
+        """Tabulate ``weight``, ``kl`` and ``added`` of the members with the greatest weights.
 
-        Columns: ``weight``, ``kl`` alone, and ``added``, the increase of the score if the others
-        were weighted anew without the member, nats.
+        ``added`` is the increase of the score (nats) if the others were weighted anew without it.
         """
         weights = pd.Series(self.pools["weights"].weights, self.members.names)
         largest = weights.sort_values(ascending=False, kind="stable").head(MAX_SHARES)
@@ -173,20 +141,14 @@ class Blend:
         def added(name: str) -> float:
             place = self.members.names.index(name)
             others = Mixture(np.delete(mixture.points, place, axis=1), mixture.shares)
-            return others.score(convex_weights(others, SHARES_TOLERANCE)[0]) - score
+            return others.score(convex_weights(others, tolerance=1e-6)[0]) - score
 
         scores = self.losses.loc[self.fitted, largest.index].mean()
         columns = {"weight": largest, "kl": scores, "added": _threaded(added, largest.index)}
         return pd.DataFrame(columns)
 
     def save(self, folder: str | Path, method: str = "") -> Path:
-        """Write ``blend.json`` with a method (default: `chosen`), and ``table.csv``.
-
-        Raises
-        ------
-        InputError
-            If there is no such method.
-        """
+        """Write ``blend.json`` with a method (default: `chosen`), and ``table.csv``."""
         method = method or self.chosen
         if method not in self.pools:
             raise InputError(f"method {method!r}: there are {', '.join(self.pools)}")
@@ -194,13 +156,11 @@ class Blend:
         folder.mkdir(parents=True, exist_ok=True)
         pool, names = self.pools[method], self.members.names
         weights = np.broadcast_to(pool.weights, (N_CLASSES, len(names))).T.tolist()
+        members = zip(names, self.members.digests, weights, strict=True)
         file = BlendFile(
             method=method,
             kind=pool.kind,
-            members=tuple(
-                BlendMember(name=name, run=digest, weights=tuple(own))
-                for name, digest, own in zip(names, self.members.digests, weights, strict=True)
-            ),
+            members=tuple(BlendMember(name=n, run=run, weights=w) for n, run, w in members),
             scale=tuple(pool.scale.tolist()),
             bias=tuple(pool.bias.tolist()),
             kl=float(self.table.loc[method, "kl"]),
@@ -215,15 +175,10 @@ class Blend:
 def blend(members: Members) -> Blend:
     """Fit every method on all windows, and cross-fit it by patients.
 
-    Raises
-    ------
-    InputError
-        If there are fewer than two patients.
+    Raises InputError if there are too few patients to cross-fit.
     """
-    votes = members.votes.sum(axis=1)
-    fitted = votes >= RELIABLE_VOTES
-    if not fitted.any():
-        fitted = np.ones(len(votes), bool)
+    fitted = members.votes.sum(axis=1) >= RELIABLE_VOTES
+    fitted |= not fitted.any()
     values, truth, windows = members.probabilities, members.truth, members.windows
     patients = windows["patient_id"].nunique()
     folds = patient_folds(windows, min(FOLDS, patients), seed=0) if patients > 1 else np.zeros(1)
@@ -235,8 +190,8 @@ def blend(members: Members) -> Blend:
         rows = fitted & ~left_out
         return fit_pools(values[:, rows], truth[rows])
 
-    (pools, gap), *without = _threaded(fit_without, [np.zeros(len(votes), bool), *held_out])
-    predictions = {method: np.empty((len(votes), N_CLASSES)) for method in pools}
+    (pools, gap), *without = _threaded(fit_without, [np.zeros_like(fitted), *held_out])
+    predictions = {method: np.empty(truth.shape) for method in pools}
     for rows, (others, _) in zip(held_out, without, strict=True):
         for method, pool in others.items():
             predictions[method][rows] = pool.predict(values[:, rows])

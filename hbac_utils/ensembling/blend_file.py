@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # imports TensorFlow
     from hbac_utils.inference.predict import Run
 
 FILE = "blend.json"
-
 ByClass = tuple[float, float, float, float, float, float]
 
 
@@ -46,10 +45,7 @@ class BlendFile(StrictModel):
     def order(self, runs: "Sequence[Run]") -> "list[Run]":
         """Select the members among runs, in the order of the file.
 
-        Raises
-        ------
-        InputError
-            If a member is no run of the kit, or its run is missing.
+        Raises InputError if a member is no run of the kit, or its run is missing.
         """
         by_digest = {run_digest(run.path): run for run in runs}
         for member in self.members:
@@ -68,28 +64,18 @@ class BlendFile(StrictModel):
 
 
 def load_blend(given: str | Path) -> BlendFile:
-    """Read ``blend.json`` from its path, or from its content in a notebook's parameter.
-
-    Raises
-    ------
-    InputError
-        If it is missing or invalid.
-    """
+    """Read ``blend.json`` from its path, or from its content in a notebook's parameter."""
     if str(given).lstrip().startswith("{"):
         return validate(BlendFile, parse_json(str(given), "blend"), "blend")
-    path = Path(given)
-    if not path.is_file():
-        raise InputError(f"{path}: no such blend; make blend RUNS=… writes one")
-    return validate(BlendFile, read_config(path), path)
+    if not Path(given).is_file():
+        raise InputError(f"{given}: no such blend; make blend RUNS=… writes one")
+    return validate(BlendFile, read_config(Path(given)), given)
 
 
 def open_blend(blend: str | Path = "", folder: Path = KAGGLE_INPUT) -> BlendFile | None:
     """Read a blend by its file or content, or the attached one; None if there is none.
 
-    Raises
-    ------
-    InputError
-        If it is invalid, or several are attached.
+    Raises InputError if it is invalid, or several are attached.
     """
     if str(blend):
         return load_blend(blend)

@@ -14,10 +14,9 @@ from hbac_utils.ensembling.optimize import minimise_large
 from hbac_utils.ensembling.pooling import Pool, weighted_sum
 from hbac_utils.metric import floored_log
 
-STACK_PENALTY = 1e-2
-"""Ridge penalty of a stack: nats for a coefficient that is off by one from the geometric mean's."""
-
-CALIBRATION_PENALTY = 1e-4  # likewise of vector scaling, for classes that hardly occur
+# ridge penalties: nats for a coefficient that is off by one
+STACK_PENALTY = 1e-2  # from the geometric mean's
+CALIBRATION_PENALTY = 1e-4  # of vector scaling, for classes that hardly occur
 
 
 def temperature(pool: Pool, values: np.ndarray, truth: np.ndarray) -> Pool:
@@ -71,8 +70,7 @@ def stack(values: np.ndarray, truth: np.ndarray, penalty: float = STACK_PENALTY)
 
 def _cross_entropy(logits: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the mean over the rows, and its gradient with respect to the logits."""
-    logs = log_softmax(logits, axis=1)
-    n = len(truth)
+    logs, n = log_softmax(logits, axis=1), len(truth)
     return float(-np.vdot(truth, logs) / n), (np.exp(logs) - truth) / n
 
 

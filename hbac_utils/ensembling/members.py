@@ -5,6 +5,7 @@ Invalid files are refused, and every change made by a rule is noted.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,55 +20,35 @@ from hbac_utils.utils.errors import InputError, one_line
 
 COLUMNS = list(VOTE_COLUMNS)
 
-KEYS = ("label_id", "eeg_id")
-"""Columns that may identify a file's rows; the first one present counts."""
-
-ROUNDED = 5e-3
-"""Rows that sum to 1 within this were rounded to three decimals or more, and are normalised."""
+KEYS = ("label_id", "eeg_id")  # may identify a file's rows; the first one present counts
+ROUNDED = 5e-3  # rows that sum to 1 within this were rounded to three decimals: normalised
 
 
 @dataclass(frozen=True)
 class Member:
-    """One model's out-of-fold predictions.
-
-    Attributes
-    ----------
-    name : str
-    key : {"label_id", "eeg_id"}
-        With ``eeg_id`` a row stands for all windows of the recording.
-    table : DataFrame
-        The key, six probabilities, and ``fold`` if it is known.
-    digest : str
-        Of the run, by which inference recognises it; empty for another model's file.
-    notes : tuple of str
-        Changes made by a rule.
-    """
+    """One model's out-of-fold predictions."""
 
     name: str
-    key: str
-    table: pd.DataFrame
-    digest: str = ""
-    notes: tuple[str, ...] = ()
+    key: str  # label_id, or eeg_id: a row stands for all windows of the recording
+    table: pd.DataFrame  # the key, six probabilities, and ``fold`` if it is known
+    digest: str = ""  # of the run, by which inference recognises it; empty for another model
+    notes: tuple[str, ...] = ()  # changes made by a rule
 
 
 def read_member(path: str | Path, columns: Mapping[str, str] | None = None) -> Member:
     """Read the out-of-fold predictions of a run's folder, or of a parquet or csv file.
 
-    Parameters
-    ----------
-    columns : mapping, optional
-        From our column to its name in another model's file.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or was changed after it was scored, a column is missing, an id occurs
-        twice, or a row holds no probabilities.
+    ``columns`` maps our column to its name in another model's file. Raises InputError if the file
+    is missing or was changed after it was scored, a column is missing, an id occurs twice, or a row
+    holds no probabilities.
     """
     path = Path(path)
     if path.is_dir():
-        file, name, columns = verified(path, "oof.parquet"), _run_name(path), {}
-        digest = run_digest(path)
+        file, columns, digest = verified(path, "oof.parquet"), {}, run_digest(path)
+        folder = path.resolve()
+        name = folder.name
+        if folder.parent.name == "trials":  # of a sweep, where they are numbered
+            name = f"{folder.parents[1].name}/{name}"
     else:
         file, name, digest = path, path.stem, ""
     table = _read(file).rename(columns={theirs: ours for ours, theirs in (columns or {}).items()})
@@ -101,12 +82,6 @@ def read_member(path: str | Path, columns: Mapping[str, str] | None = None) -> M
     return Member(name, key, table, digest, notes)
 
 
-def _run_name(path: Path) -> str:
-    """Name a run by its folder; a sweep's trial, which is numbered, with its sweep."""
-    path = path.resolve()
-    return f"{path.parents[1].name}/{path.name}" if path.parent.name == "trials" else path.name
-
-
 def _read(file: Path) -> pd.DataFrame:
     readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
     if file.suffix not in readers:
@@ -122,23 +97,13 @@ def _read(file: Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Members:
-    """Members on common windows.
-
-    Attributes
-    ----------
-    names, digests : tuple of str
-    windows : DataFrame
-        ``label_id``, ``eeg_id``, ``patient_id``, ``expert_consensus``, ``group`` and votes.
-    probabilities : array of float32, shape (6, n, members)
-    notes : tuple of str
-        Changes and omissions made by a rule.
-    """
+    """Members on common windows."""
 
     names: tuple[str, ...]
     digests: tuple[str, ...]
-    windows: pd.DataFrame
-    probabilities: np.ndarray
-    notes: tuple[str, ...] = ()
+    windows: pd.DataFrame  # rows of train.csv with their ``group``
+    probabilities: np.ndarray  # (6, n, members), float32
+    notes: tuple[str, ...] = ()  # changes and omissions made by a rule
 
     @property
     def votes(self) -> np.ndarray:
@@ -152,31 +117,17 @@ class Members:
 
 
 def collect(members: Sequence[Member], competition: Competition, common: bool = False) -> Members:
-    """Bring members to the same windows of a competition.
+    """Bring members to the same windows of a competition, which has votes and patients.
 
-    Parameters
-    ----------
-    competition : Competition
-        For votes and patients.
-    common : bool
-        Use the windows that all members have; otherwise a window that one lacks is an error.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than two members, two are the same, or one has ids that the competition
-        lacks, lacks windows that others have, or has a patient in two folds.
+    Raises InputError if there are fewer than two members, two are the same, or one has ids that the
+    competition lacks, a patient in two folds, or (unless only ``common`` windows are used) lacks
+    windows that others have.
     """
     if len(members) < 2:
         raise InputError("a blend needs two members or more")
-    seen: dict[str, str] = {}
-    for member in members:
-        for mark in {member.name, member.digest} - {""}:
-            if mark in seen:
-                raise InputError(
-                    f"{seen[mark]}, {member.name}: the same name or run twice; members must differ"
-                )
-            seen[mark] = member.name
+    for a, b in combinations(members, 2):
+        if a.name == b.name or a.digest == b.digest != "":
+            raise InputError(f"{a.name}, {b.name}: the same name or run twice; members must differ")
     windows = _windows(members, competition.train, common)
     notes = [f"{member.name}: {note}" for member in members for note in member.notes]
     values = np.empty((N_CLASSES, len(windows), len(members)), np.float32)
@@ -186,14 +137,22 @@ def collect(members: Sequence[Member], competition: Competition, common: bool = 
         values[:, :, place] = rows[COLUMNS].to_numpy().T
         if "fold" in rows:
             folds[member.name] = _folds_by_patient(member.name, rows["fold"], windows)
-        zeros = ((values[:, :, place].T <= CLIP) & (windows[COLUMNS].to_numpy() > 0)).sum()
-        if zeros:
+        if zeros := ((values[:, :, place].T <= CLIP) & (windows[COLUMNS].to_numpy() > 0)).sum():
             notes.append(
                 f"{member.name}: {zeros} zeros where experts voted; they count as {CLIP:g}, as in "
                 "the competition"
             )
     names = tuple(member.name for member in members)
-    notes += _fold_notes(names, folds)
+    unknown = [name for name in names if name not in folds]
+    notes += [f"{name}: its folds are not known, so a leak would not be seen" for name in unknown]
+    first = next(iter(folds), "")
+    for name in folds:
+        pairs = pd.DataFrame({"first": folds[first], "other": folds[name]}).drop_duplicates()
+        if pairs["first"].duplicated().any() or pairs["other"].duplicated().any():
+            notes.append(
+                f"{name}: other folds than {first}; every row is still out of fold, and the "
+                "blend is cross-fitted by patients"
+            )
     if common:
         total = competition.train["label_id"].nunique()
         most = max(len(m.table) if m.key == "label_id" else total for m in members)
@@ -217,13 +176,11 @@ def _windows(members: Sequence[Member], train: pd.DataFrame, common: bool) -> pd
     train = train.assign(group=group_windows(train))
     named = [pd.Index(m.table["label_id"]) for m in members if m.key == "label_id"]
     if not named:
-        middle = train.iloc[middle_windows(train)]
-        named = [
-            pd.Index(middle["label_id"][middle["eeg_id"].isin(m.table["eeg_id"])]) for m in members
-        ]
+        middle = train.iloc[middle_windows(train)].set_index("label_id")["eeg_id"]
+        named = [middle.index[middle.isin(m.table["eeg_id"])] for m in members]
     wanted = named[0]
     for ids in named[1:]:
-        wanted = wanted.intersection(ids, sort=False) if common else wanted.union(ids, sort=False)
+        wanted = (wanted.intersection if common else wanted.union)(ids, sort=False)
     windows = train.set_index("label_id").loc[wanted].reset_index()
     for member in members:
         absent = ~windows[member.key].isin(member.table[member.key])
@@ -252,20 +209,3 @@ def _folds_by_patient(name: str, fold: pd.Series, windows: pd.DataFrame) -> pd.S
             "made its predictions; train it again with folds by patient"
         )
     return folds.first()
-
-
-def _fold_notes(names: Sequence[str], folds: dict[str, pd.Series]) -> list[str]:
-    notes = [
-        f"{name}: its folds are not known, so a leak would not be seen"
-        for name in names
-        if name not in folds
-    ]
-    first = next(iter(folds), "")
-    for name in folds:
-        pairs = pd.DataFrame({"first": folds[first], "other": folds[name]}).drop_duplicates()
-        if pairs["first"].duplicated().any() or pairs["other"].duplicated().any():
-            notes.append(
-                f"{name}: other folds than {first}; every row is still out of fold, and the "
-                "blend is cross-fitted by patients"
-            )
-    return notes

@@ -16,28 +16,18 @@ from hbac_utils.ensembling.pooling import Pool, weighted_sum
 from hbac_utils.metric import CLIP
 
 TOLERANCE = 1e-13  # nats, of the duality gap; a weight near zero may be off by its square root
-ITERATIONS = 30
-ROUNDING = 1e-14  # nats, of a score
+ITERATIONS = 30  # of the weights, and of a selection
 BLOCK = 4_096  # rows at a time in the Hessian: they fit a core's cache
-ROUNDS = 30  # of a selection
 CLASS_PENALTY = 1e-2  # of class weights: nats for a weight that is off by one
 SUBSAMPLE = 8_192  # windows of a first, coarse minimisation
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """The score of a linear pool as a function of its weights.
+    """The score of a linear pool as a function of its weights."""
 
-    Attributes
-    ----------
-    points : array of float64, shape (points, members)
-        The members' probabilities wherever the truth is above zero, clipped as in the competition.
-    shares : array of float64, shape (points,)
-        The truth there, divided by the number of windows: they sum to 1.
-    """
-
-    points: np.ndarray
-    shares: np.ndarray
+    points: np.ndarray  # (points, members): probabilities where the truth is above 0, clipped
+    shares: np.ndarray  # (points,): the truth there over the number of windows; they sum to 1
 
     @classmethod
     def of(cls, values: np.ndarray, truth: np.ndarray) -> "Mixture":
@@ -60,11 +50,8 @@ def convex_weights(mixture: Mixture, tolerance: float = TOLERANCE) -> tuple[np.n
     constraint Σw = 1 can be replaced by a term + Σw; each Newton step is then a non-negative
     least-squares problem. With the gradient 1 − s, the duality gap on the simplex is max s − 1.
 
-    Returns
-    -------
-    weights : array of float64, shape (members,)
-    gap : float
-        Duality gap, nats: the score is no further above the minimum.
+    Returns the weights, shape (members,), and the duality gap, nats: the score is no further above
+    the minimum.
 
     References
     ----------
@@ -85,7 +72,7 @@ def convex_weights(mixture: Mixture, tolerance: float = TOLERANCE) -> tuple[np.n
         root = cholesky(hessian, lower=True)
         aim = solve_triangular(root, hessian @ weights - gradient, lower=True)
         step = nnls(root.T, aim)[0] - weights
-        value = mixture.score(weights) + weights.sum() + ROUNDING
+        value = mixture.score(weights) + weights.sum() + 1e-14  # rounding
         while mixture.score(weights + step) + (weights + step).sum() > value:
             step /= 2
         weights = weights + step
@@ -102,7 +89,7 @@ def _gram(points: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return gram
 
 
-def selected_weights(mixture: Mixture, rounds: int = ROUNDS) -> np.ndarray:
+def selected_weights(mixture: Mixture) -> np.ndarray:
     """Select members greedily, with replacement, until none lowers the score (Caruana et al. 2004).
 
     Returns each member's share of the selections, shape (members,).
@@ -111,7 +98,7 @@ def selected_weights(mixture: Mixture, rounds: int = ROUNDS) -> np.ndarray:
     shares = mixture.shares.astype(np.float32)
     counts = np.zeros(len(points), int)
     total, best = np.zeros(len(shares), np.float32), np.inf
-    for size in range(1, rounds + 1):
+    for size in range(1, ITERATIONS + 1):
         scores = [np.log(size) - shares @ np.log(total + member) for member in points]
         chosen = int(np.argmin(scores))
         if scores[chosen] >= best:

@@ -16,19 +16,10 @@ from hbac_utils.metric import floored_log
 
 @dataclass(frozen=True)
 class Pool:
-    """Weights of members, and a calibration of the pooled prediction.
-
-    Attributes
-    ----------
-    kind : {"linear", "log"}
-    weights : array of float, shape (members,) or (6, members)
-        The same for all classes, or by class.
-    scale, bias : arrays of float, shape (6,)
-        Calibration of the logits: ``bias + scale · ln p``.
-    """
+    """Weights of members, and a calibration of the pooled logits: ``bias + scale · ln p``."""
 
     kind: Literal["linear", "log"]
-    weights: np.ndarray
+    weights: np.ndarray  # (members,), the same for all classes, or (6, members)
     scale: np.ndarray = field(default_factory=lambda: np.ones(N_CLASSES))
     bias: np.ndarray = field(default_factory=lambda: np.zeros(N_CLASSES))
 
