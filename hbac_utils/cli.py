@@ -34,13 +34,7 @@ Storage = Annotated[
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb and return its exit code.
-
-    Parameters
-    ----------
-    arguments : list of str, optional
-        The command line after ``hbac`` (default: ``sys.argv[1:]``).
-    """
+    """Run one verb, by default that of ``sys.argv``, and return its exit code."""
     try:
         typer.main.get_command(app).main(arguments, prog_name="hbac")
     except SystemExit as end:
@@ -113,8 +107,7 @@ def eda(out: Annotated[Path, option("folder for the page")], data: Data = "") ->
     print(f"page  {run_notebook('eda', {'data': _competition_path(data)}, out)}")
 
 
-def _competition_path(data: str) -> str:
-    # checked here, before a notebook is started
+def _competition_path(data: str) -> str:  # checked before a notebook is started
     from hbac_utils.data.competition import open_competition
 
     return str(open_competition(data).path)

@@ -7,8 +7,8 @@ probabilities have it on their last axis everywhere.
 
 import numpy as np
 
-CLASSES = ("Seizure", "LPD", "GPD", "LRDA", "GRDA", "Other")
-"""Names as in ``expert_consensus`` and in figures."""
+CLASSES = ("Seizure", "LPD", "GPD", "LRDA", "GRDA", "Other")  # as in ``expert_consensus``
+N_CLASSES = len(CLASSES)
 
 DESCRIPTIONS = (
     "seizure",
@@ -21,8 +21,6 @@ DESCRIPTIONS = (
 
 VOTE_COLUMNS = tuple(f"{name.lower()}_vote" for name in CLASSES)
 """Column names of votes in ``train.csv`` and of probabilities in a submission."""
-
-N_CLASSES = len(CLASSES)
 
 RELIABLE_VOTES = 10
 """Windows with at least this many votes track the leaderboard; both scores are reported."""
@@ -45,10 +43,7 @@ DECISION_PATHS = {
 def vote_fractions(votes: np.ndarray) -> np.ndarray:
     """Normalise votes, shape (..., 6), to fractions that sum to one.
 
-    Raises
-    ------
-    ValueError
-        If a row has no vote or a negative one.
+    Raises ValueError if a row has no vote or a negative one.
     """
     votes = np.asarray(votes, dtype=np.float64)
     totals = votes.sum(axis=-1, keepdims=True)

@@ -11,12 +11,8 @@ from scipy.special import rel_entr
 from hbac_utils.labels import RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
 from hbac_utils.utils.errors import InputError
 
-CLIP = 1e-15
-"""Predictions are clipped to [CLIP, 1 − CLIP]: a zero where all experts voted costs 34.54 nats."""
-
-FLOOR = 1e-6
-"""Probabilities below count as this in a logarithm: no model may rule a class out for all."""
-
+CLIP = 1e-15  # and 1 − CLIP: a zero where all experts voted costs 34.54 nats
+FLOOR = 1e-6  # of probabilities in a logarithm: no model may rule a class out for all
 RESAMPLES = 2000  # of a bootstrap
 
 
@@ -25,16 +21,9 @@ class SubmissionError(InputError):
 
 
 def kl_by_class(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Compute p·ln(p/q) per row and class; q is clipped and not renormalised.
+    """Compute p·ln(p/q) in nats per row and class, shapes (n, 6); q is clipped, not renormalised.
 
-    Parameters
-    ----------
-    truth, prediction : arrays, shape (n, 6)
-        Probabilities p and q; where p is zero the term is zero.
-
-    Returns
-    -------
-    array of float64, shape (n, 6), nats
+    Where p (truth) is zero the term is zero.
     """
     p = np.asarray(truth, dtype=np.float64)
     return rel_entr(p, np.clip(np.asarray(prediction, dtype=np.float64), CLIP, 1 - CLIP))
@@ -50,11 +39,6 @@ def kl_divergence(truth: np.ndarray, prediction: np.ndarray, average: str = "mic
     average : {"micro", "macro"}
         ``micro`` (the competition's default) is the mean over rows of the row sums;
         ``macro`` the mean over classes of the column means.
-
-    Raises
-    ------
-    ValueError
-        If ``average`` is neither.
     """
     terms = kl_by_class(truth, prediction)
     if average == "micro":
@@ -73,10 +57,7 @@ def both_scores(votes: np.ndarray, prediction: np.ndarray) -> dict[str, float | 
         One window per (EEG, vote vector): see `hbac_utils.data.store.Store.evaluation_windows`.
     prediction : array, shape (n, 6) or (6,)
 
-    Returns
-    -------
-    dict
-        ``kl_all``, and ``kl_reliable`` (None if no window has 10 votes), nats.
+    Returns ``kl_all``, and ``kl_reliable`` (None if no window has 10 votes), nats.
     """
     rows = kl_by_class(vote_fractions(votes), prediction).sum(axis=1)
     reliable = np.asarray(votes).sum(axis=1) >= RELIABLE_VOTES
@@ -94,17 +75,8 @@ def floored_log(probabilities: np.ndarray) -> np.ndarray:
 def resampled_means(losses: pd.DataFrame, patients: pd.Series) -> np.ndarray:
     """Bootstrap mean losses over patients, as windows of one patient are correlated.
 
-    Parameters
-    ----------
-    losses : DataFrame
-        A row per window, a column per prediction.
-    patients : Series
-        Each row's patient.
-
-    Returns
-    -------
-    array of float64, shape (RESAMPLES, columns)
-        All columns use the same resampled patients, so differences can be taken row by row.
+    ``losses`` has a row per window and a column per prediction. Returns shape (2000, columns): all
+    columns use the same resampled patients, so differences can be taken row by row.
     """
     sums = losses.groupby(patients.to_numpy()).sum().to_numpy()
     counts = patients.value_counts().sort_index().to_numpy()
@@ -116,17 +88,8 @@ def resampled_means(losses: pd.DataFrame, patients: pd.Series) -> np.ndarray:
 def check_probabilities(table: pd.DataFrame, name: str) -> None:
     """Refuse a table for the reasons for which the competition refuses it.
 
-    Parameters
-    ----------
-    table : DataFrame
-        ``eeg_id`` and the six class columns, and nothing else.
-    name : str
-        For messages, usually its path.
-
-    Raises
-    ------
-    SubmissionError
-        Naming the first error: columns, ids, types, range or row sums.
+    It holds ``eeg_id`` and the six class columns, and nothing else. Raises SubmissionError with the
+    first error (columns, ids, types, range or row sums) after ``name``, usually a path.
     """
     expected = ["eeg_id", *VOTE_COLUMNS]
     if missing := [column for column in expected if column not in table]:
@@ -166,16 +129,8 @@ def aligned(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Validate both tables and bring the submission into the solution's order of ids.
 
-    Parameters
-    ----------
-    solution, submission : DataFrame
-        ``eeg_id`` and six columns: votes or vote fractions, and probabilities.
-    names : pair of str
-        For messages.
-
-    Returns
-    -------
-    truth, prediction : arrays of float64, shape (n, 6)
+    Both have ``eeg_id`` and six columns: votes or vote fractions, and probabilities; ``names`` are
+    for messages. Returns truth and prediction, shape (n, 6).
 
     Raises
     ------

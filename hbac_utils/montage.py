@@ -16,8 +16,7 @@ ELECTRODES = (
 """The 19 scalp electrodes in the data's column order."""
 
 EKG = "EKG"
-CHANNELS = (*ELECTRODES, EKG)
-"""All columns of an EEG file, in order."""
+CHANNELS = (*ELECTRODES, EKG)  # all columns of an EEG file, in order
 
 CHAINS = {
     "LL": ("Fp1-F7", "F7-T3", "T3-T5", "T5-O1"),
@@ -28,10 +27,8 @@ CHAINS = {
 """Left and right lateral, left and right parasagittal; the order of Kaggle's spectrograms."""
 
 MIDLINE = ("Fz-Cz", "Cz-Pz")
-
 LEFT = CHAINS["LL"] + CHAINS["LP"]
 RIGHT = CHAINS["RL"] + CHAINS["RP"]
-
 DOUBLE_BANANA = CHAINS["LL"] + CHAINS["RL"] + CHAINS["LP"] + CHAINS["RP"] + MIDLINE
 """The 18 derivations, chain by chain, from top to bottom of a clinical page."""
 
@@ -39,17 +36,10 @@ DOUBLE_BANANA = CHAINS["LL"] + CHAINS["RL"] + CHAINS["LP"] + CHAINS["RP"] + MIDL
 def derivation_matrix(
     derivations: Sequence[str], electrodes: Sequence[str] = ELECTRODES
 ) -> np.ndarray:
-    """Matrix that converts referential signals to bipolar ones.
+    """Matrix that converts referential signals to bipolar ones: ``eeg @ matrix``.
 
-    Returns
-    -------
-    array of float32, shape (n_electrodes, n_derivations)
-        ``eeg @ matrix`` is the bipolar signal.
-
-    Raises
-    ------
-    ValueError
-        If a derivation is not written ``anode-cathode`` or contains an unknown electrode.
+    Returns float32, shape (n_electrodes, n_derivations). Raises ValueError if a derivation is not
+    written ``anode-cathode`` or contains an unknown electrode.
 
     Examples
     --------
@@ -92,7 +82,6 @@ def mirror_permutation(names: Sequence[str]) -> np.ndarray:
     """
     names = list(names)
     mirrored = ["-".join(mirror_electrode(part) for part in name.split("-")) for name in names]
-    missing = sorted(set(mirrored) - set(names))
-    if missing:
+    if missing := sorted(set(mirrored) - set(names)):
         raise ValueError(f"mirror image missing: {', '.join(missing)}")
     return np.array([names.index(name) for name in mirrored])

@@ -23,14 +23,9 @@ FOLDER = resource_root() / "notebooks"
 TEMPLATE = PACKAGE / "templates"
 """nbconvert template of the HTML pages, with their style sheet."""
 
-START_TIMEOUT = 600
-"""Seconds a kernel may take to start on a busy machine."""
-
-WIDGET = "application/vnd.jupyter.widget-view+json"
-
 
 def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
-    """Execute a notebook with parameters and export it to HTML.
+    """Execute a notebook with parameters and export it to HTML; return the page.
 
     Parameters
     ----------
@@ -40,11 +35,6 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
         Values for the cell tagged ``parameters``.
     out : str or Path
         Folder for ``{name}.ipynb`` and ``{name}.html``, which are also written if a cell fails.
-
-    Returns
-    -------
-    Path
-        The HTML page.
 
     Raises
     ------
@@ -70,7 +60,7 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             parameters=parameters,
             kernel_name="python3",
             progress_bar=False,
-            start_timeout=START_TIMEOUT,
+            start_timeout=600,  # seconds, on a busy machine
             # no warnings about the loopback connection or the signal that ends the kernel
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             stdout_file=sys.stdout,
@@ -121,13 +111,7 @@ def _ignore_dead_kernel(loop: asyncio.AbstractEventLoop, context: dict) -> None:
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:
-    """Reject parameters that a notebook does not have; papermill only warns about them.
-
-    Raises
-    ------
-    InputError
-        Names the unknown parameter and the most similar one.
-    """
+    """Reject parameters that a notebook does not have; papermill only warns about them."""
     if not notebook.is_file():
         raise InputError(f"{notebook}: no such notebook")
     known = set(papermill.inspect_notebook(notebook))
@@ -139,28 +123,17 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
 
 
 def export_html(notebook: Path) -> Path:
-    """Export a notebook as one self-contained HTML page beside it.
+    """Export a notebook as one self-contained HTML page beside it; return its path.
 
-    The page works without a network and on a phone. It omits standard error (progress bars)
-    and widgets.
-
-    Returns
-    -------
-    Path
-        The HTML page.
-
-    Raises
-    ------
-    InputError
-        If the file is not a notebook.
+    It works without a network and on a phone, and omits standard error (progress bars) and widgets.
     """
-    page = notebook.with_suffix(".html")
-    content = read_notebook(notebook)
+    page, content = notebook.with_suffix(".html"), read_notebook(notebook)
+    widget = "application/vnd.jupyter.widget-view+json"
     for cell in content.cells:
         if cell.cell_type == "code":
             cell.outputs = [
                 output for output in cell.outputs
-                if output.get("name") != "stderr" and WIDGET not in output.get("data", {})
+                if output.get("name") != "stderr" and widget not in output.get("data", {})
             ]  # fmt: skip
     exporter = HTMLExporter(
         template_name=TEMPLATE.name,
@@ -176,23 +149,15 @@ def export_html(notebook: Path) -> Path:
 
 
 def export_executed(path: Path) -> list[Path]:
-    """Export one executed notebook, or all executed notebooks below a folder.
-
-    Returns
-    -------
-    list of Path
-        The HTML pages, sorted.
-
-    Raises
-    ------
-    InputError
-        If there is no executed notebook.
-    """
+    """Export one executed notebook, or all executed notebooks below a folder; return the pages."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; name a folder with executed notebooks")
     found = [path] if path.is_file() else sorted(path.rglob("*.ipynb"))
     found = [notebook for notebook in found if ".ipynb_checkpoints" not in notebook.parts]
-    executed = [notebook for notebook in found if _is_executed(read_notebook(notebook))]
+    executed = [
+        notebook for notebook in found
+        if any(cell.get("execution_count") for cell in read_notebook(notebook).cells)
+    ]  # fmt: skip
     if not executed:
         raise InputError(f"{path}: no executed notebook; run eda, train or infer first")
     return [export_html(notebook) for notebook in executed]
@@ -212,7 +177,3 @@ def notebook_title(notebook: nbformat.NotebookNode) -> str:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):
             return cell.source.partition("\n")[0].removeprefix("# ")
     return ""
-
-
-def _is_executed(notebook: nbformat.NotebookNode) -> bool:
-    return any(cell.get("execution_count") for cell in notebook.cells)

@@ -16,13 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from hbac_utils.registry import (
-    AUGMENTATIONS,
-    AnyAugment,
-    AnyBackbone,
-    AnyView,
-    has_parts,
-)
+from hbac_utils.registry import AUGMENTATIONS, AnyAugment, AnyBackbone, AnyView, has_parts
 from hbac_utils.utils.config_io import StrictModel, find_config, read_config, validate
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
@@ -166,27 +160,17 @@ class Recipe(Branch):
         return self
 
 
+# keys and values of older recipes
 RENAMED = {
-    "beside": "branches",
-    "phases": "resampling",
-    "relabel": "pseudo_labels",
+    "beside": "branches", "phases": "resampling", "relabel": "pseudo_labels",
     "questions": "hierarchical",
-}
-"""Keys and values of older recipes."""
+}  # fmt: skip
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Load a recipe from YAML or JSON.
+    """Load a recipe from a YAML or JSON file, or by its name in the folder ``recipes``.
 
-    Parameters
-    ----------
-    path : str or Path
-        A file, or the name of a recipe in the folder ``recipes``.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or not YAML, or a key or value is wrong (each is named).
+    Raises InputError if the file is missing or not YAML, or a key or value is wrong.
     """
     path = find_config(path, "recipes", "recipe")
     return parse_recipe(read_config(path), str(path))
@@ -211,17 +195,9 @@ def _refuse_old_names(content: object, source: str) -> None:
 
 
 def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
-    """Replace single values of a recipe, for a sweep or a quick experiment.
+    """Replace single values of a recipe: ``{"backbone.kernel_size": 5, "stages.0.epochs": 1}``.
 
-    Parameters
-    ----------
-    changes : dict
-        Dotted keys and new values: ``{"backbone.kernel_size": 5, "stages.0.epochs": 1}``.
-
-    Raises
-    ------
-    InputError
-        If a key does not exist or the changed recipe is not valid.
+    Raises InputError if a key does not exist or the changed recipe is not valid.
     """
     content = recipe.model_dump(mode="json")
     for key, value in changes.items():
@@ -238,13 +214,10 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
 
 
 def recipe_table(recipe: Recipe) -> pd.DataFrame:
-    """Tabulate a recipe with all defaults.
+    """Tabulate a recipe with all defaults: ``value``, indexed by section and key.
 
-    Returns
-    -------
-    DataFrame of str
-        ``value``, indexed by section and key; ``section.key`` is what `override` takes. Views,
-        backbones and augmentations come first, then the stages, then the rest.
+    ``section.key`` is what `override` takes. Views, backbones and augmentations come first, then
+    the stages, then the rest.
     """
     content = recipe.model_dump(mode="json")
     first = ("name", "view", "backbone", "pool", "branches", "augment", "stages")
