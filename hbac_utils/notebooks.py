@@ -141,7 +141,11 @@ def export_html(notebook: Path) -> Path:
         embed_images=True,
         exclude_anchor_links=True,
     )
-    title = notebook_title(content) or notebook.stem
+    headings = (
+        cell.source.partition("\n")[0].removeprefix("# ")
+        for cell in content.cells if cell.cell_type == "markdown" and cell.source.startswith("# ")
+    )  # fmt: skip
+    title = next(headings, notebook.stem)
     body, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": title}})
     with replacing(page) as file:
         file.write(body.encode())
@@ -169,11 +173,3 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
         return nbformat.read(path, as_version=4)
     except (NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError):
         raise InputError(f"{path}: not a Jupyter notebook; remove or rename it") from None
-
-
-def notebook_title(notebook: nbformat.NotebookNode) -> str:
-    """Return the first heading of rank 1 without its mark, or an empty string."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown" and cell.source.startswith("# "):
-            return cell.source.partition("\n")[0].removeprefix("# ")
-    return ""

@@ -47,13 +47,7 @@ class Blend(Protocol):
 
 
 def find_runs(folder: Path = KAGGLE_INPUT) -> list[Path]:
-    """Find the runs among a Kaggle notebook's inputs, at any depth.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
+    """Find the runs among a Kaggle notebook's inputs, at any depth; InputError if there is none."""
     found = [p for p, files in walk_attached(folder) if {"recipe.json", "metrics.json"} <= files]
     if not found:
         raise InputError(
@@ -65,16 +59,12 @@ def find_runs(folder: Path = KAGGLE_INPUT) -> list[Path]:
 def open_run(path: str | Path) -> Run:
     """Load a run's recipe, prior and fold models.
 
-    Raises
-    ------
-    InputError
-        If the folder is not a finished run, or a file was changed after it was scored.
+    Raises InputError if it is not a finished run, or a file was changed after it was scored.
     """
     path = Path(path)
     recipe, prior = read_recipe(path), np.array(read_metrics(path)["prior"])
-    models = {
-        f"fold{fold}": load_classifier(recipe, file) for fold, file in fold_weights(path).items()
-    }
+    files = fold_weights(path).items()
+    models = {f"fold{fold}": load_classifier(recipe, file) for fold, file in files}
     return Run(path, recipe, prior, models)
 
 
@@ -111,19 +101,9 @@ def mean_prior(runs: Sequence[Run]) -> np.ndarray:
 
 
 def weighted_mean(values: np.ndarray, weights: Sequence[float] | None = None) -> np.ndarray:
-    """Average predictions of several models or runs, leaving out missing ones.
+    """Average predictions of several models or runs, (k, n, 6) to (n, 6), leaving out missing ones.
 
-    Parameters
-    ----------
-    values : array, shape (k, n, 6)
-        NaN where a prediction is missing.
-    weights : sequence of k floats, optional
-        Equal by default.
-
-    Returns
-    -------
-    array of float64, shape (n, 6)
-        NaN where all are missing.
+    A missing prediction is NaN, and so is the average where all are missing.
     """
     known = ~np.isnan(values).any(axis=-1)
     shares = known * (np.ones(len(values)) if weights is None else np.array(weights))[:, None]
@@ -141,13 +121,8 @@ def predict(
 ) -> Prediction:
     """Predict every EEG of ``test.csv`` with all models of all runs.
 
-    Parameters
-    ----------
-    competition : Competition
-        With ``test.csv`` and the test recordings.
-    blend : Blend, optional
-        By default all models count the same. An EEG that one of the blend's runs cannot predict
-        gets the mean of the others.
+    Without a blend all models count the same. An EEG that one of the blend's runs cannot predict
+    gets the mean of the others.
 
     Raises
     ------
@@ -166,9 +141,8 @@ def predict(
     for predictor in predictors:
         data = predictor.run.recipe.data
         alike.setdefault((data.band, data.clip), []).append(predictor)
-    with tqdm(
-        total=len(test) * len(alike), desc="predict", unit="EEG", disable=not progress
-    ) as bar:
+    total = len(test) * len(alike)
+    with tqdm(total=total, desc="predict", unit="EEG", disable=not progress) as bar:
         for group in alike.values():
             recipes = [predictor.run.recipe for predictor in group]
             inputs = tuple(dict.fromkeys(i for recipe in recipes for i in recipe.inputs))
@@ -220,23 +194,15 @@ def _check_spectrograms(runs: Sequence[Run], competition: Competition) -> None:
 
 
 class RunPredictor:
-    """Predictions of one run, filled in batch by batch.
-
-    Attributes
-    ----------
-    values : array, shape (models, n, 6)
-        NaN where there is no prediction.
-    repaired : dict of int to str
-        What was wrong with a row's recordings.
-    """
+    """Predictions of one run, filled in batch by batch."""
 
     def __init__(self, run: Run, n: int):
         self.run = run
         size = max(1, min(BATCH_SIZE, n))
         self.models = [ModelPredictor(m, run.recipe.tta, size) for m in run.models.values()]
-        self.values = np.full((len(self.models), n, N_CLASSES), np.nan)
-        self.errors: dict[int, str] = {}
-        self.repaired: dict[int, str] = {}
+        self.values = np.full((len(self.models), n, N_CLASSES), np.nan)  # NaN: no prediction
+        self.errors: dict[int, str] = {}  # by row
+        self.repaired: dict[int, str] = {}  # what was wrong with a row's recordings
 
     def add(self, batch: Batch) -> None:
         """Predict a batch with all models."""

@@ -15,10 +15,9 @@ from hbac_utils.utils.files import replacing, writing
 
 COLUMNS = list(VOTE_COLUMNS)
 
+# share of recordings with the prior above which there is a warning: each costs about half a nat,
+# so 1 % costs 0.005 of the score, as much as separates neighbours on the leaderboard
 MAX_FALLBACKS = 0.01
-"""Share of recordings with the prior above which there is a warning. Each costs about half a nat
-(the prior scores 0.85, a good model 0.3), so 1 % costs 0.005 of the score: as much as separates
-neighbours on the leaderboard."""
 
 
 @dataclass
@@ -31,14 +30,10 @@ class Prediction:
         ``eeg_id`` and six probabilities, a row for each ``eeg_id`` of ``test.csv``.
     by_fold : dict of str to array, shape (n, 6)
         Probabilities of each fold model (the prior where it has none), rows as in ``submission``.
-    fallbacks : dict of id to str
-        The EEGs that got the prior, with the reason.
-    repaired : dict of id to str
-        The EEGs that were predicted from malformed files, with what was wrong.
+    fallbacks, repaired : dict of id to str
+        EEGs that got the prior, with the reason; EEGs predicted from malformed files.
     runs : list of dict
         Of each run: recipe, number of models, out-of-fold scores, EEGs it could not predict.
-    blend : str
-        How several runs were blended; empty if all models count the same.
     """
 
     submission: pd.DataFrame
@@ -46,7 +41,7 @@ class Prediction:
     fallbacks: dict[int | str, str] = field(default_factory=dict)
     repaired: dict[int | str, str] = field(default_factory=dict)
     runs: list[dict] = field(default_factory=list)
-    blend: str = ""
+    blend: str = ""  # how several runs were blended; empty if all models count the same
 
     def summary(self) -> pd.DataFrame:
         """Count the recordings that were predicted and those that got the prior."""
@@ -76,28 +71,18 @@ class Prediction:
 
     def fallback_table(self) -> pd.DataFrame:
         """List the EEGs that got the prior, with the reason."""
-        return _table(self.fallbacks, "reason")
+        return pd.DataFrame(self.fallbacks.items(), columns=["eeg_id", "reason"])
 
     def repaired_table(self) -> pd.DataFrame:
         """List the EEGs that were predicted from malformed files, with what was wrong."""
-        return _table(self.repaired, "what was wrong")
-
-
-def _table(by_id: dict[int | str, str], column: str) -> pd.DataFrame:
-    return pd.DataFrame({"eeg_id": list(by_id), column: list(by_id.values())})
+        return pd.DataFrame(self.repaired.items(), columns=["eeg_id", "what was wrong"])
 
 
 def write_submission(prediction: Prediction, out: str | Path) -> Path:
     """Write ``submission.csv`` and ``inference_report.json``, and return the former's path.
 
-    Too many fallbacks give a warning on standard error and in the report.
-
-    Raises
-    ------
-    SubmissionError
-        If a probability is invalid; nothing is written then.
-    DiskError
-        If the folder cannot be written to, or its disk is full.
+    Too many fallbacks give a warning on standard error and in the report. Raises SubmissionError if
+    a probability is invalid (nothing is written then), DiskError if the disk is full.
     """
     out = Path(out)
     path = out / "submission.csv"
@@ -124,11 +109,8 @@ def write_submission(prediction: Prediction, out: str | Path) -> Path:
 def check_submission(path: Path, competition: Competition) -> pd.DataFrame:
     """Read a written submission and check it as the competition does; return the findings.
 
-    Raises
-    ------
-    SubmissionError
-        If columns, ids, range or sums are wrong, or the ids are not those of ``test.csv``, each
-        once and in its order.
+    Raises SubmissionError if columns, range or sums are wrong, or the ids are not those of
+    ``test.csv``, each once and in its order.
     """
     given = read_ids(path)["eeg_id"].tolist()
     # an empty table has no numeric columns by itself

@@ -18,33 +18,18 @@ SHIFTS = (-1.0, 1.0)  # s
 SPACES = ("probability", "log")
 
 
-def measure(run: str | Path, store: Store, shifts: tuple[float, ...] = SHIFTS) -> pd.DataFrame:
+def measure(run: str | Path, store: Store) -> pd.DataFrame:
     """Score a run out of fold with and without test-time augmentation.
 
-    Parameters
-    ----------
-    store : Store
-        The one it was trained on.
-    shifts : tuple of float
-        Seconds to try.
-
-    Returns
-    -------
-    DataFrame of float, nats
-        A row per choice of `choices`, columns (space of the average, ``kl`` | ``difference`` |
-        ``from`` | ``to``): the score on windows with ten votes or more (all, where there are
-        none), and its difference from no change with the 95 % interval over patients. A gain is
-        negative.
-
-    Raises
-    ------
-    InputError
-        If the run is not finished, or was trained on another store.
+    Returns a row per choice of `choices`, columns (space of the average, ``kl`` | ``difference`` |
+    ``from`` | ``to``), nats: the score on windows with ten votes or more (all, where there are
+    none), and its difference from no change with the 95 % interval over patients. A gain is
+    negative. Raises InputError if the run is not finished, or was trained on another store.
     """
     recipe = read_recipe(run)
     store.check(recipe.data, recipe.inputs)
     reads_eeg = "eeg" in recipe.inputs
-    everything = TestTime(mirror=True, polarity=reads_eeg, shifts=shifts if reads_eeg else ())
+    everything = TestTime(mirror=True, polarity=reads_eeg, shifts=SHIFTS if reads_eeg else ())
     parts, rows = [], []
     for fold, path in fold_weights(run).items():
         held_out = FoldData(store, recipe, fold).evaluation
@@ -60,7 +45,7 @@ def _compare(
 ) -> pd.DataFrame:
     votes = windows[list(VOTE_COLUMNS)].to_numpy()
     counted = votes.sum(axis=1) >= RELIABLE_VOTES
-    counted = counted if counted.any() else np.ones(len(votes), bool)
+    counted |= not counted.any()
     truth, patients = vote_fractions(votes[counted]), windows["patient_id"][counted]
     losses = {}
     for space in SPACES:
@@ -95,7 +80,7 @@ def describe_gains(table: pd.DataFrame) -> str:
     shown = table.copy()
     shown.columns = [f"{name}, {space}" for space, name in table.columns]
     gains = {
-        (choice, space): row[space, "difference"]
+        (row[space, "difference"], choice, space)
         for choice, row in table.iterrows()
         for space in SPACES
         if row[space, "to"] < 0
@@ -103,7 +88,7 @@ def describe_gains(table: pd.DataFrame) -> str:
     text = shown.round(4).to_string()
     if not gains:
         return f"{text}\nno change gains significantly (95 % interval): leave tta off"
-    choice, space = min(gains, key=lambda pair: gains[pair])
+    _, choice, space = min(gains)
     return (
         f"{text}\ngreatest significant gain: {choice}, averaged by {space}; write it into the "
         "recipe (tta:) and train again: complete folds are only predicted anew"
