@@ -20,7 +20,7 @@ from hbac_utils.ensembling.calibration import stack, temperature, vector_scaling
 from hbac_utils.ensembling.members import Members
 from hbac_utils.ensembling.optimize import Mixture, class_weights, convex_weights, selected_weights
 from hbac_utils.ensembling.pooling import Pool, geometric_mean, mean
-from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES
+from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.metric import kl_by_class, resampled_means
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
@@ -177,7 +177,7 @@ def blend(members: Members) -> Blend:
 
     Raises InputError if there are too few patients to cross-fit.
     """
-    fitted = members.votes.sum(axis=1) >= RELIABLE_VOTES
+    fitted = members.windows[list(VOTE_COLUMNS)].to_numpy().sum(axis=1) >= RELIABLE_VOTES
     fitted |= not fitted.any()
     values, truth, windows = members.probabilities, members.truth, members.windows
     patients = windows["patient_id"].nunique()

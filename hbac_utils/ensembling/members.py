@@ -106,14 +106,9 @@ class Members:
     notes: tuple[str, ...] = ()  # changes and omissions made by a rule
 
     @property
-    def votes(self) -> np.ndarray:
-        """Shape (n, 6)."""
-        return self.windows[COLUMNS].to_numpy()
-
-    @property
     def truth(self) -> np.ndarray:
         """Vote fractions, shape (n, 6)."""
-        return vote_fractions(self.votes)
+        return vote_fractions(self.windows[COLUMNS])
 
 
 def collect(members: Sequence[Member], competition: Competition, common: bool = False) -> Members:

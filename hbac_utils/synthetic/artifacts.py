@@ -1,12 +1,7 @@
 """Artifacts: eyes, muscle, electrodes, mains, movement, and the EKG.
 
-Most artifacts are absent from most sessions, and amplitudes vary over orders of magnitude.
-
-References
-----------
-Tatum et al. (2011), J Clin Neurophysiol 28:252: kinds of artifact.
-Goncharova et al. (2003), Clin Neurophysiol 114:1580, doi:10.1016/S1388-2457(03)00093-2:
-spectrum and topography of muscle activity.
+Kinds of artifact: Tatum et al. (2011), J Clin Neurophysiol 28:252; muscle activity: Goncharova et
+al. (2003), doi:10.1016/S1388-2457(03)00093-2.
 """
 
 import numpy as np
@@ -208,8 +203,7 @@ ARTIFACTS = {
     add_blinks: 0.35, add_eye_movements: 0.25, add_muscle: 0.45, add_chewing: 0.04,
     add_electrode_pops: 0.12, add_loose_electrodes: 0.08, add_sweat: 0.12, add_mains: 0.75,
     add_movement: 0.20, add_breathing: 0.08,
-}  # fmt: skip
-"""Share of the sessions with each artifact."""
+}  # fmt: skip  # share of the sessions with each artifact
 
 
 def add_channel_faults(eegs: list[np.ndarray], rng: Generator) -> None:

@@ -1,12 +1,8 @@
 """Background EEG of a patient in intensive care.
 
-References
-----------
-Hirsch et al. (2021), doi:10.1097/WNP.0000000000000806: continuity, voltage, symmetry,
-anterior–posterior gradient; below 10 µV is suppressed, below 20 µV low voltage.
-Donoghue et al. (2020), doi:10.1038/s41593-020-00744-x: aperiodic exponents.
-Colombo et al. (2019), NeuroImage 189:631, doi:10.1016/j.neuroimage.2019.01.024: steeper
-spectra (exponents to 3 and more) in sedation and coma.
+Terms: Hirsch et al. (2021), doi:10.1097/WNP.0000000000000806. Aperiodic exponents: Donoghue et al.
+(2020), doi:10.1038/s41593-020-00744-x; steeper in sedation and coma: Colombo et al. (2019),
+doi:10.1016/j.neuroimage.2019.01.024.
 """
 
 from dataclasses import asdict, dataclass

@@ -1,15 +1,11 @@
 """Forward model: potentials of cortical sources at the electrodes, in a three-shell sphere.
 
-Axes: x to the right, y to the nose, z to the vertex; the scalp has radius one. Electrodes have
-their places of the 10–20 system. Reference electrodes are modelled too.
+Axes: x to the right, y to the nose, z to the vertex; the scalp has radius one.
 
-References
-----------
-Zhang (1995), Phys Med Biol 40:335, doi:10.1088/0031-9155/40/3/001: series and factors f_n.
-Rush & Driscoll (1969), IEEE Trans Biomed Eng 16:15, doi:10.1109/TBME.1969.4502598: radii.
-Klem et al. (1999), Electroencephalogr Clin Neurophysiol Suppl 52:3: the 10–20 system.
-Tao et al. (2005), Epilepsia 46:669, doi:10.1111/j.1528-1167.2005.11404.x: scalp spikes need 6 to
-20 cm² of active cortex, hence sources are patches and not points.
+Series: Zhang (1995), doi:10.1088/0031-9155/40/3/001; radii: Rush & Driscoll (1969),
+doi:10.1109/TBME.1969.4502598; positions: Klem et al. (1999), Clin Neurophysiol Suppl 52:3. Scalp
+spikes need 6 to 20 cm² of active cortex (Tao et al. 2005, doi:10.1111/j.1528-1167.2005.11404.x),
+hence sources are patches and not points.
 """
 
 from functools import cache
@@ -66,15 +62,9 @@ def dipole_potential(
 ) -> np.ndarray:
     """Compute the potential of current dipoles on the scalp, shape (n_sensors, n_sources).
 
-    Parameters
-    ----------
-    sensors : array, shape (n_sensors, 3)
-        Unit vectors.
-    sources, moments : arrays, shape (n_sources, 3)
-        Positions inside the innermost shell, not at its centre, and dipole moments in units of
-        4π · conductivity of the scalp · squared radius of the head.
-    factors : array, shape (terms,)
-        See `shell_factors`.
+    ``sensors`` (n_sensors, 3) are unit vectors; ``sources`` and ``moments`` (n_sources, 3) are
+    positions inside the innermost shell, not at its centre, and dipole moments in units of
+    4π · conductivity of the scalp · squared radius of the head; ``factors`` are `shell_factors`.
     """
     radius = np.linalg.norm(sources, axis=1)
     outward = sources / radius[:, None]
@@ -115,14 +105,9 @@ def lead_field() -> tuple[np.ndarray, np.ndarray]:
 def patch_field(inclination: float, azimuth: float, width: float, tilt=(0, 0, 0)) -> np.ndarray:
     """Compute the field of a patch of synchronous cortex, shape (n_sensors,).
 
-    Parameters
-    ----------
-    inclination, azimuth : float, degrees
-        Centre, see `direction`. A patch ends at the midline unless its azimuth is zero.
-    width : float, degrees
-        Standard deviation of its Gaussian weight: 10 to 20 is a focus, 40 a lobe.
-    tilt : sequence of 3 float
-        Tangential moment beside the outward unit moment; above one in the wall of a sulcus.
+    Its centre is a `direction`; it ends at the midline unless its azimuth is zero. ``width`` is the
+    standard deviation (degrees) of its Gaussian weight: 10 to 20 is a focus, 40 a lobe. ``tilt`` is
+    the tangential moment beside the outward unit moment; above one in the wall of a sulcus.
     """
     (grid, fields), centre = lead_field(), direction(inclination, azimuth)
     angle = np.rad2deg(np.arccos(np.clip(grid @ centre, -1, 1)))

@@ -14,7 +14,6 @@ from hbac_utils.data.layout import SAMPLING_RATE
 
 Spectrum = Callable[[np.ndarray], np.ndarray]
 
-
 # complex normal numbers, equidistant quantiles of the radius and phases by the golden angle:
 # drawing from this table is ten times as fast as drawing normal numbers
 _I = np.arange(2**16)
@@ -59,8 +58,7 @@ def white(f: np.ndarray) -> np.ndarray:
 def aperiodic(knee: float, exponent: float) -> Spectrum:
     """Return the spectrum of 1/f activity after a high-pass at 0.4 Hz, with unit variance.
 
-    Power falls with ``exponent`` above the ``knee`` (Hz) and is constant below it (Donoghue et al.
-    2020, Nat Neurosci 23:1655, doi:10.1038/s41593-020-00744-x).
+    Power falls with ``exponent`` above the ``knee`` (Hz) and is constant below it.
     """
 
     def shape(f):

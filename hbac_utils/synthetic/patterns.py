@@ -1,13 +1,8 @@
 """Rhythmic patterns, periodic patterns and seizures as one family with continuous parameters.
 
-Episodes between two terms of the terminology can be simulated as well as typical ones. Experts
-judge an episode by its *evidence* for each decision, a smooth function of six parameters.
-
-References
-----------
-Hirsch et al. (2021), J Clin Neurophysiol 38:1, doi:10.1097/WNP.0000000000000806: terms, modifiers,
-frequencies, phases, sharpness, lag. Periodic discharges above 2.5 Hz, or evolution, make a seizure;
-rhythmic delta ends at 4 Hz.
+Experts judge an episode by its *evidence* for each decision, a smooth function of six parameters.
+Terms and limits: Hirsch et al. (2021), doi:10.1097/WNP.0000000000000806. Periodic discharges above
+2.5 Hz, or evolution, make a seizure; rhythmic delta ends at 4 Hz.
 """
 
 from dataclasses import dataclass
@@ -95,11 +90,7 @@ def _frequency_limit(periodicity: float) -> float:
 
 
 def draw_episode(rng: Generator, evidence: np.ndarray) -> Episode:
-    """Draw an episode with about the given evidence, shape (4,).
-
-    Evidence is clipped where it is beyond physiological parameters; other parameters have wide
-    ranges.
-    """
+    """Draw an episode with about the given evidence, shape (4,), in physiological limits."""
     uniform = rng.uniform
     pattern, ictal, periodic, lateral = evidence
     periodicity = float(np.clip(PERIODICITY[0] + PERIODICITY[1] * periodic, 0, 1))

@@ -1,17 +1,10 @@
 """Raters: how ambiguous episodes are, and how a panel of experts votes on them.
 
 Experts follow the decision tree of `labels.DECISIONS`. Each decision is a logistic function of the
-evidence, hence class probabilities are smooth, and the two classes of an edge case (Seizure–LPD,
-LPD–LRDA, GRDA–Other, …) are equally probable where the evidence for one decision is zero.
-
-Windows that few experts saw are mostly typical. Windows that many (ten or more: *reliable*) saw
-were selected because they are hard; most have one ambiguous decision.
-
-References
-----------
-Hirsch et al. (2021), J Clin Neurophysiol 38:1, doi:10.1097/WNP.0000000000000806: the terms.
-Jing et al. (2023), Neurology 100:e1737, doi:10.1212/WNL.0000000000201670: experts agree moderately
-and differ by their thresholds; idealized patterns, proto-patterns and edge cases.
+evidence: the two classes of an edge case are equally probable where it is zero. Windows that many
+experts (ten or more: *reliable*) saw were selected because they are hard.
+Experts agree moderately and differ by their thresholds: Jing et al. (2023), Neurology 100:e1737,
+doi:10.1212/WNL.0000000000201670.
 """
 
 from functools import cache

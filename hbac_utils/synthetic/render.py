@@ -1,11 +1,8 @@
 """Render the signals of simulated sessions and write a competition folder with known truth.
 
 The competition's spectrogram grid (steps of 200/1024 Hz from 0.59 to 19.92 Hz, a row every 2 s) is
-that of a multitaper estimate on windows of 4 s, padded to 1,024 samples.
-
-References
-----------
-Thomson (1982), Proc IEEE 70:1055, doi:10.1109/PROC.1982.12433: multitaper estimates.
+that of a multitaper estimate (Thomson 1982, doi:10.1109/PROC.1982.12433) on windows of 4 s, padded
+to 1,024 samples.
 """
 
 import os
@@ -60,12 +57,10 @@ def synthesize(
 
     The folder ``<out>_truth`` gets ``truth.parquet`` (per window of both splits: ids, true
     probabilities in the vote columns, parameters of the simulation) and ``solution.csv`` (votes of
-    the test windows).
+    the test windows). Raises InputError if ``out`` is not empty or a number is out of range.
 
     Parameters
     ----------
-    out : Path
-        A new or empty folder.
     eegs, patients, test_eegs : int
         Training EEGs, their patients (default: one per 8.8 EEGs, as in the real competition) and
         test EEGs (default: a tenth of ``eegs``, at least eight).
@@ -76,13 +71,6 @@ def synthesize(
         a few hundred EEGs suffice to learn them.
     balanced : bool
         All classes are equally frequent, instead of as in the real competition.
-    jobs : int
-        Processes; −1 uses all cores.
-
-    Raises
-    ------
-    InputError
-        If ``out`` is not empty or a number is out of range.
     """
     out = Path(out).resolve()
     patients = max(1, round(eegs / EEGS_PER_PATIENT)) if patients is None else patients
@@ -97,27 +85,28 @@ def synthesize(
     ):
         if not valid:
             raise InputError(message)
-    truth = truth_folder(out)
+    truth = out.with_name(f"{out.name}_truth")
     for path in (out, truth):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path}: exists and is not empty; give a new folder or remove it")
     plan = make_plan(eegs, patients, test_eegs, seed, evidence, balanced)
     draft = out.with_name(f".{out.name}.{os.getpid()}")
+    folder = draft / "competition"
     try:
-        _write_tables(plan, draft / "competition", draft / "truth")
-        _write_recordings(plan, draft / "competition", seed, jobs, progress)
+        _write_tables(plan, folder, draft / "truth")
+        for name in ("train_eegs", "train_spectrograms", "test_eegs", "test_spectrograms"):
+            (folder / name).mkdir()
+        tasks = (joblib.delayed(_write_session)(session, folder, seed) for session in plan.sessions)
+        done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
+        for _ in tqdm(done, total=len(plan.sessions), unit="session", disable=not progress):
+            pass
         if out.is_dir():
             out.rmdir()
         (draft / "truth").rename(truth)
-        (draft / "competition").rename(out)
+        folder.rename(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Competition(out)
-
-
-def truth_folder(path: Path) -> Path:
-    """Return the folder of the truth, beside the competition folder ``path``."""
-    return path.with_name(f"{path.name}_truth")
 
 
 def _write_tables(plan: Plan, folder: Path, truth: Path) -> None:
@@ -129,15 +118,6 @@ def _write_tables(plan: Plan, folder: Path, truth: Path) -> None:
     sample.to_csv(folder / "sample_submission.csv", index=False)
     plan.solution.to_csv(truth / "solution.csv", index=False)
     plan.truth.to_parquet(truth / "truth.parquet", index=False)
-
-
-def _write_recordings(plan: Plan, folder: Path, seed: int, jobs: int, progress: bool) -> None:
-    for name in ("train_eegs", "train_spectrograms", "test_eegs", "test_spectrograms"):
-        (folder / name).mkdir()
-    tasks = (joblib.delayed(_write_session)(session, folder, seed) for session in plan.sessions)
-    done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-    for _ in tqdm(done, total=len(plan.sessions), unit="session", disable=not progress):
-        pass
 
 
 def _write_session(session: Session, folder: Path, seed: int) -> None:

@@ -225,11 +225,9 @@ def _draw_targets(
     recordings = [r for session in sessions if session.split == split for r in session.recordings]
     reliable = np.array([many for recording in recordings for many in recording.reliable])
     targets = np.empty((len(reliable), len(DECISIONS)))
-    for population in (False, True):
+    for population in np.unique(reliable).tolist():
         kinds, shares = raters.episode_kinds(population, balanced)
         where = np.flatnonzero(reliable == population)
-        if not len(where):
-            continue
         levels = (np.arange(len(where)) + rng.random()) / len(where)
         ends = np.cumsum(shares)
         drawn = np.minimum(np.searchsorted(ends, levels), len(shares) - 1)
@@ -267,12 +265,11 @@ def _fill_session(
         placed += _place(recording, episodes, limits[i], limits[i + 1])
         for k, (offset, label) in enumerate(zip(recording.offsets, labels, strict=True)):
             window = {
-                "eeg_id": recording.eeg_id,
-                "eeg_sub_id": k,
+                "eeg_id": recording.eeg_id, "eeg_sub_id": k,
                 "eeg_label_offset_seconds": float(offset),
                 "spectrogram_sub_id": len(rows),
                 "spectrogram_label_offset_seconds": float(recording.begin + offset),
-            }
+            }  # fmt: skip
             rows.append(shared | window | label | background)
     return replace(session, episodes=tuple(placed)), rows
 

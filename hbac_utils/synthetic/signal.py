@@ -24,17 +24,9 @@ _HALF = len(_FILTER) // 2
 class SessionSignal:
     """The 19 electrodes' signal in microvolts, zero at first; a session begins at time zero.
 
-    Parameters
-    ----------
-    seconds : int
-        Length without the margins; the attribute ``seconds`` is the length with both margins.
-    intervals : list of pairs of int
-        Begin and length (seconds) of the parts that are simulated at 200 Hz.
-
-    Attributes
-    ----------
-    times : array of float64, shape (n,), seconds
-        Times of the 50-Hz samples, from −`MARGIN` on; envelopes are sampled at these times.
+    ``seconds`` is the length without the margins (the attribute: with both); ``intervals`` are
+    begin and length (seconds) of the parts that are simulated at 200 Hz. Envelopes are sampled at
+    the 50-Hz ``times`` (seconds), from −`MARGIN` on.
     """
 
     def __init__(self, seconds: int, intervals: list[tuple[int, int]]):
