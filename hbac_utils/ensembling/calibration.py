@@ -41,7 +41,9 @@ def vector_scaling(pool: Pool, values: np.ndarray, truth: np.ndarray) -> Pool:
         scale, bias = flat.reshape(2, -1)
         value, slope = _cross_entropy(bias + scale * logits, truth)
         gradient = np.concatenate([(slope * logits).sum(axis=0), slope.sum(axis=0)])
-        return _with_ridge(value, gradient, flat - start, CALIBRATION_PENALTY)
+        away = flat - start
+        value += CALIBRATION_PENALTY * (away @ away)
+        return value, gradient + 2 * CALIBRATION_PENALTY * away
 
     scale, bias = minimize(loss, start, jac=True, method="L-BFGS-B").x.reshape(2, -1)
     return replace(pool, scale=scale, bias=bias)
@@ -62,7 +64,8 @@ def stack(values: np.ndarray, truth: np.ndarray, penalty: float = STACK_PENALTY)
         narrow = slope.T.astype(np.float32)
         by_member = np.concatenate([v.T @ s for v, s in zip(logs, narrow, strict=True)])
         gradient = np.concatenate([by_member, slope.sum(axis=0)])
-        return _with_ridge(value, gradient, flat - start, penalty)
+        away = flat - start
+        return value + penalty * (away @ away), gradient + 2 * penalty * away
 
     found = minimise_large(loss, start, logs, truth)
     return Pool("log", found[:-classes].reshape(classes, members), bias=found[-classes:])
@@ -72,9 +75,3 @@ def _cross_entropy(logits: np.ndarray, truth: np.ndarray) -> tuple[float, np.nda
     """Return the mean over the rows, and its gradient with respect to the logits."""
     logs, n = log_softmax(logits, axis=1), len(truth)
     return float(-np.vdot(truth, logs) / n), (np.exp(logs) - truth) / n
-
-
-def _with_ridge(
-    value: float, gradient: np.ndarray, away: np.ndarray, penalty: float
-) -> tuple[float, np.ndarray]:
-    return value + penalty * (away @ away), gradient + 2 * penalty * away
