@@ -40,7 +40,7 @@ def test_runs_and_files_by_label_or_eeg_come_to_the_same_windows(run, outside, c
     mixed = 0.7 * oof[COLUMNS] + 0.05
     np.testing.assert_allclose(members.probabilities[:, :, 1].T, mixed, atol=1e-6)
     votes = competition.train.set_index("label_id").loc[oof["label_id"], COLUMNS]
-    np.testing.assert_array_equal(members.votes, votes)
+    np.testing.assert_array_equal(members.windows[COLUMNS], votes)
     assert members.notes[-1] == "b: its folds are not known, so a leak would not be seen"
 
 
