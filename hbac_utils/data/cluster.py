@@ -18,14 +18,8 @@ STALLED_SECONDS = 600  # without a result, after which a cluster counts as dead
 def workers(jobs: int, scheduler: str, folder: Path) -> Iterator[Parallel]:
     """Open a joblib pool whose results arrive in the order in which they are ready.
 
-    Parameters
-    ----------
-    jobs : int
-        Processes of this machine; −1 for one a core. Ignored for a cluster.
-    scheduler : str
-        Address of a Dask scheduler such as ``tcp://host:8786``; empty for this machine.
-    folder : Path
-        A folder that every worker must see under this path.
+    It has ``jobs`` processes (−1 for one a core), or the workers of a Dask scheduler such as
+    ``tcp://host:8786``, which must all see the folder under its path.
     """
     if not scheduler:
         yield Parallel(n_jobs=jobs, return_as="generator_unordered")

@@ -24,7 +24,6 @@ from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus
 from hbac_utils.utils.errors import InputError, one_line
 
 MAX_SECONDS = 1e8  # of an offset: three years
-MAX_VOTES = 1e6
 MAX_ID = 2**63 - 1
 
 
@@ -36,11 +35,7 @@ class Competition:
 
     @cached_property
     def train(self) -> pd.DataFrame:
-        """``train.csv``, validated; one row per labelled window.
-
-        Refused are missing, doubled and unknown vote columns, a ``label_id`` that occurs twice, an
-        EEG of two patients, a row without votes, and values of the wrong type or range.
-        """
+        """``train.csv``, validated; one row per labelled window."""
         path = self.path / "train.csv"
         return _validate(read_table(path), path)
 
@@ -107,18 +102,15 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def _validate(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Check a training table; return the known columns, whole numbers as int64."""
     _check_columns(table, path)
     table = table[list(TRAIN_COLUMNS)].copy()
     for column in OFFSETS:
-        seconds = _numbers(table[column])
+        seconds = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
         wrong = ~seconds.between(0, MAX_SECONDS) | (seconds % 1 != 0)
         _refuse(table, path, wrong, column, "is not a whole number of seconds ≥ 0")
         table[column] = seconds
-    for column in VOTE_COLUMNS:
-        table[column] = _whole_numbers(table, path, column, MAX_VOTES)
-    for column in IDS:
-        table[column] = _whole_numbers(table, path, column, MAX_ID)
+    for column in (*VOTE_COLUMNS, *IDS):
+        table[column] = _whole_numbers(table, path, column)
     _check_labels(table, path)
     return table
 
@@ -132,10 +124,6 @@ def _check_columns(table: pd.DataFrame, path: Path) -> None:
         raise InputError(
             f"{path}: unknown vote column {', '.join(unknown)}; known are {', '.join(VOTE_COLUMNS)}"
         )
-    # pandas calls the second of two columns name.1
-    doubled = [column for column in TRAIN_COLUMNS if f"{column}.1" in table]
-    if doubled:
-        raise InputError(f"{path}: column {doubled[0]} occurs twice; keep one")
     if table.empty:
         raise InputError(f"{path}: no rows")
 
@@ -156,21 +144,11 @@ def _check_labels(table: pd.DataFrame, path: Path) -> None:
     _refuse(table, path, differs, "expert_consensus", "is not the class with the most votes")
 
 
-def _numbers(column: pd.Series) -> pd.Series:
-    """Convert a column to float64, with NaN for what is not a number."""
-    if pd.api.types.is_bool_dtype(column):
-        return pd.Series(np.nan, column.index)
-    return pd.to_numeric(column, errors="coerce").astype(np.float64)
-
-
-def _whole_numbers(table: pd.DataFrame, path: Path, column: str, largest: float) -> pd.Series:
-    values = _numbers(table[column])
+def _whole_numbers(table: pd.DataFrame, path: Path, column: str) -> pd.Series:
     exact = pd.api.types.is_integer_dtype(table[column])
-    _refuse(table, path, values.isna(), column, "is not a number")
-    _refuse(table, path, (values < 0) | (values % 1 != 0), column, "is not a whole number ≥ 0")
-    # a float beyond 2^53 is not the number in the file
-    limit = largest if exact else min(largest, 2**53)
-    _refuse(table, path, values > limit, column, "is too large")
+    values = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
+    wrong = ~values.between(0, MAX_ID if exact else 2**53) | (values % 1 != 0)
+    _refuse(table, path, wrong, column, "is not a whole number ≥ 0")
     return (table[column] if exact else values).astype(np.int64)
 
 
@@ -188,12 +166,7 @@ def read_ids(path: Path) -> pd.DataFrame:
 
     Column names are recognised in any case; of two equal columns the first counts. A column of
     ids is int64 if all its cells are plain whole numbers, else text as written: 1.0e9 stays
-    ``"1.0e9"``, an empty cell ``""``.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or has no column ``eeg_id``.
+    ``"1.0e9"``, an empty cell ``""``. Raises InputError if there is no column ``eeg_id``.
     """
     try:
         table = pd.read_csv(
@@ -218,13 +191,7 @@ def read_ids(path: Path) -> pd.DataFrame:
 
 
 def whole_number(text: object) -> int | None:
-    """Parse a whole number in any notation; None if it is not one.
-
-    Examples
-    --------
-    >>> whole_number("1.0e9"), whole_number(" 007"), whole_number("1.5"), whole_number("")
-    (1000000000, 7, None, None)
-    """
+    """Parse a whole number in any notation, such as 1.0e9 or 007; None if it is not one."""
     try:
         number = Decimal(str(text).strip())
     except InvalidOperation:

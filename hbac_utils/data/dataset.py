@@ -17,12 +17,9 @@ from hbac_utils.recipe import Recipe
 from hbac_utils.utils.backend import tf
 from hbac_utils.utils.errors import InputError
 
+# shape of one window of each input: (time, electrode or frequency)
 SHAPES = {"eeg": (WINDOW_SAMPLES, len(ELECTRODES)), "spectrogram": (SPECTROGRAM_ROWS, 400)}
-"""Shape of one window of each input: EEG (time, electrode), spectrogram (time, frequency)."""
-
-FULL_WEIGHT_VOTES = 20
-"""With ``weight: votes``, a window with this many votes has weight one."""
-
+FULL_WEIGHT_VOTES = 20  # with ``weight: votes``, a window with so many votes has weight one
 EVALUATION_BATCH = 64
 PARALLEL = 2  # batches made at a time, and made ahead
 
@@ -33,26 +30,8 @@ class FoldData:
     An epoch uses one random window of each (EEG, vote vector) group, in random order, so a long
     recording with hundreds of windows counts as often as a short one.
 
-    Parameters
-    ----------
-    fold : int, optional
-        The fold that is held out; without one, all windows are for training.
-
-    Attributes
-    ----------
-    training : array of int
-        Rows of ``store.windows`` that may be trained on.
-    evaluation : array of int
-        Rows of the held-out windows that are scored: the middle window of each group.
-    training_middle : array of int
-        Rows of the middle windows of the groups for training.
-    votes : array of int, shape (windows of the store, 6)
-
-    Raises
-    ------
-    InputError
-        If the recipe has more folds than the data has patients, the fold does not exist, or no
-        window has the votes that a stage requires.
+    ``fold`` is held out; without one, all windows are for training. Raises InputError if the
+    data has fewer patients than folds, or no window has the votes that a stage requires.
     """
 
     def __init__(self, store: Store, recipe: Recipe, fold: int | None = None):
@@ -66,10 +45,11 @@ class FoldData:
                     f"fold {fold} does not exist; the recipe has 0–{recipe.data.folds - 1}"
                 )
             held_out = folds == fold
+        # rows of store.windows; middle windows are one of each group
         self.training = np.flatnonzero(~held_out)
-        self.evaluation = middle[held_out[middle]]
         self.training_middle = middle[~held_out[middle]]
-        self.votes = windows[list(VOTE_COLUMNS)].to_numpy()
+        self.evaluation = middle[held_out[middle]]  # scored
+        self.votes = windows[list(VOTE_COLUMNS)].to_numpy()  # (windows of the store, 6)
         self._groups = [self._group(stage) for stage in range(len(recipe.stages))]
         self.rows_of_epoch = lru_cache(maxsize=2)(self._draw_epoch)
 
@@ -106,16 +86,9 @@ class FoldData:
     ) -> tf.data.Dataset:
         """Make the batches of a stage from ``first_epoch`` on.
 
-        Parameters
-        ----------
-        votes : array, shape (windows of the store, 6), optional
-            Pseudo-labels in place of the store's votes.
-
-        Returns
-        -------
-        tf.data.Dataset
-            Of (inputs, targets, weights): a dict of float16 arrays (batch, *shape of the
-            input*), float32 vote fractions (batch, 6), float32 sample weights (batch,).
+        ``votes``, shape (windows of the store, 6), are pseudo-labels in place of the store's
+        votes. Batches are (inputs, targets, weights): a dict of float16 arrays (batch, *shape of
+        the input*), float32 vote fractions (batch, 6), float32 sample weights (batch,).
         """
         readers = [_Reader(self.store, name) for name in self.recipe.inputs]
         votes = self.votes if votes is None else votes
@@ -163,12 +136,7 @@ class FoldData:
         return np.random.default_rng([self.recipe.seed, stage, *key])
 
     def _mixing(self, stage: int, step: int, n: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-        """Draw each sample's own share, from Beta(α, α), and the sample that gives the rest.
-
-        References
-        ----------
-        Zhang et al. (2018), mixup, arXiv:1710.09412.
-        """
+        """Draw each sample's own share and the sample that gives the rest (arXiv:1710.09412)."""
         if not alpha:
             return np.ones(n, np.float32), np.arange(n)
         random = self._random(stage, 2, step)
@@ -179,14 +147,8 @@ class FoldData:
 def mix(value: tf.Tensor, share: tf.Tensor, partner: tf.Tensor) -> tf.Tensor:
     """Mix each sample of a batch with another one (MixUp), in single precision.
 
-    Parameters
-    ----------
-    value : float16, shape (batch, time, channels)
-        NaN in gaps; a gap in either sample stays a gap.
-    share : float32, shape (batch,)
-        Each sample's own share.
-    partner : int64, shape (batch,)
-        Index of the sample that gives the rest.
+    ``value`` is float16, (batch, time, channels); a gap, NaN, in either sample stays a gap.
+    ``share`` is each sample's own share, ``partner`` the index of the sample that gives the rest.
     """
     # flat rows, or the inner loops are only as long as the channels
     mixed = _mix_rows(tf.reshape(value, (tf.shape(value)[0], -1)), share, partner)
@@ -206,10 +168,7 @@ def evaluation_dataset(
 ) -> tf.data.Dataset:
     """Make batches of windows in the order of ``rows``, without shift or MixUp.
 
-    Returns
-    -------
-    tf.data.Dataset
-        Of dicts of float16 arrays (batch, *shape of the input*).
+    Batches are dicts of float16 arrays (batch, *shape of the input*).
     """
     readers = [_Reader(store, name) for name in inputs]
 

@@ -8,15 +8,14 @@ Beside the store's path is the folder ``.<name>.partial`` with
 ``store-<digits>``  the store's files; renamed to the store's path when complete
 =================== ===========================================================
 
-After a kill the next process resumes where the journal ends.
+After a kill the next process resumes where the journal ends. After a power failure delete the
+folder: its journal may list what did not reach the disk.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -33,15 +32,15 @@ class PackJournal:
 
     def __init__(self, out: Path, plan: dict):
         self.out, self.folder = out, partial_folder(out)
-        # after a restart of the machine the journal may list what never reached the disk
-        text = json.dumps(plan | {"boot": _boot_id()}, indent=2) + "\n"
+        text = json.dumps(plan, indent=2) + "\n"
         # a worker that survived its killed parent must not write into another plan's arrays
         self.path = self.folder / f"store-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-        if not self._has_plan(text):
+        plan_path = self.folder / "plan.json"
+        same = plan_path.is_file() and plan_path.read_bytes() == text.encode()
+        if not same or not self.path.is_dir():
             discard(out)
-            with self._discarded_on_error():
-                self.path.mkdir(parents=True)
-                (self.folder / "plan.json").write_text(text)
+            self.path.mkdir(parents=True)
+            plan_path.write_bytes(text.encode())
         self._done = self._read()
         self._file = (self.folder / "journal.jsonl").open("a", buffering=1)
 
@@ -66,57 +65,48 @@ class PackJournal:
         An existing one is kept. If the disk has no space, the unfinished store is removed.
         """
         path = self.path / f"{kind}.npy"
-        header = _header(shape)
+        buffer = BytesIO()
+        description = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(buffer, description)
+        header = buffer.getvalue()
         size = len(header) + 2 * shape[0] * shape[1]
         if not path.exists() or path.stat().st_size != size:
             self._done.pop(kind, None)
-            with self._discarded_on_error(), path.open("wb") as file:
-                file.write(header)
-                file.flush()
-                # with a sparse file a full disk would show only in the middle of the work
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)
-                else:
-                    os.truncate(file.fileno(), size)
+            try:
+                with path.open("wb") as file:
+                    file.write(header)
+                    file.flush()
+                    # with a sparse file a full disk would show only in the middle of the work
+                    if hasattr(os, "posix_fallocate"):
+                        os.posix_fallocate(file.fileno(), 0, size)
+                    else:
+                        os.truncate(file.fileno(), size)
+            except OSError:
+                discard(self.out)
+                raise
         return len(header)
 
     def finish(self) -> None:
         """Move the complete store to its path: all bytes to the disk first, then one rename."""
         for path in self.path.iterdir():
             flush(path)
-        flush(self.path)
         self.path.rename(self.out)
-        flush(self.out.parent)
         discard(self.out)
-
-    @contextmanager
-    def _discarded_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            discard(self.out)
-            raise
-
-    def _has_plan(self, text: str) -> bool:
-        try:
-            return (self.folder / "plan.json").read_text() == text and self.path.is_dir()
-        except (OSError, UnicodeDecodeError):
-            return False
 
     def _read(self) -> dict[str, dict[int, dict]]:
         """Read the journal up to the first damaged line, and cut off the rest."""
         path = self.folder / "journal.jsonl"
+        path.touch()
         done: dict[str, dict[int, dict]] = {}
         good = 0
-        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        for line in path.read_bytes().splitlines(keepends=True):
             try:
                 entry = json.loads(line) if line.endswith(b"\n") else {}
                 done.setdefault(entry["kind"], {})[entry["id"]] = entry["notes"]
             except (ValueError, KeyError, TypeError):
                 break
             good += len(line)
-        if path.exists():
-            os.truncate(path, good)
+        os.truncate(path, good)
         return done
 
 
@@ -125,19 +115,6 @@ def partial_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.partial")
 
 
-def _boot_id() -> str:
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
-
-
 def discard(out: Path) -> None:
     """Remove an unfinished store."""
     shutil.rmtree(partial_folder(out), ignore_errors=True)
-
-
-def _header(shape: tuple[int, int]) -> bytes:
-    header = BytesIO()
-    description = {"descr": "<f2", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, description)
-    return header.getvalue()

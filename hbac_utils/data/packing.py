@@ -35,9 +35,6 @@ from hbac_utils.recipe import Data, Recipe
 from hbac_utils.utils.errors import DiskError, InputError
 from hbac_utils.utils.files import NO_SPACE, lock, writing
 
-SEED = 0
-"""Of the order of patients, so that a larger limit adds patients to those of a smaller one."""
-
 
 def open_or_pack(path: str | Path, competition: Competition, recipe: Recipe) -> Store:
     """Open the store at ``path`` for a recipe; pack it first if there is nothing there.
@@ -67,27 +64,12 @@ def pack(
     An existing store is returned if it matches, an unfinished one is resumed. While another
     process packs to the same path, this one waits.
 
-    Parameters
-    ----------
-    out : str or Path
-        The store's folder; it appears when it is complete.
-    data : Data
-        The recipe's section: band and clip.
-    limit, min_votes : int, optional
-        Pack a part only, see `choose_windows`.
-    jobs : int
-        Worker processes; −1 for one a core.
-    dask : str
-        Address of a Dask scheduler whose workers read the recordings instead. They must see the
-        competition and the store under the same paths as this process.
-    progress : bool
-        Show progress bars.
+    With ``limit`` or ``min_votes`` a part is packed, see `choose_windows`. Recordings are read by
+    ``jobs`` processes (−1 for one a core), or by the workers of the Dask scheduler at the address
+    ``dask``, which must see competition and store under the same paths as this process.
 
-    Raises
-    ------
-    InputError
-        If ``out`` holds something else, a table or recording is wrong (the file is named), there
-        is no space on the disk, or the cluster cannot be used.
+    Raises InputError if ``out`` holds something else, a table or recording is wrong, or the
+    cluster cannot be used; DiskError if the disk is full.
     """
     out = Path(out).absolute()
     subset = {"limit": limit, "min_votes": min_votes}
@@ -105,21 +87,10 @@ def pack(
 def choose_windows(
     table: pd.DataFrame, limit: int | None = None, min_votes: int = 0
 ) -> pd.DataFrame:
-    """Choose the windows of a part of the competition.
+    """Choose the windows of a part of the competition: rows of ``table``, numbered from zero.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As `Competition.train`.
-    limit : int, optional
-        About this many EEGs, in whole patients; default all.
-    min_votes : int
-        Leave out windows with fewer votes.
-
-    Returns
-    -------
-    DataFrame
-        Rows of ``table`` in its order, numbered from zero.
+    ``limit`` is about the number of EEGs, in whole patients; windows with fewer than
+    ``min_votes`` are left out.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit}: must be at least 1; leave it out for all EEGs")
@@ -130,8 +101,8 @@ def choose_windows(
         raise InputError(f"no window of train.csv has {min_votes} votes or more; lower min_votes")
     if limit is not None:
         patients = np.sort(chosen["patient_id"].unique())
-        # drawn by a key of each patient: other patients in the table change nothing
-        keys = [np.random.default_rng([SEED, int(patient)]).random() for patient in patients]
+        # one key per patient: a larger limit adds patients to those of a smaller one
+        keys = [np.random.default_rng([0, int(patient)]).random() for patient in patients]
         order = patients[np.argsort(keys)]
         eegs = chosen.groupby("patient_id")["eeg_id"].nunique().loc[order].cumsum().to_numpy()
         closest = np.abs(eegs - limit).argmin()
@@ -140,7 +111,6 @@ def choose_windows(
 
 
 def _check_existing(out: Path, competition: Competition, data: Data, subset: dict) -> None:
-    """Refuse a store that is not the one asked for."""
     store = open_store(out)
     store.check(data)
     if store.description["subset"] != subset:
@@ -190,11 +160,17 @@ class _Packing:
                 kind: journal.allocate(kind.name, (int(r["rows"].sum()), kind.width))
                 for kind, r in self.recordings.items()
             }
-            done = {kind: self._finished(kind, journal) for kind in self.recordings}
+            # recordings in the journal whose files have not changed since
+            done = {
+                kind: [
+                    i for i, notes in journal.done(kind.name).items()
+                    if notes["source"] == self.stamps[r["path"][i]]
+                ]
+                for kind, r in self.recordings.items()
+            }  # fmt: skip
             if any(done.values()):
                 counts = [
-                    f"{len(done[kind])} of {len(r)} {kind.label}"
-                    for kind, r in self.recordings.items()
+                    f"{len(done[k])} of {len(r)} {k.label}" for k, r in self.recordings.items()
                 ]
                 _report(f"resuming, {' and '.join(counts)} are there")
             with workers(jobs, dask, journal.path) as parallel:
@@ -217,11 +193,6 @@ class _Packing:
                 "another path, or pack a part (limit, min_votes)"
             ) from None
 
-    def _finished(self, kind: RecordingType, journal: PackJournal) -> list[int]:
-        """List the recordings in the journal whose files have not changed since."""
-        paths, notes = self.recordings[kind]["path"], journal.done(kind.name)
-        return [i for i in notes if notes[i]["source"] == self.stamps[paths[i]]]
-
     def _convert(
         self, kind: RecordingType, done: list[int], offset: int, journal: PackJournal,
         parallel: Parallel, progress: bool,
@@ -231,7 +202,7 @@ class _Packing:
         windows = self.table.groupby(f"{kind.name}_id").indices
         first, target = kind.first_rows(self.table), journal.path / f"{kind.name}.npy"
         calls = (
-            delayed(_call)(
+            delayed(store_recording)(
                 int(i), kind.name, path, int(rows), target, offset + 2 * int(start) * kind.width,
                 first[windows[i]].tolist(), self.data,
             )
@@ -263,10 +234,6 @@ class _Packing:
         self.sources.to_parquet(journal.path / "sources.parquet", index=False)
         text = json.dumps(self.description, indent=2) + "\n"
         (journal.path / "store.json").write_text(text)
-
-
-def _call(recording: int, *arguments) -> tuple[int, list[float]]:
-    return recording, store_recording(*arguments)
 
 
 @contextmanager

@@ -14,26 +14,15 @@ from hbac_utils.data.layout import SAMPLING_RATE
 
 VERSION = 3
 FILTER_ORDER = 4  # of the Butterworth filter; applied forward and backward it acts as twice that
-MIRRORED_SECONDS = 3
-"""Odd padding at either end of a recording before it is filtered."""
-
-LOG_FLOOR = 1e-6
-"""Power below this is stored as ln(1e-6) ≈ −13.8; the real files hold exact zeros."""
+MIRRORED_SECONDS = 3  # odd padding at either end of a recording before it is filtered
+LOG_FLOOR = 1e-6  # least power that is stored; the real files hold exact zeros
 
 
 def fill_gaps(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Interpolate values that are not finite, so that the filter does not spread them.
 
-    Parameters
-    ----------
-    eeg : array of float32, shape (n_times, n_channels), microvolts
-
-    Returns
-    -------
-    filled : array of float32, same shape
-        Gaps interpolated linearly inside a channel; a channel with no finite sample is zero.
-    missing : array of bool, same shape
-        Where a value was filled in.
+    Takes float32, shape (n_times, n_channels); returns the filled EEG, in which a channel
+    without a finite sample is zero, and where values were filled in, bool, both of that shape.
     """
     missing = ~np.isfinite(eeg)
     if not missing.any():
@@ -59,18 +48,8 @@ def bandpass(eeg: np.ndarray, band: tuple[float, float]) -> np.ndarray:
     an approximation and differs in the last seconds of a recording. The mean is removed first:
     amplifier offsets of ±120 µV would ring at the edges.
 
-    Parameters
-    ----------
-    eeg : array, shape (n_times, n_channels), microvolts, 200 Hz, all finite
-    band : (low, high), Hz
-
-    Returns
-    -------
-    array of float32, same shape, microvolts
-
-    References
-    ----------
-    Gustafsson (1996), doi:10.1109/78.492552, on the edges of forward–backward filtering.
+    Takes finite microvolts at 200 Hz, shape (n_times, n_channels); returns the same, float32.
+    On the edges of forward–backward filtering see Gustafsson (1996), doi:10.1109/78.492552.
     """
     n, channels = eeg.shape
     padding = min(MIRRORED_SECONDS * SAMPLING_RATE, n - 1)
@@ -101,17 +80,9 @@ def clean_eeg(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Apply all preprocessing of an EEG, as it is stored and predicted.
 
-    Parameters
-    ----------
-    eeg : array of float32, shape (n_times, n_channels), microvolts, may hold NaN
-    band : (low, high), Hz
-    clip : float, microvolts
-        Amplitudes beyond ±clip are cut; float16 resolves half a microvolt at 1,024.
-
-    Returns
-    -------
-    cleaned : array of float16, same shape, microvolts
-    missing : array of bool, same shape
+    Takes float32 microvolts, shape (n_times, n_channels), that may hold NaN; ``band`` in Hz;
+    amplitudes beyond ±``clip`` microvolts are cut. Returns float16 microvolts (which resolve half
+    a microvolt at 1,024) and where values were missing, bool, both of that shape.
     """
     filled, missing = fill_gaps(eeg)
     cleaned = bandpass(filled, band)
@@ -120,12 +91,9 @@ def clean_eeg(
 
 
 def log_power(power: np.ndarray) -> np.ndarray:
-    """Natural logarithm of linear power, as it is stored.
+    """Natural logarithm of linear power, as it is stored: float16, same shape.
 
-    Returns
-    -------
-    array of float16, same shape
-        NaN stays NaN and infinities become NaN: the view decides how a gap looks.
+    NaN stays NaN and infinities become NaN: the view decides how a gap looks.
     """
     with np.errstate(invalid="ignore"):
         log = np.log(np.maximum(power, LOG_FLOOR))

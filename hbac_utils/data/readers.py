@@ -27,9 +27,8 @@ from hbac_utils.utils.errors import InputError, one_line
 
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 
+# microvolts between the extremes of the median channel: from an amplifier's noise to a volt
 MIN_SPAN, MAX_SPAN = 0.1, 1e6
-"""Microvolts between the least and the greatest value of a recording's median channel: below is
-less than an amplifier's noise, as volts taken for microvolts are; no scalp electrode has a volt."""
 
 MAX_AMPLITUDE = 1e9  # microvolts; a larger sample would make the filter's output infinite
 
@@ -54,10 +53,7 @@ def _open(path: Path) -> Iterator[pq.ParquetFile]:
 def read_columns(path: Path, columns: tuple[str, ...]) -> np.ndarray:
     """Read columns of numbers: float32, shape (n_rows, n_columns), NaN for null.
 
-    Raises
-    ------
-    InputError
-        If the file is missing or not parquet, or a column is missing, doubled or not numeric.
+    Raises InputError for an unreadable file and a missing, doubled or not numeric column.
     """
     with _open(path) as file:
         # one thread: the callers read many files at once
@@ -103,20 +99,8 @@ def read_spectrogram(path: Path) -> np.ndarray:
     return power
 
 
-def count_eeg_rows(path: Path) -> int:
-    """Read an EEG's length from its footer; check its columns and their recorded ranges."""
-    footer = _read_footer(path, ELECTRODES)
-    low, high = _recorded_ranges(footer, ELECTRODES)
-    _check_range(path, ELECTRODES, low, high)
-    return footer.num_rows
-
-
-def count_spectrogram_rows(path: Path) -> int:
-    """Read a spectrogram's length from its footer; check its columns."""
-    return _read_footer(path, SPECTROGRAM_COLUMNS).num_rows
-
-
-def _read_footer(path: Path, columns: tuple[str, ...]) -> pq.FileMetaData:
+def count_rows(path: Path, columns: tuple[str, ...]) -> int:
+    """Read a recording's length from its footer; check that it has the columns."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
@@ -125,40 +109,22 @@ def _read_footer(path: Path, columns: tuple[str, ...]) -> pq.FileMetaData:
     except PARQUET_ERRORS as error:
         raise InputError(f"{path}: not a parquet file ({one_line(error)})") from None
     _check_names(path, names, columns)
-    return footer
-
-
-def _recorded_ranges(
-    footer: pq.FileMetaData, columns: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Collect each column's least and greatest value; NaN where the footer has none."""
-    places = {name: i for i, name in enumerate(footer.schema.names)}
-    low, high = np.full((2, max(1, footer.num_row_groups), len(columns)), np.nan)
-    for group in range(footer.num_row_groups):
-        chunks = footer.row_group(group)
-        for i, name in enumerate(columns):
-            known = chunks.column(places[name]).statistics
-            if known is not None and known.has_min_max and isinstance(known.min, int | float):
-                low[group, i], high[group, i] = known.min, known.max
-    return np.fmin.reduce(low, axis=0), np.fmax.reduce(high, axis=0)
+    return footer.num_rows
 
 
 def _check_names(path: Path, names: Sequence[str], wanted: tuple[str, ...]) -> None:
-    missing = set(wanted).difference(names)
+    present = set(names)
+    missing = [column for column in wanted if column not in present]
     if missing:
-        listed = [column for column in wanted if column in missing]
-        more = " …" if len(listed) > 5 else ""
-        raise InputError(
-            f"{path}: missing column {', '.join(listed[:5])}{more}; download the file again"
-        )
-    if len(set(names)) < len(names):
+        raise InputError(f"{path}: missing column {_listed(missing)}; download the file again")
+    if len(present) < len(names):
         doubled = [column for column in wanted if names.count(column) > 1]
         if doubled:
             raise InputError(f"{path}: column {doubled[0]} occurs twice; keep one")
 
 
 def _check_range(path: Path, columns: tuple[str, ...], low: np.ndarray, high: np.ndarray) -> None:
-    """Refuse an EEG with infinite or giant values or in another unit; NaN means unknown."""
+    """Refuse an EEG with infinite or giant values or in another unit."""
     for name, largest in zip(columns, np.fmax(np.abs(low), np.abs(high)), strict=True):
         if largest > MAX_AMPLITUDE:
             finite = largest <= np.finfo(np.float32).max
@@ -191,20 +157,12 @@ def _copy(values: pa.ChunkedArray, target: np.ndarray) -> None:
 # -- lenient ---------------------------------------------------------------------------
 
 MAX_WINDOWS = 100  # lengths of a test file that is still decoded
-MIN_CHANNELS = 10
-"""Channels with a signal: with fewer than half of the 19, most of the electrode differences that
-models see show one electrode, or none."""
-
+MIN_CHANNELS = 10  # with a signal; with fewer most bipolar derivations show no difference
 FLAT = 1e-7  # range of a channel, in the file's unit, that counts as no signal
-
+# microvolts of standard deviation of the median channel (24 real recordings: 10 to 3,600)
 PLAUSIBLE = (0.5, 1e4)
-"""Microvolts of standard deviation of an EEG's median channel: from below an amplifier's noise to
-above what loose electrodes give (24 real recordings: 10 to 3,600)."""
-
+# mistaken for microvolts, and the factor to them; plausible ranges do not overlap
 UNITS = {"volts": 1e6, "millionths of a microvolt": 1e-6}
-"""Units mistaken for microvolts, and their factors to microvolts; their plausible ranges do not
-overlap with that of microvolts or each other's."""
-
 GAP_BEYOND = 1e6  # microvolts; a sample at one volt is a gap
 
 
@@ -218,12 +176,8 @@ class LenientRecording(NamedTuple):
 def read_eeg_lenient(path: Path) -> LenientRecording:
     """Read a test EEG: float32, shape (n_times, 19), microvolts, NaN for gaps.
 
-    Of a long file the middle 10,000 samples are read, around which the label is.
-
-    Raises
-    ------
-    InputError
-        If the file is unreadable, shorter than 10 s, or too few channels have a signal.
+    Of a long file the middle 10,000 samples are read. Raises InputError if the file is
+    unreadable, shorter than 10 s, or too few channels have a signal.
     """
     eeg, notes = _read_lenient(path, ELECTRODES, WINDOW_SAMPLES, SEGMENT_SECONDS * SAMPLING_RATE)
     eeg[~np.isfinite(eeg)] = np.nan
@@ -286,9 +240,7 @@ def _unit(eeg: np.ndarray) -> tuple[float, str]:
     return 1.0, ""
 
 
-def _read_lenient(
-    path: Path, wanted: tuple[str, ...], length: int, shortest: int
-) -> LenientRecording:
+def _read_lenient(path: Path, wanted: tuple[str, ...], length: int, shortest: int):
     with _open(path) as file:
         rows, names = file.metadata.num_rows, file.schema_arrow.names
         if not shortest <= rows <= MAX_WINDOWS * length:

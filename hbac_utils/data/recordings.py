@@ -20,12 +20,7 @@ from hbac_utils.data.layout import (
     eeg_row,
     spectrogram_row,
 )
-from hbac_utils.data.readers import (
-    count_eeg_rows,
-    count_spectrogram_rows,
-    read_eeg,
-    read_spectrogram,
-)
+from hbac_utils.data.readers import count_rows, read_eeg, read_spectrogram
 from hbac_utils.data.store import THREADS
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recipe import Data
@@ -43,11 +38,15 @@ class RecordingType:
     name: str  # as in the columns of train.csv and the names of the arrays
     label: str  # of progress bars
     window: int  # rows of a window
-    width: int  # columns of the array
+    columns: tuple[str, ...]
     first_row: Callable[[pd.Series], np.ndarray]  # of label offsets in seconds
     path: Callable[[Competition, str, int], Path]
-    count_rows: Callable[[Path], int]  # from the footer, which is checked
     convert: Callable[[Path, Data], tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def width(self) -> int:
+        """Columns of the array."""
+        return len(self.columns)
 
     def first_rows(self, table: pd.DataFrame) -> np.ndarray:
         """Each window's first row in its recording, int64."""
@@ -64,12 +63,11 @@ def _log_power(path: Path, _: Data) -> tuple[np.ndarray, np.ndarray]:
 
 
 EEG = RecordingType(
-    "eeg", "EEGs", WINDOW_SAMPLES, len(ELECTRODES), eeg_row,
-    Competition.eeg_path, count_eeg_rows, _clean_eeg,
-)  # fmt: skip
+    "eeg", "EEGs", WINDOW_SAMPLES, ELECTRODES, eeg_row, Competition.eeg_path, _clean_eeg
+)
 SPECTROGRAM = RecordingType(
-    "spectrogram", "spectrograms", SPECTROGRAM_ROWS, len(SPECTROGRAM_COLUMNS), spectrogram_row,
-    Competition.spectrogram_path, count_spectrogram_rows, _log_power,
+    "spectrogram", "spectrograms", SPECTROGRAM_ROWS, SPECTROGRAM_COLUMNS, spectrogram_row,
+    Competition.spectrogram_path, _log_power,
 )  # fmt: skip
 
 
@@ -78,18 +76,14 @@ def list_recordings(
 ) -> pd.DataFrame:
     """List the recordings of a table's windows, and refuse missing, short and wrong files.
 
-    Only footers are read, so that packing stops before any long work.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by id, ascending: ``path``, ``rows``, ``start`` (first row in the array).
+    Only footers are read, so that packing stops before any long work. Returns ``path``, ``rows``
+    and ``start`` (first row in the array), indexed by id, ascending.
     """
     needed = pd.Series(kind.first_rows(table) + kind.window).groupby(table[f"{kind.name}_id"]).max()
     paths = [kind.path(competition, "train", i) for i in needed.index]
     recordings = pd.DataFrame({"path": paths}, index=needed.index)
     with ThreadPoolExecutor(THREADS) as threads:
-        recordings["rows"] = list(threads.map(kind.count_rows, paths))
+        recordings["rows"] = list(threads.map(lambda path: count_rows(path, kind.columns), paths))
     short = recordings.index[recordings["rows"] < needed]
     if len(short):
         path, rows = recordings.loc[short[0], ["path", "rows"]]
@@ -116,27 +110,15 @@ def window_positions(
 
 
 def store_recording(
-    kind: str, source: Path, rows: int, target: Path, position: int, windows: list[int], data: Data
-) -> list[float]:
+    recording: int, kind: str, source: Path, rows: int, target: Path, position: int,
+    windows: list[int], data: Data,
+) -> tuple[int, list[float]]:  # fmt: skip
     """Convert a recording and write it into its array, in a worker.
 
-    Parameters
-    ----------
-    kind : {"eeg", "spectrogram"}
-    source, target : Path
-        The recording's file and the array's.
-    rows : int
-        Length of the recording when the array was laid out.
-    position : int
-        Byte of ``target`` at which the recording begins.
-    windows : list of int
-        First row in the recording of each of its windows. Not an array: joblib's Dask backend
-        would scatter it, and it would be lost with the worker that holds it.
-
-    Returns
-    -------
-    list of float
-        For each window, the share of its values that the file does not have.
+    ``rows`` is its length when the array was laid out, ``position`` the byte of ``target`` at
+    which it begins. Returns its id and, for each window, the share of values that the file does
+    not have. ``windows``, their first rows, are a list because joblib's Dask backend would scatter
+    an array, which would be lost with the worker that holds it.
     """
     _keep_memory()
     recording_type = {"eeg": EEG, "spectrogram": SPECTROGRAM}[kind]
@@ -147,9 +129,8 @@ def store_recording(
     with target.open("r+b") as file:
         file.seek(position)
         file.write(np.ascontiguousarray(values).data)
-    if not missing.any():
-        return [0.0] * len(windows)
-    return [float(missing[row : row + recording_type.window].mean()) for row in windows]
+    length = recording_type.window
+    return recording, [float(missing[row : row + length].mean()) for row in windows]
 
 
 @cache

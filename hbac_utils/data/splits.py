@@ -9,34 +9,12 @@ from hbac_utils.utils.errors import InputError
 
 
 def group_windows(table: pd.DataFrame) -> pd.Series:
-    """Assign numbers to the (EEG, vote vector) groups in the order of their first windows.
-
-    Parameters
-    ----------
-    table : DataFrame
-        With ``eeg_id`` and the six votes.
-
-    Returns
-    -------
-    Series of int
-        Indexed as the table.
-    """
+    """Give each (EEG, vote vector) group a number, in the order of their first windows."""
     return table.groupby(["eeg_id", *VOTE_COLUMNS], sort=False).ngroup()
 
 
 def middle_windows(windows: pd.DataFrame) -> np.ndarray:
-    """Choose the middle window of each group: the windows that are scored.
-
-    Parameters
-    ----------
-    windows : DataFrame
-        With ``group`` and ``eeg_label_offset_seconds``, indexed from 0.
-
-    Returns
-    -------
-    array of int64
-        Positions, ascending.
-    """
+    """Choose the middle window of each group, which are scored: positions, ascending."""
     order = windows.sort_values(["group", "eeg_label_offset_seconds"], kind="stable")
     groups = order.groupby("group")["group"]
     middle = groups.cumcount() == (groups.transform("size") - 1) // 2
@@ -47,22 +25,8 @@ def patient_folds(windows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     """Assign each window to the fold that validates it; no patient is in two folds.
 
     Classes are balanced over the (EEG, vote vector) groups, so that one long recording does not
-    decide where its class goes.
-
-    Parameters
-    ----------
-    windows : DataFrame
-        With ``patient_id``, ``expert_consensus`` and ``group``.
-
-    Returns
-    -------
-    array of int64, shape (n_windows,)
-        From 0 to folds − 1.
-
-    Raises
-    ------
-    InputError
-        If there are fewer patients than folds, or a fold would be empty.
+    decide where its class goes. Returns fold numbers, int64, shape (n_windows,). Raises
+    InputError if there are fewer patients than folds, or a fold would be empty.
     """
     patients = windows["patient_id"].nunique()
     if patients < folds:
@@ -83,17 +47,8 @@ def patient_folds(windows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
 def split_balance(windows: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
     """Tabulate what each fold validates.
 
-    Parameters
-    ----------
-    windows : DataFrame
-        As for `patient_folds`, with ``total_votes``.
-    fold : array of int, shape (n_windows,)
-
-    Returns
-    -------
-    DataFrame
-        A row per fold: patients, windows, groups, the share of groups with ≥ 10 votes, and the
-        share of each class among the groups.
+    Counts patients, windows and groups; the share of groups with ≥ 10 votes; and the share of
+    each class among the groups. ``fold`` is from `patient_folds`.
     """
     table = windows.assign(fold=fold)
     groups = table.drop_duplicates("group").groupby("fold")
@@ -111,8 +66,7 @@ def split_balance(windows: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
 
 
 KINDS = ("idealized", "proto", "edge", "scattered")
-AGREED = 0.75
-"""Share of the votes that makes an agreement on one class, or on two."""
+AGREED = 0.75  # share of the votes that makes an agreement on one class, or on two
 
 
 def agreement(votes: np.ndarray) -> np.ndarray:
@@ -120,17 +74,8 @@ def agreement(votes: np.ndarray) -> np.ndarray:
 
     Three quarters of the votes on one class is *idealized*; else that share on the two leading
     classes is *proto* if one of them is Other, and *edge* if both are patterns; else *scattered*.
+    Takes shape (n, 6); returns strings, shape (n,).
 
-    Parameters
-    ----------
-    votes : array, shape (n, 6)
-
-    Returns
-    -------
-    array of str, shape (n,), each one of `KINDS`
-
-    References
-    ----------
     Jing et al., Neurology 2023, doi:10.1212/WNL.0000000000201670, name the first three; the
     limit of three quarters is ours.
     """
@@ -143,34 +88,14 @@ def agreement(votes: np.ndarray) -> np.ndarray:
 
 
 def shares(votes: np.ndarray) -> np.ndarray:
-    """Vote shares of the leading pattern, of Other, and of all other patterns.
-
-    Parameters
-    ----------
-    votes : array, shape (n, 6)
-
-    Returns
-    -------
-    array of float64, shape (n, 3)
-        They sum to one.
-    """
+    """Vote shares of the leading pattern, of Other, and of all other patterns: shape (n, 3)."""
     fractions = vote_fractions(votes)
     leading, other = fractions[:, :-1].max(axis=1), fractions[:, -1]
     return np.column_stack([leading, other, 1 - leading - other])
 
 
 def vote_groups(totals: np.ndarray) -> pd.Categorical:
-    """Bin windows by their number of votes; the bins do not cross `RELIABLE_VOTES`.
-
-    Parameters
-    ----------
-    totals : array of int, shape (n,)
-
-    Returns
-    -------
-    Categorical, length n
-        Ordered: ``1–2``, ``3``, ``4–9``, ``10–12``, ``13–15``, ``≥ 16``.
-    """
+    """Bin windows by their number of votes; the bins do not cross `RELIABLE_VOTES`."""
     names = ["1–2", "3", "4–9", "10–12", "13–15", "≥ 16"]
     codes = np.searchsorted([2, 3, 9, 12, 15], np.asarray(totals))
     return pd.Categorical.from_codes(codes, names, ordered=True)

@@ -15,17 +15,18 @@ A recording's samples are contiguous, so a window is one contiguous read.
 
 import hashlib
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hbac_utils.data import preprocessing
 from hbac_utils.data.competition import Competition
-from hbac_utils.data.layout import SPECTROGRAM_COLUMNS, SPECTROGRAM_ROWS, WINDOW_SAMPLES
 from hbac_utils.data.splits import middle_windows
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recipe import Data
@@ -49,21 +50,19 @@ class Store:
             description = json.loads(path.read_text())
             for name in ("key", "subset", "source", "eeg_samples", "spectrogram_rows"):
                 description[name]
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise _damaged(path, one_line(error)) from None
-        except KeyError as error:
-            raise _damaged(path, f"no {error.args[0]}") from None
         return description
 
     @cached_property
     def eeg(self) -> np.ndarray:
         """Memory map, float16, shape (samples, 19), microvolts."""
-        return self._map("eeg.npy")
+        return self._array("eeg.npy")
 
     @cached_property
     def spectrogram(self) -> np.ndarray | None:
         """Memory map, float16, shape (rows, 400), log power; None if there is none."""
-        return self._map("spectrogram.npy") if (self.path / "spectrogram.npy").exists() else None
+        return self._array("spectrogram.npy") if (self.path / "spectrogram.npy").exists() else None
 
     @cached_property
     def windows(self) -> pd.DataFrame:
@@ -75,12 +74,12 @@ class Store:
         ``eeg_missing``, the share of the window's samples that the file did not have; and the
         same four of ``spectrogram_…``, where there are spectrograms.
         """
-        return self._table("windows.parquet")
+        return self._read("windows.parquet", pd.read_parquet)
 
     @cached_property
     def sources(self) -> pd.DataFrame:
         """The packed files, as `file_stamps` returns."""
-        return self._table("sources.parquet")
+        return self._read("sources.parquet", pd.read_parquet)
 
     def evaluation_windows(self) -> np.ndarray:
         """Choose the windows that are scored: positions in `windows`, see `middle_windows`."""
@@ -122,32 +121,22 @@ class Store:
                 f"packed; {REPACK}, or choose another path"
             )
 
-    def _map(self, name: str) -> np.ndarray:
+    def _read(self, name: str, read: Callable[..., Any], **options) -> Any:
         try:
-            return np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+            return read(self.path / name, **options)
         except (OSError, ValueError, EOFError) as error:
             raise _damaged(self.path / name, one_line(error)) from None
 
-    def _table(self, name: str) -> pd.DataFrame:
-        try:
-            return pd.read_parquet(self.path / name)
-        except (OSError, ValueError) as error:
-            raise _damaged(self.path / name, one_line(error)) from None
-
     def _check_files(self) -> None:
-        """Refuse arrays and tables whose sizes contradict each other."""
-        windows, _ = self.windows, self.sources
-        arrays = {"eeg": ("eeg_samples", len(ELECTRODES), WINDOW_SAMPLES)}
-        if self.description["spectrogram_rows"] is not None:
-            columns = len(SPECTROGRAM_COLUMNS)
-            arrays["spectrogram"] = ("spectrogram_rows", columns, SPECTROGRAM_ROWS)
-        for kind, (size, width, window) in arrays.items():
+        """Refuse damaged and missing files."""
+        _ = self.windows, self.sources
+        for kind, size in (("eeg", "eeg_samples"), ("spectrogram", "spectrogram_rows")):
             rows = self.description[size]
-            if self._map(f"{kind}.npy").shape != (rows, width):
-                raise _damaged(self.path / f"{kind}.npy", f"not {rows} rows of {width}")
-            start = windows.get(f"{kind}_start")
-            if start is None or start.min() < 0 or start.max() + window > rows:
-                raise _damaged(self.path / "windows.parquet", f"its rows are not in {kind}.npy")
+            if rows is not None and len(self._array(f"{kind}.npy")) != rows:
+                raise _damaged(self.path / f"{kind}.npy", f"not {rows} rows")
+
+    def _array(self, name: str) -> np.ndarray:
+        return self._read(name, np.load, mmap_mode="r", allow_pickle=False)
 
 
 def _damaged(path: Path, reason: str) -> InputError:
@@ -155,16 +144,8 @@ def _damaged(path: Path, reason: str) -> InputError:
 
 
 def open_store(path: str | Path) -> Store:
-    """Open a store.
-
-    Raises
-    ------
-    InputError
-        If the folder is not a store, has another format, or one of its files is damaged.
-    """
+    """Open a store; an InputError if the folder is none, of another format, or damaged."""
     store = Store(Path(path))
-    if not store.path.is_dir():
-        raise InputError(f"{path}: no such folder; make a store with `pack`")
     if not (store.path / "store.json").is_file():
         raise InputError(f"{path}: no store (no store.json in it); make one with `pack` elsewhere")
     built = store.description["key"].get("format")
@@ -185,11 +166,8 @@ def store_key(data: Data) -> dict:
     }
 
 
-ABSENT = -1
-"""Size and time of a file that is not there."""
-
-THREADS = 16
-"""They wait for the disk: 28,000 files one by one take minutes on a network file system."""
+ABSENT = -1  # size and time of a file that is not there
+THREADS = 16  # one by one, 28,000 files take minutes on a network file system
 
 
 def file_stamps(folder: Path, names: list[str]) -> pd.DataFrame:

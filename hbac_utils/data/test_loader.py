@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,17 +27,10 @@ AHEAD = 2  # batches read before they are asked for
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of a test table with their recordings.
+    """Rows of a test table with their recordings."""
 
-    Attributes
-    ----------
-    rows : range
-        Positions in the table.
-    recordings : dict of str to list
-        By input, for each row its recording or, if that could not be read, the reason.
-    """
-
-    rows: range
+    rows: range  # positions in the table
+    # by input: for each row its recording or, if that could not be read, the reason
     recordings: dict[str, list[LenientRecording | str]]
 
     def select(
@@ -46,14 +38,8 @@ class Batch:
     ) -> tuple[list[int], dict[str, np.ndarray], dict[int, str]]:
         """Take the inputs of a model.
 
-        Returns
-        -------
-        rows : list of int
-            Those whose inputs could all be read.
-        arrays : dict of str to array, shape (len(rows), ...)
-            Empty if there are no rows.
-        lost : dict of int to str
-            The other rows, and why.
+        Returns the rows whose inputs could all be read, these inputs (by name, shape (len(rows),
+        ...); empty if there are no rows), and by row why the others could not be read.
         """
         read, lost = [], {}
         for place, row in enumerate(self.rows):
@@ -78,18 +64,15 @@ class Batch:
 def read_batches(
     competition: Competition, test: pd.DataFrame, data: Data, inputs: tuple[str, ...]
 ) -> Iterator[Batch]:
-    """Read test recordings with the store's preprocessing, a few batches ahead.
+    """Read test recordings with the store's preprocessing, a few batches ahead."""
 
-    Parameters
-    ----------
-    test : DataFrame
-        With ``eeg_id``, and ``spectrogram_id`` if that is an input.
-    data : Data
-        Band and clip.
-    inputs : tuple of str
-        ``"eeg"``, ``"spectrogram"`` or both.
-    """
-    read = partial(_read_batch, competition, test, data, inputs)
+    def read(start: int) -> Batch:
+        rows = range(start, min(start + BATCH_SIZE, len(test)))
+        # as dicts: in a row that is a Series ids become float beside a column of floats
+        records = test.iloc[rows.start : rows.stop].to_dict("records")
+        found = {i: [_read_or_reason(competition, r, i, data) for r in records] for i in inputs}
+        return Batch(rows, found)
+
     starts = range(0, len(test), BATCH_SIZE)
     with ThreadPoolExecutor(1) as thread:
         waiting = deque(thread.submit(read, start) for start in starts[: AHEAD + 1])
@@ -101,17 +84,6 @@ def read_batches(
                 yield batch
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
-
-
-def _read_batch(
-    competition: Competition, test: pd.DataFrame, data: Data, inputs: tuple[str, ...], start: int
-) -> Batch:
-    rows = range(start, min(start + BATCH_SIZE, len(test)))
-    # as dicts: in a row that is a Series ids become float beside a column of floats
-    records = test.iloc[rows.start : rows.stop].to_dict("records")
-    return Batch(
-        rows, {i: [_read_or_reason(competition, r, i, data) for r in records] for i in inputs}
-    )
 
 
 def _read_or_reason(
@@ -129,17 +101,9 @@ def read_test_recording(
     """Read one test recording as a model's input.
 
     A short recording is centred: an EEG between zeros, as in training where a window exceeds its
-    recording, a spectrogram between gaps.
-
-    Returns
-    -------
-    LenientRecording
-        float16; "eeg": shape (10000, 19), microvolts; "spectrogram": (300, 400), log power.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or too little of it can be read.
+    recording, a spectrogram between gaps. Returns float16, for "eeg" shape (10000, 19) in
+    microvolts, for "spectrogram" (300, 400) of log power. Raises InputError if the file is
+    missing or too little of it can be read.
     """
     if f"{name}_id" not in row:
         raise InputError(f"{competition.path / 'test.csv'}: no column {name}_id")
