@@ -1,7 +1,4 @@
-"""Sweep files: schema, validation, and the recipe of every combination.
-
-Like a recipe, a sweep file is YAML, and an unknown key is an error.
-"""
+"""Sweep files (YAML): schema, validation, and the recipe of every combination."""
 
 import itertools
 import json
@@ -68,17 +65,6 @@ class Budget(StrictModel):
 
 
 Grid = Annotated[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], Field(min_length=1)]
-Overrides = Annotated[dict[str, Any], Field(default_factory=dict)]
-
-
-class Reduced(StrictModel):
-    """Replacements of the sweep's keys for a small machine."""
-
-    overrides: Overrides  # added to the sweep's
-    grid: Grid | None = None
-    search: Search | None = None
-    folds: tuple[NonNegativeInt, ...] | None = None
-    budget: Budget | None = None
 
 
 class Sweep(StrictModel):
@@ -87,7 +73,9 @@ class Sweep(StrictModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: str = ""  # of the report
     recipe: str | None = None  # a file, or a name in recipes/; None if it is an axis
-    overrides: Overrides  # of all trials, as `recipe.override` takes them
+    overrides: dict[str, Any] = Field(
+        default_factory=dict
+    )  # of all trials, as `recipe.override` takes them
     grid: Grid | None = None  # every combination
     search: Search | None = None
     folds: tuple[NonNegativeInt, ...] | None = None  # None: all folds of the recipe
@@ -95,7 +83,7 @@ class Sweep(StrictModel):
     pruning: Pruning | None = None
     budget: Budget = Budget()
     workers: PositiveInt = 1  # concurrent trials on one machine
-    reduced: Reduced | None = None
+    reduced: dict[str, Any] = Field(default_factory=dict)  # keys to replace on a small machine
 
     @model_validator(mode="after")
     def _check_consistency(self):
@@ -121,28 +109,24 @@ class Sweep(StrictModel):
         space: dict[str, Any] = self.grid or (self.search.space if self.search else {})
         return {k: axis.choices if isinstance(axis, Choices) else axis for k, axis in space.items()}
 
-    def at_reduced_size(self) -> "Sweep":
-        """Apply the section ``reduced``; the name gets the suffix ``-reduced``."""
-        if self.reduced is None:
-            raise InputError(f"sweep {self.name}: no section reduced; add one, or omit REDUCED=1")
-        changes = self.reduced.model_dump(exclude_unset=True)
-        replaced = {"grid", "search"} if {"grid", "search"} & set(changes) else set()
-        content = self.model_dump(exclude={"reduced"} | replaced, exclude_unset=True)
-        changes["overrides"] = self.overrides | changes.get("overrides", {})
-        return validate(Sweep, content | changes | {"name": f"{self.name}-reduced"}, self.name)
-
 
 def load_sweep(path: str | Path, reduced: bool = False) -> Sweep:
     """Load a sweep file, or the one of that name in the folder ``sweeps``.
 
-    Raises
-    ------
-    InputError
-        If there is no such file, it is not YAML, or a key or value is wrong (each is named).
+    ``reduced`` applies its section of that name; the sweep's name gets the suffix ``-reduced``.
+    Raises InputError if there is no such file, or a key or value is wrong (each is named).
     """
     path = find_config(path, "sweeps", "sweep")
     sweep = validate(Sweep, read_config(path), path)
-    return sweep.at_reduced_size() if reduced else sweep
+    if not reduced:
+        return sweep
+    if not sweep.reduced:
+        raise InputError(f"sweep {sweep.name}: no section reduced; add one, or omit REDUCED=1")
+    axes = {"grid", "search"}
+    left_out = {"reduced"} | (axes if axes & set(sweep.reduced) else set())
+    content = sweep.model_dump(exclude=left_out, exclude_unset=True) | sweep.reduced
+    content["overrides"] = sweep.overrides | sweep.reduced.get("overrides", {})
+    return validate(Sweep, content | {"name": f"{sweep.name}-reduced"}, path)
 
 
 def label(value: Any) -> Label:
@@ -151,7 +135,7 @@ def label(value: Any) -> Label:
 
 
 def describe(settings: Settings) -> str:
-    """Format settings in one line, numbers with four digits."""
+    """Format settings in one line."""
     return ", ".join(f"{key}={format_value(value)}" for key, value in settings.items())
 
 
@@ -161,12 +145,9 @@ def format_value(value: Label) -> str:
 
 
 class SweepPlan:
-    """A sweep with its recipes, read once; checks every combination of a grid.
+    """A sweep with its recipes, read once.
 
-    Raises
-    ------
-    InputError
-        If a recipe does not exist, or does not accept a key or value.
+    Raises InputError if a recipe does not exist, or does not accept a key or value of the sweep.
     """
 
     def __init__(self, sweep: Sweep):
@@ -182,8 +163,11 @@ class SweepPlan:
         }
         for settings in self.grid:
             self.recipe(settings)
-        if sweep.search:
-            self._check_bounds_of_search()
+        for key, axis in sweep.axes.items() if sweep.search else ():
+            ends = (axis.low, axis.high) if isinstance(axis, Range) else axis
+            for value in ends if key != RECIPE else ():
+                for name, base in self.recipes.items():
+                    self._override(f"{key}={label(value)} on {name}", base, {key: value})
 
     @cached_property
     def grid(self) -> list[Settings]:
@@ -230,13 +214,6 @@ class SweepPlan:
                     f"sweep {self.sweep.name}: folds: {last} does not exist; recipe {recipe.name} "
                     f"has 0–{recipe.data.folds - 1}"
                 )
-
-    def _check_bounds_of_search(self) -> None:
-        for key, axis in self.sweep.axes.items():
-            ends = (axis.low, axis.high) if isinstance(axis, Range) else axis
-            for value in ends if key != RECIPE else ():
-                for name, base in self.recipes.items():
-                    self._override(f"{key}={label(value)} on {name}", base, {key: value})
 
     def _override(self, where: str, recipe: Recipe, changes: dict[str, Any]) -> Recipe:
         try:

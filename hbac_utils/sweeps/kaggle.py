@@ -3,8 +3,9 @@
 A kernel's epochs cannot be seen while it runs, so no trial is pruned there.
 """
 
+import math
 import time
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hbac_utils.data.layout import SLUG
@@ -12,12 +13,12 @@ from hbac_utils.kernels.api import Kaggle, KaggleError
 from hbac_utils.kernels.build import Kernel, build_kernel
 from hbac_utils.kernels.push import (
     FAILED_STATES,
-    FINAL_STATES,
     RECORD_FILE,
     PushedVersion,
     is_session_limit,
     push,
     read_record,
+    wait,
 )
 from hbac_utils.notebooks import export_html
 from hbac_utils.recipe import load_recipe
@@ -28,112 +29,100 @@ from hbac_utils.training.runs import STOP
 from hbac_utils.utils.errors import InputError
 
 NOTEBOOK = "training"
-KERNEL_FOLDER = "kernel"  # in a trial's folder: the pushed files and the record of the push
 MAX_SESSIONS = 2  # concurrent GPU sessions of an account; if others run, a trial waits
 SESSION_WAIT = 120.0  # s, before a push is repeated that Kaggle had no session for
 
 
-@dataclass(frozen=True)
-class ExecuteOnKaggle:
-    """Train a trial in a kernel named after sweep and trial.
+class _Stopped(Exception):
+    """The trial was told to stop; its kernel continues."""
+
+
+def prepare(plan: SweepPlan, out: Path, storage: str = "", poll_interval: float = 60.0) -> SweepJob:
+    """Check a sweep before its first trial is pushed; see `worker.prepare`."""
+    execute = partial(execute_on_kaggle, plan.sweep.name, poll_interval)
+    job = begin(plan, out, SLUG, "", f"{SLUG} on Kaggle", storage, execute)
+    # the settings of a search are not known yet
+    known: list[Settings] = plan.grid or [{RECIPE: name} for name in plan.recipes]
+    for number, settings in enumerate(known):
+        _build(plan.sweep.name, job.trial_run(number, settings))
+    return job
+
+
+def execute_on_kaggle(sweep: str, poll_interval: float, run: TrialRun) -> None:
+    """Train a trial in a kernel named after sweep and trial: push it, wait, download its run.
 
     The push is recorded in the trial's folder: a trial that is run again waits for the version
-    that already runs.
+    that already runs. Raises KaggleError if Kaggle refuses it or it fails there, and InputError if
+    its session ended before all folds were trained.
     """
-
-    sweep: str
-    poll_interval: float  # s, between two requests for the state
-
-    def __call__(self, run: TrialRun) -> None:
-        """Push the trial or find its push, wait for it, download its run.
-
-        Raises
-        ------
-        KaggleError
-            If Kaggle refuses it, it fails there, or Kaggle cannot be reached any more.
-        InputError
-            If its session ended before all folds were trained.
-        """
-        with logged(run.folder):
-            kernel, kaggle = self.kernel(run), Kaggle()
-            pushed = _find_push(kaggle, kernel, run) or _push(kaggle, kernel, run)
-            if pushed and self._wait(kaggle, pushed, run):
-                _download(kaggle, pushed, run)
-
-    def kernel(self, run: TrialRun) -> Kernel:
-        """Prepare a trial's kernel; an `InputError` says what cannot be pushed."""
-        recipe = Path(run.parameters["recipe"])
+    with logged(run.folder):
+        kernel, kaggle = _build(sweep, run), Kaggle()
         try:
-            is_shipped = load_recipe(recipe.stem) == load_recipe(recipe)
-        except InputError:
-            is_shipped = False
-        if not is_shipped:
-            raise InputError(
-                f"recipe {recipe.stem}: is not the one in recipes/, and only those are pushed with "
-                "the library; put it there under a name of its own"
-            )
-        parameters = {name: run.parameters[name] for name in ("overrides", "folds")}
-        parameters |= {"run": "/kaggle/working", "recipe": recipe.stem}
-        return build_kernel(NOTEBOOK, parameters, title=f"hbac {self.sweep} {run.number:03d}")
+            pushed = _find_push(kaggle, kernel, run) or _push(kaggle, kernel, run)
+            _wait(kaggle, pushed, run, poll_interval)
+        except _Stopped:
+            return
+        _download(kaggle, pushed, run)
 
-    def _wait(self, kaggle: Kaggle, pushed: PushedVersion, run: TrialRun) -> bool:
-        """Wait until the kernel has run; False if told to stop before."""
-        shown = ""
-        while True:
-            try:
-                state, message = kaggle.status(pushed.kernel, pushed.version)
-            except KaggleError as error:  # an outage ends; meanwhile the kernel runs
-                state = f"unknown ({error})"
-            if state != shown:
-                print(f"{time.strftime('%H:%M:%S')}  {state.lower()}", flush=True)
-                shown = state
-            if state in FAILED_STATES:
-                log = kaggle.log(pushed.kernel, pushed.version).strip()
-                print(log, flush=True)
-                reason = log.splitlines()[-1] if log else message.strip()
-                raise KaggleError(f"{pushed.kernel} ended with {state}: {reason}; {pushed.url}")
-            if state in FINAL_STATES or _stops(run, self.poll_interval):
-                return state in FINAL_STATES
+
+def _build(sweep: str, run: TrialRun) -> Kernel:
+    """Prepare a trial's kernel; an `InputError` says what cannot be pushed."""
+    recipe = Path(run.parameters["recipe"])
+    try:
+        is_shipped = load_recipe(recipe.stem) == load_recipe(recipe)
+    except InputError:
+        is_shipped = False
+    if not is_shipped:
+        raise InputError(
+            f"recipe {recipe.stem}: is not the one in recipes/, and only those are pushed with "
+            "the library; put it there under a name of its own"
+        )
+    parameters = {name: run.parameters[name] for name in ("overrides", "folds")}
+    parameters |= {"run": "/kaggle/working", "recipe": recipe.stem}
+    return build_kernel(NOTEBOOK, parameters, title=f"hbac {sweep} {run.number:03d}")
 
 
 def _find_push(kaggle: Kaggle, kernel: Kernel, run: TrialRun) -> PushedVersion | None:
     """Return the recorded push of the same parameters, unless it has failed."""
-    folder = run.folder / KERNEL_FOLDER
-    if not (folder / NOTEBOOK / RECORD_FILE).is_file():
+    if not (run.folder / "kernel" / NOTEBOOK / RECORD_FILE).is_file():
         return None
-    pushed = read_record(NOTEBOOK, folder)
+    pushed = read_record(NOTEBOOK, run.folder / "kernel")
     if pushed.parameters != kernel.parameters:
         return None
     state, _ = kaggle.status(pushed.kernel, pushed.version)
     return None if state in FAILED_STATES else pushed
 
 
-def _push(kaggle: Kaggle, kernel: Kernel, run: TrialRun) -> PushedVersion | None:
-    """Push when Kaggle has a free session; None if told to stop before."""
-    folder = kernel.write(kaggle.username, kaggle.secrets, run.folder / KERNEL_FOLDER)
-    while True:
+def _push(kaggle: Kaggle, kernel: Kernel, run: TrialRun) -> PushedVersion:
+    """Push as soon as Kaggle has a free session."""
+    folder = kernel.write(kaggle.username, kaggle.secrets, run.folder / "kernel")
+    while not (run.folder / STOP).exists():
         try:
             pushed = push(kaggle, kernel, folder)
+            print(f"pushed {pushed.kernel} version {pushed.version}  {pushed.url}", flush=True)
+            return pushed
         except KaggleError as error:
             if not is_session_limit(error):
                 raise
             print(f"{error}; waiting for a free session", flush=True)
-        else:
-            print(f"pushed {pushed.kernel} version {pushed.version}  {pushed.url}", flush=True)
-            return pushed
-        if _stops(run, SESSION_WAIT):
-            return None
+            time.sleep(SESSION_WAIT)
+    raise _Stopped
 
 
-def _stops(run: TrialRun, seconds: float) -> bool:
-    """Sleep; return early, with True, if the trial is told to stop."""
-    end = time.monotonic() + seconds
-    while not (run.folder / STOP).exists():
-        left = end - time.monotonic()
-        if left <= 0:
-            return False
-        time.sleep(min(1.0, left))
-    return True
+def _wait(kaggle: Kaggle, pushed: PushedVersion, run: TrialRun, poll_interval: float) -> None:
+    def get_state() -> tuple[str, str]:
+        if (run.folder / STOP).exists():
+            raise _Stopped
+        try:
+            state, message = kaggle.status(pushed.kernel, pushed.version)
+        except KaggleError as error:  # an outage ends; meanwhile the kernel runs
+            return f"unknown ({error})", ""
+        if state in FAILED_STATES and (log := kaggle.log(pushed.kernel, pushed.version).strip()):
+            print(log, flush=True)
+            message = log.splitlines()[-1]
+        return state, message
+
+    wait(pushed.kernel, get_state, pushed.url, math.inf, poll_interval)
 
 
 def _download(kaggle: Kaggle, pushed: PushedVersion, run: TrialRun) -> None:
@@ -148,17 +137,3 @@ def _download(kaggle: Kaggle, pushed: PushedVersion, run: TrialRun) -> None:
             f"{pushed.kernel}: the {hours:g} hours of its session were too short for all folds; a "
             "trial cannot continue in a second session: take fewer folds or epochs"
         )
-
-
-def prepare(plan: SweepPlan, out: Path, storage: str = "", poll_interval: float = 60.0) -> SweepJob:
-    """Check a sweep before its first trial is pushed; see `worker.prepare`."""
-    execute = ExecuteOnKaggle(plan.sweep.name, poll_interval)
-    job = begin(
-        plan, out, competition=SLUG, store="", data=f"{SLUG} on Kaggle", storage=storage,
-        execute=execute,
-    )  # fmt: skip
-    # the settings of a search are not known yet
-    known: list[Settings] = plan.grid or [{RECIPE: name} for name in plan.recipes]
-    for number, settings in enumerate(known):
-        execute.kernel(job.trial_run(number, settings))
-    return job

@@ -20,7 +20,6 @@ from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
 
 SCORES = ("kl_reliable", "kl_all")
-MIN_TRIALS = 8  # complete trials below which importances are not shown
 FORMATS = {  # heading, format
     "kl_reliable": (f"KL, ≥ {RELIABLE_VOTES} votes", "{:.4f}"),
     "kl_all": ("KL, all votes", "{:.4f}"),
@@ -30,22 +29,17 @@ FORMATS = {  # heading, format
     "minutes": ("notebook, min", "{:.1f}"),
     "epochs": ("epochs", "{:.0f}"),
 }
-CSV_ONLY = ["prior_kl_reliable", "prior_kl_all", "attempts", "host", "error"]
+CSV_ONLY = ["prior_kl_reliable", "prior_kl_all", "attempts", "error"]
 
 
 class SweepResults:
     """Results of a sweep's trials, ended or not.
 
-    Attributes
-    ----------
-    trials : list of SweepTrial
-    table : DataFrame
-        A row per trial: ``trial`` (number), ``state``, the axes, both scores and the constant
-        prior's (nats), ``parameters``, ``windows_per_second`` (median over the epochs),
-        ``training_minutes`` (of all epochs), ``minutes`` (last attempt, whole notebook),
-        ``epochs``, ``attempts``, ``host``, ``error`` (last line).
-    best : int or None
-        Number of the complete trial with the lowest objective.
+    ``table`` has a row per trial: ``trial`` (number), ``state``, the axes, both scores and the
+    constant prior's (nats), ``parameters``, ``windows_per_second`` (median over the epochs),
+    ``training_minutes`` (of all epochs), ``minutes`` (last attempt, whole notebook), ``epochs``,
+    ``attempts``, ``error`` (last line). ``best`` is the number of the complete trial with the
+    lowest objective, or None.
     """
 
     def __init__(self, study: SweepStudy):
@@ -61,18 +55,16 @@ class SweepResults:
         return trial.result["scores"][self.sweep.objective]
 
     def _row(self, trial: SweepTrial) -> dict:
-        result, error = trial.result, trial.error.strip().splitlines()
-        row = {"trial": trial.number, "state": trial.state}
-        row |= {axis: trial.settings.get(axis) for axis in self.sweep.axes}
-        row |= {score: result.get("scores", {}).get(score) for score in SCORES}
-        row |= {f"prior_{score}": result.get("prior", {}).get(score) for score in SCORES}
-        row |= {name: result.get(name) for name in FORMATS if name not in SCORES}
-        started = [a for a in trial.attempts if a.state != TrialState.WAITING]
-        failed = error and trial.state == "failed"
-        return row | {
-            "attempts": len(started),
-            "host": result.get("host", ""),
-            "error": error[-1] if failed else "",
+        result = trial.result
+        return {
+            "trial": trial.number,
+            "state": trial.state,
+            **{axis: trial.settings.get(axis) for axis in self.sweep.axes},
+            **{score: result.get("scores", {}).get(score) for score in SCORES},
+            **{f"prior_{score}": result.get("prior", {}).get(score) for score in SCORES},
+            **{name: result.get(name) for name in FORMATS if name not in SCORES},
+            "attempts": sum(a.state != TrialState.WAITING for a in trial.attempts),
+            "error": trial.error.strip().splitlines()[-1] if trial.state == "failed" else "",
         }
 
     @property
@@ -104,15 +96,14 @@ class SweepResults:
     def importances(self) -> dict[str, float]:
         """Estimate each key's share of the objective's variance by fANOVA, in descending order.
 
-        Empty for a grid and for too few trials.
+        Empty for a grid and for fewer than eight complete trials.
 
         References
         ----------
         Hutter et al., ICML 2014.
         """
-        values = {self._objective(t) for t in self.trials if t.state == "complete"}
-        complete = self.counts.get("complete", 0)
-        if self.sweep.search is None or complete < MIN_TRIALS or len(values) == 1:
+        values = [self._objective(t) for t in self.trials if t.state == "complete"]
+        if self.sweep.search is None or len(values) < 8 or len(set(values)) == 1:
             return {}
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         return optuna.importance.get_param_importances(self.study.optuna, evaluator=evaluator)
@@ -121,10 +112,7 @@ class SweepResults:
 def read_results(plan: SweepPlan, folder: Path, storage: str = "") -> SweepResults:
     """Read the results of a sweep from its study.
 
-    Raises
-    ------
-    InputError
-        If the sweep was not begun there, or with other settings.
+    Raises InputError if the sweep was not begun there, or with other settings.
     """
     if not storage and not (folder / "journal.log").is_file():
         raise InputError(f"{folder}: no sweep was begun there; run it, or give its storage")
@@ -134,8 +122,7 @@ def read_results(plan: SweepPlan, folder: Path, storage: str = "") -> SweepResul
 def write_report(results: SweepResults) -> Path:
     """Write ``results.csv`` and ``report.html`` into the sweep's folder; return the page's path.
 
-    Everything comes from the study but the links to notebooks, which exist for the trials that
-    were run into this folder.
+    Links lead to the notebooks of the trials that were run into this folder.
     """
     folder, table = results.study.folder, results.table
     with replacing(folder / "results.csv") as file:
@@ -154,7 +141,6 @@ def write_report(results: SweepResults) -> Path:
         links={n: link for n, link in links.items() if (folder / link).is_file()},
         importance_bars=importance_bars,
         curves=_curves(results),
-        earlier=_earlier_attempts,
         reliable=RELIABLE_VOTES,
     )
     with replacing(folder / "report.html") as file:
@@ -173,12 +159,11 @@ def _overview(results: SweepResults):
     table = results.table[results.table["kl_all"].notna()].reset_index(drop=True)
     if table.empty:
         return None
-    names = {t.number: f"{t.number:03d}  {results.name(t)}" for t in results.trials}
     priors = {s: table[f"prior_{s}"].astype(float).round(6).dropna().unique() for s in SCORES}
     best = table.index[table["trial"] == results.best]
     return setting_scores(
-        [names[number] for number in table["trial"]],
-        {score: [None if pd.isna(v) else v for v in table[score]] for score in SCORES},
+        [f"{n:03d}  {results.name(results.trials[n])}" for n in table["trial"]],
+        {score: table[score].astype(float).to_list() for score in SCORES},
         # trials with different folds have different priors
         {score: values[0] if len(values) == 1 else None for score, values in priors.items()},
         best[0] if len(best) else None,
@@ -196,22 +181,11 @@ def _curves(results: SweepResults) -> dict:
         return {}
     together = pd.concat(histories.values())
     values = together[["loss", *SCORES]].to_numpy()
-    values = values[np.isfinite(values)]
     # a diverging loss may leave the axes
-    top = min(values.max(), 2 * np.percentile(values, 90)) if len(values) else None
-    limits = (0.0, 1.08 * float(top)) if top else None
+    limits = (0.0, 1.08 * min(np.nanmax(values), 2 * np.nanpercentile(values, 90)))
     epochs = int(together["epoch"].max()) + 1
     priors = {trial.number: trial.result.get("prior", {}) for trial in results.trials}
     return {
         number: training_curves(history, priors[number], limits=limits, epochs=epochs)
         for number, history in histories.items()
     }
-
-
-def _earlier_attempts(trial: SweepTrial) -> list[str]:
-    """Say how the attempts before the current one ended."""
-    failed = [a for a in trial.attempts if a.state == TrialState.FAIL and a != trial.attempt]
-    return [
-        a.user_attrs.get("stopped", "failed" if "error" in a.user_attrs else "killed")
-        for a in failed
-    ]

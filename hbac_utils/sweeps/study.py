@@ -1,14 +1,11 @@
 """State of a sweep in an Optuna study: next trial, attempts, detection of dead workers.
 
 A trial of a sweep has a number from 0. Each Optuna trial is one attempt at it: after a kill or an
-interruption another one follows, with the same settings. The storage is a journal file for
-workers that share a folder, or a database with Optuna's heartbeats. On a file, which has no
-heartbeats, a worker locks a file of its trial; the operating system frees that lock when the
-process ends.
+interruption another one follows, with the same settings. Workers count as dead without a heartbeat
+(in a database), or if the lock on their trial's file is free (beside a journal file).
 """
 
 import os
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,21 +23,21 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from hbac_utils.sweeps.config import Range, Settings, SweepPlan, label
-from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.errors import InputError, one_line
 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats, constant_liar
 
 HEARTBEAT = 30  # s, in a database
-MAX_MISSED_HEARTBEATS = 4  # then a worker counts as dead
 MAX_KILLS = 3  # then a trial counts as failed: it may be what kills its workers
-CONNECTION_ATTEMPTS = 5  # of workers that start together, one creates the tables
 ENDED = ("complete", "pruned", "failed")  # states of a trial that is not run again
-
-RunTrial = Callable[[Trial, int, Settings], float]  # attempt, number, settings -> objective
 
 
 class TrialFailed(Exception):
     """End of an attempt whose reason is recorded in its user attributes."""
+
+
+class _TakenOver(BaseException):
+    """Another worker has ended the attempt; Optuna lets this pass without storing a state."""
 
 
 @dataclass(frozen=True)
@@ -87,24 +84,17 @@ class SweepTrial:
 class SweepStudy:
     """The Optuna study of a plan, in a database or in ``journal.log`` in the sweep's folder.
 
-    Parameters
-    ----------
-    data : str, optional
-        Fingerprint of the training data; without it, the study must exist.
-
-    Raises
-    ------
-    InputError
-        If the storage cannot be used, or the study was begun with other settings or data.
+    ``data`` is a fingerprint of the training data; without it, the study must exist. Raises
+    InputError if the storage cannot be used, or the study was begun with other settings or data.
     """
 
     def __init__(self, plan: SweepPlan, folder: Path, url: str = "", data: str | None = None):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.plan, self.folder = plan, folder
         (folder / "trials").mkdir(parents=True, exist_ok=True)
+        place = _without_password(url) if url else folder / "journal.log"
         self.storage = _open_database(url) if url else _open_journal(folder)
         self._queue = FileLock(folder / ".queue.lock")
-        place = _without_password(url) if url else folder / "journal.log"
         name = plan.sweep.name
         if data:
             optuna.create_study(study_name=name, storage=self.storage, load_if_exists=True)
@@ -144,14 +134,13 @@ class SweepStudy:
                 if trial.state == "failed":
                     self._enqueue(trial)
 
-    def run_next(self, run: RunTrial) -> bool:
+    def run_next(self, run: Callable[[Trial, int, Settings], float]) -> bool:
         """Run the next trial that is neither running nor ended; return False if there is none.
 
         ``run`` may raise `TrialFailed` after it has set a user attribute: ``error`` if the trial
         has failed, ``stopped`` if it is to continue; without either, it counts as killed.
         """
         self._held: BaseFileLock | None = None
-        self._lost = False
         self._queue.acquire()
         try:
             self._fail_dead()
@@ -163,30 +152,27 @@ class SweepStudy:
                 self._enqueue(trial)
             study = self._load(trial.number)
             study.optimize(partial(self._attempt, run), n_trials=1, catch=(TrialFailed,))
-        except ValueError:  # Optuna's: the attempt has ended already
-            if not self._lost:
-                raise
+        except _TakenOver:
+            print(f"trial {trial.number}: another worker has taken it over", flush=True)
         finally:
             self._queue.release()
             if self._held:
                 self._held.release()  # after the state is stored, see `_fail_dead`
         return True
 
-    def _attempt(self, run: RunTrial, trial: Trial) -> float:
+    def _attempt(self, run: Callable[[Trial, int, Settings], float], trial: Trial) -> float:
         number = trial.user_attrs.get("number")
         if number is None or self._is_superfluous(number, trial):
             trial.set_user_attr("superfluous", True)
             raise TrialFailed
-        lock = self._held = self._trial_lock(number)
-        lock.acquire()
+        self._held = self._trial_lock(number)
+        self._held.acquire()
         self._queue.release()
         try:
             axes = self.plan.sweep.axes.items()
             return run(trial, number, {key: _suggest(trial, key, axis) for key, axis in axes})
         except UpdateFinishedTrialError:
-            self._lost = True
-            print(f"trial {number}: another worker has taken it over", flush=True)
-            raise
+            raise _TakenOver from None
 
     def _is_superfluous(self, number: int, trial: Trial) -> bool:
         """Tell whether another machine, which has a queue lock of its own, was faster."""
@@ -223,9 +209,8 @@ class SweepStudy:
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if pruning:
             pruner = optuna.pruners.MedianPruner(pruning.startup_trials, pruning.warmup_epochs)
-        name = self.plan.sweep.name
         return optuna.load_study(
-            study_name=name, storage=self.storage, sampler=sampler, pruner=pruner
+            study_name=self.plan.sweep.name, storage=self.storage, sampler=sampler, pruner=pruner
         )
 
 
@@ -239,12 +224,8 @@ def _suggest(trial: Trial, key: str, axis: tuple | Range):
 
 
 def _open_journal(folder: Path) -> BaseStorage:
-    """Open the journal file, with a lock that a killed process cannot leave behind.
-
-    A line that a full disk has cut off is removed; Optuna could not read past it.
-    """
     path, lock = folder / "journal.log", FileLock(folder / ".journal.lock")
-    with lock:
+    with lock:  # remove a line that a full disk has cut off: Optuna could not read past it
         content = path.read_bytes() if path.exists() else b""
         if content and not content.endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)
@@ -252,21 +233,23 @@ def _open_journal(folder: Path) -> BaseStorage:
 
 
 def _open_database(url: str) -> BaseStorage:
-    shown, grace_period = _without_password(url), MAX_MISSED_HEARTBEATS * HEARTBEAT
-    options = {"pool_pre_ping": True}  # reconnects if cut off
-    for attempt in range(CONNECTION_ATTEMPTS):
-        try:
-            return RDBStorage(url, options, heartbeat_interval=HEARTBEAT, grace_period=grace_period)
-        except ImportError as error:
-            raise InputError(
-                f"storage {shown}: its driver is not installed ({error.name or error}); for "
-                'PostgreSQL: pip install "psycopg[binary]"'
-            ) from None
-        except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            if attempt + 1 < CONNECTION_ATTEMPTS:
-                time.sleep(1)
-    raise InputError(f"storage {shown}: cannot be used ({reason}); check the server and the URL")
+    try:
+        return RDBStorage(
+            url,
+            {"pool_pre_ping": True},  # reconnects if cut off
+            heartbeat_interval=HEARTBEAT,
+            grace_period=4 * HEARTBEAT,  # then a worker counts as dead
+        )
+    except ImportError as error:
+        raise InputError(
+            f"storage {_without_password(url)}: its driver is not installed "
+            f'({error.name or error}); for PostgreSQL: pip install "psycopg[binary]"'
+        ) from None
+    except SQLAlchemyError as error:
+        raise InputError(
+            f"storage {_without_password(url)}: cannot be used "
+            f"({one_line(getattr(error, 'orig', None) or error)}); check the server and the URL"
+        ) from None
 
 
 def _without_password(url: str) -> str:

@@ -5,9 +5,8 @@ trial. A trial that is run again continues after its last epoch.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +38,6 @@ class TrialRun:
         return all(is_complete(self.folder / f"fold{fold}") for fold in self.folds)
 
 
-Execute = Callable[[TrialRun], None]
-"""Train a trial into its folder; return when the training has ended."""
-
-
 def execute_notebook(run: TrialRun) -> None:
     """Run the training notebook on this machine; its output goes to ``log.txt``."""
     with logged(run.folder):
@@ -61,7 +56,6 @@ def logged(folder: Path) -> Iterator[None]:
 class TrialMonitor:
     """Reports a trial's epochs to its study; ends the training if it is pruned or time is up.
 
-    The training replaces ``history.csv`` after each epoch, and ends if the file `STOP` exists.
     ``pruned`` and ``stopped`` say whether the pruner or something else ended it.
     """
 
@@ -98,8 +92,7 @@ class TrialMonitor:
             except UpdateFinishedTrialError:  # another worker has taken the trial over
                 self.stopped = True
             except Exception as error:  # a database may be unreachable for a moment
-                with suppress(OSError), (self.run.folder / "log.txt").open("a") as log:
-                    log.write(f"{time.strftime('%H:%M:%S')}  not reported ({error!r})\n")
+                print(f"epochs not reported ({error!r})", flush=True)
 
     def _report(self, ended: bool) -> None:
         # only of the first fold: epochs of another one are not comparable
@@ -116,12 +109,9 @@ class TrialMonitor:
 def read_result(folder: Path) -> dict:
     """Collect the result of a run, complete or not, as JSON.
 
-    Returns
-    -------
-    dict
-        ``history`` (lists of the columns `CURVES`), ``epochs`` (of all folds),
-        ``training_minutes``, ``windows_per_second`` (median over the epochs); of a finished run
-        also ``scores`` and ``prior`` (both scores, nats) and ``parameters``.
+    The keys are ``history`` (lists of the columns `CURVES`), ``epochs`` (of all folds),
+    ``training_minutes``, ``windows_per_second`` (median over the epochs); of a finished run also
+    ``scores`` and ``prior`` (both scores, nats) and ``parameters``.
     """
     result: dict[str, Any] = {}
     if any(folder.glob("fold*/history.csv")):

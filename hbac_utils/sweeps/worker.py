@@ -1,13 +1,11 @@
 """Run a sweep: workers take one trial after the other until none is left.
 
-Workers are processes of this machine, of others with the same storage, or of a Dask cluster. They
-coordinate through the storage alone.
+Workers, on one machine or several, coordinate through the study's storage alone.
 """
 
 import math
 import multiprocessing
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -19,9 +17,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any
 
 import joblib
 import optuna
@@ -31,7 +27,7 @@ from hbac_utils.data.store import digest
 from hbac_utils.recipe import save_recipe
 from hbac_utils.sweeps.config import Settings, SweepPlan, describe
 from hbac_utils.sweeps.study import ENDED, SweepStudy, TrialFailed
-from hbac_utils.sweeps.trials import Execute, TrialMonitor, TrialRun, execute_notebook, read_result
+from hbac_utils.sweeps.trials import TrialMonitor, TrialRun, execute_notebook, read_result
 from hbac_utils.utils.errors import DiskError, InputError, KernelDied
 from hbac_utils.utils.files import writing
 from hbac_utils.utils.process import terminable
@@ -49,8 +45,8 @@ class SweepJob:
     competition: str
     store: str
     data: str  # fingerprint of the training data
-    storage: str = ""  # URL of a database
-    execute: Execute = execute_notebook
+    storage: str  # URL of a database
+    execute: Callable[[TrialRun], None]  # trains a trial into its folder
 
     def study(self) -> SweepStudy:
         """Open the study, created if needed."""
@@ -81,11 +77,8 @@ def prepare(
 ) -> SweepJob:
     """Check a sweep, whose folder will be in ``out``; pack the store if needed.
 
-    Raises
-    ------
-    InputError
-        If competition, store or storage cannot serve all trials, or the study was begun with
-        other settings or data.
+    Raises InputError if competition, store or storage cannot serve all trials, or the study was
+    begun with other settings or data.
     """
     from hbac_utils.data.packing import open_or_pack  # slow import
 
@@ -93,14 +86,22 @@ def prepare(
     plan.check(packed)
     # by content: another machine may have the store in another place
     data = f"{digest(packed.sources[['name', 'bytes']])[:16]} {packed.description['subset']}"
-    path = str(competition.path.absolute())
-    return begin(plan, out, competition=path, store=str(packed.path), data=data, storage=storage)
+    return begin(plan, out, str(competition.path.absolute()), str(packed.path), data, storage)
 
 
-def begin(plan: SweepPlan, out: Path, **options: Any) -> SweepJob:
+def begin(
+    plan: SweepPlan,
+    out: Path,
+    competition: str,
+    store: str,
+    data: str,
+    storage: str = "",
+    execute: Callable[[TrialRun], None] = execute_notebook,
+) -> SweepJob:
     """Create a sweep's folder, study and copies of its recipes."""
     folder = (out / plan.sweep.name).absolute()
-    job = SweepJob(plan, folder, folder / f".stop-{uuid.uuid4().hex[:8]}", **options)
+    stop = folder / f".stop-{uuid.uuid4().hex[:8]}"
+    job = SweepJob(plan, folder, stop, competition, store, data, storage, execute)
     job.study()  # refuses changed settings before the copies are overwritten
     (folder / "recipes").mkdir(exist_ok=True)
     for name, recipe in plan.originals.items():
@@ -113,12 +114,8 @@ def run_sweep(
 ) -> bool:
     """Run a sweep until its trials have ended or its time is up; return False if they had ended.
 
-    Parameters
-    ----------
-    workers : int, optional
-        Concurrent trials; default: as the sweep file says, on a cluster one per worker process.
-    dask : str
-        Address of a Dask scheduler.
+    ``dask`` is the address of a scheduler; by default each of its worker processes runs one trial
+    at a time, and this machine as many as the sweep file says.
     """
     study = job.study()
     if retry_failed:
@@ -140,91 +137,76 @@ def work(job: SweepJob) -> None:
 
     While others run elsewhere the worker stays, in case one of their workers dies.
     """
-    hours = job.plan.sweep.budget.hours
-    end = time.monotonic() + 3600 * hours if hours else math.inf
-
-    def is_over() -> bool:
-        return time.monotonic() > end or job.stop.exists()
-
-    def run(trial: optuna.Trial, number: int, settings: Settings) -> float:
-        nonlocal end
-        left = max(1e-9, (end - time.monotonic()) / 3600) if hours else 0
-        print(f"trial {number}  {describe(settings)}", flush=True)
-        try:
-            return _run_trial(job, trial, job.trial_run(number, settings, left), is_over)
-        except _OutOfTime:  # another epoch would not fit in
-            end = 0.0
-            raise
-
-    study = job.study()
+    worker, study = Worker(job), job.study()
     with terminable(), writing(job.folder):
-        while not is_over():
-            if study.run_next(run):
+        while not worker.is_over():
+            if study.run_next(worker.run):
                 continue
             if not any(trial.state == "running" for trial in study.trials()):
                 break
             time.sleep(PERIOD)
 
 
-class _OutOfTime(TrialFailed):
-    """End of an attempt that the next call of the sweep continues."""
+class Worker:
+    """Runs trials until its time is up."""
 
+    def __init__(self, job: SweepJob):
+        self.job = job
+        self.end = time.monotonic() + 3600 * (job.plan.sweep.budget.hours or math.inf)
 
-def _run_trial(
-    job: SweepJob, trial: optuna.Trial, run: TrialRun, is_over: Callable[[], bool]
-) -> float:
-    """Run one attempt, record and print how it ended; return the objective."""
-    objective, start = job.plan.sweep.objective, time.monotonic()
-    monitor = TrialMonitor(run, trial, objective, is_over)
-    result: dict = {"host": platform.node()}
-    error, error_file = "", run.folder / "error.txt"
-    error_file.unlink(missing_ok=True)
-    try:
-        with writing(run.folder), monitor:
-            job.execute(run)
-        result |= read_result(run.folder)
-        value = result.get("scores", {}).get(objective)
-        if run.is_complete and value is None:
-            raise InputError(f"objective: the run has no {objective}; choose another one")
-    except (KeyboardInterrupt, DiskError) as reason:  # the next trial would not fare better
-        with suppress(Exception):  # the storage may be on the same disk
-            trial.set_user_attr("stopped", "disk" if isinstance(reason, DiskError) else "by hand")
-        raise
-    except KernelDied as reason:
-        print(f"trial {run.number}  {reason}", flush=True)
-        raise TrialFailed from None
-    except Exception as reason:
-        error = str(reason) if isinstance(reason, InputError) else traceback.format_exc().strip()
-        error_file.parent.mkdir(parents=True, exist_ok=True)
-        error_file.write_text(error + "\n", encoding="utf-8")
-        with suppress(Exception):  # the files may be incomplete
-            result |= read_result(run.folder)
-    result["minutes"] = (time.monotonic() - start) / 60
-    end: Exception | None = None
-    attributes: dict = {"result": result}
-    if error:
-        text, end = f"failed  {error.splitlines()[-1]}  ({error_file})", TrialFailed()
-        attributes["error"] = error
-    elif run.is_complete:
-        text = f"complete  {objective} {value:.4f}"
-    elif monitor.pruned and not monitor.stopped:
-        text, end = f"pruned after {result.get('epochs', 0)} epochs", optuna.TrialPruned()
-    else:
-        text, end = "out of time; the same command continues", _OutOfTime()
-        attributes = {"stopped": "out of time"}
-    for name, attribute in attributes.items():
-        trial.set_user_attr(name, attribute)
-    print(f"trial {run.number}  {text}  {result['minutes']:.1f} min", flush=True)
-    if end:
-        raise end
-    return value
+    def is_over(self) -> bool:
+        """Whether time is up, or the file that stops workers exists."""
+        return time.monotonic() > self.end or self.job.stop.exists()
+
+    def run(self, trial: optuna.Trial, number: int, settings: Settings) -> float:
+        """Run one attempt, record and print how it ended; return the objective."""
+        print(f"trial {number}  {describe(settings)}", flush=True)
+        start, objective = time.monotonic(), self.job.plan.sweep.objective
+        hours = 0 if math.isinf(self.end) else max(1e-9, (self.end - start) / 3600)
+        run = self.job.trial_run(number, settings, hours)
+        monitor = TrialMonitor(run, trial, objective, self.is_over)
+        try:
+            with writing(run.folder), monitor:
+                self.job.execute(run)
+            result = read_result(run.folder)
+            value = result.get("scores", {}).get(objective)
+            if run.is_complete and value is None:
+                raise InputError(f"objective: the run has no {objective}; choose another one")
+        except (KeyboardInterrupt, DiskError):  # the next trial would not fare better
+            with suppress(Exception):  # the storage may be on the same disk
+                trial.set_user_attr("stopped", True)
+            raise
+        except KernelDied as reason:
+            print(f"trial {number}  {reason}", flush=True)
+            raise TrialFailed from None
+        except Exception as reason:
+            text = str(reason) if isinstance(reason, InputError) else traceback.format_exc().strip()
+            run.folder.mkdir(parents=True, exist_ok=True)
+            (run.folder / "error.txt").write_text(text + "\n", encoding="utf-8")
+            trial.set_user_attr("error", text)
+            with suppress(Exception):  # the files may be incomplete
+                trial.set_user_attr("result", read_result(run.folder))
+            print(f"trial {number}  failed  {text.splitlines()[-1]}  ({run.folder})", flush=True)
+            raise TrialFailed from None
+        if not run.is_complete and (monitor.stopped or not monitor.pruned):
+            self.end = 0.0  # another epoch would not fit in
+            trial.set_user_attr("stopped", True)
+            print(f"trial {number}  out of time; the same command continues", flush=True)
+            raise TrialFailed
+        (run.folder / "error.txt").unlink(missing_ok=True)
+        minutes = (time.monotonic() - start) / 60
+        trial.set_user_attr("result", result | {"minutes": minutes})
+        if not run.is_complete:
+            print(f"trial {number}  pruned after {result['epochs']} epochs", flush=True)
+            raise optuna.TrialPruned
+        print(f"trial {number}  complete  {objective} {value:.4f}  {minutes:.1f} min", flush=True)
+        return value
 
 
 def _run_processes(job: SweepJob, workers: int) -> None:
     context = multiprocessing.get_context("spawn")
-    errors = context.SimpleQueue()
     processes = [
-        context.Process(target=_work_in_process, args=(job, i, workers, errors), name=f"worker {i}")
+        context.Process(target=_work_in_process, args=(job, i, workers), name=f"worker {i}")
         for i in range(workers)
     ]
     try:
@@ -232,65 +214,53 @@ def _run_processes(job: SweepJob, workers: int) -> None:
             process.start()
         for process in processes:
             process.join()
-    except KeyboardInterrupt:
+    finally:  # after Ctrl-C
         for process in processes:
             process.terminate()
-        raise
-    finally:
         for process in processes:
             process.join()
     for process in processes:
-        if process.exitcode and process.exitcode < 0:
-            name = signal.Signals(-process.exitcode).name
-            print(f"{process.name} was killed by {name}", file=sys.stderr)
-    if not errors.empty():
-        raise InputError(errors.get())
+        if process.exitcode:
+            print(f"{process.name} ended with exit code {process.exitcode}", file=sys.stderr)
+    if any(process.exitcode == InputError.exit_code for process in processes):
+        raise InputError(f"{job.folder}: not all workers could run, see above")
 
 
-def _work_in_process(job: SweepJob, worker: int, workers: int, errors: SimpleQueue) -> None:
+def _work_in_process(job: SweepJob, worker: int, workers: int) -> None:
+    def end_with_parent() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes Ctrl-C on, once
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     os.environ.update(device_share(worker, workers))
     try:
         work(job)
     except KeyboardInterrupt:
         sys.exit(130)
     except InputError as error:
-        errors.put(str(error))
+        print(f"worker {worker}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-
-
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def device_share(worker: int, workers: int) -> dict[str, str]:
     """Return the environment variables that give one of several workers its cores and GPU.
 
-    Without them TensorFlow would take the memory of all GPUs in every trial. Variables that the
-    user has set are kept, and visible GPUs divided.
+    Variables that the user has set are kept, and visible GPUs divided.
     """
-    if workers == 1:
-        return {}
     threads = str(max(1, joblib.cpu_count() // workers))
     share = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
-    gpus = _visible_gpus()
-    if gpus:
-        share["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
-    share = {name: value for name, value in share.items() if name not in os.environ}
-    return share | ({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
-
-
-def _visible_gpus() -> list[str]:
-    """List the GPUs of this process as ``CUDA_VISIBLE_DEVICES`` names them."""
     names = os.environ.get("CUDA_VISIBLE_DEVICES")
     if names is None and shutil.which("nvidia-smi"):
         command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         names = found.stdout.replace("\n", ",") if found.returncode == 0 else ""
-    return [name for name in (names or "").split(",") if name not in ("", "-1")]
+    gpus = [name for name in (names or "").split(",") if name not in ("", "-1")]
+    if gpus:  # TensorFlow would take all memory of every GPU
+        share["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    share = {name: value for name, value in share.items() if name not in os.environ}
+    return share | ({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
 
 
 def _run_on_cluster(job: SweepJob, scheduler: str, workers: int | None) -> None:

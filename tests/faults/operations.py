@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TIMEOUT = 300  # seconds
 ENVIRONMENT = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-TIMES = ("windows_per_second", "seconds", "training_minutes", "minutes", "host", "attempts")
+TIMES = ("windows_per_second", "seconds", "training_minutes", "minutes", "attempts")
 """Columns that differ from run to run."""
 
 

@@ -155,7 +155,7 @@ def test_a_failed_kernel_can_be_run_again(server, job_of):
     server.log = [{"stream_name": "stderr", "time": 1.0, "data": "InputError: no votes\n"}]
     table = table_of(job_of())
     assert table["state"].tolist() == ["complete", "failed"]
-    assert "ended with ERROR: InputError: no votes" in table["error"][1]
+    assert "ended with ERROR (InputError: no votes)" in table["error"][1]
     table = table_of(job_of(), retry_failed=True)
     assert table["state"].tolist() == ["complete", "complete"]
     assert len(server.versions["alice/hbac-small-001"]) == 2

@@ -81,8 +81,7 @@ def test_a_killed_worker_s_trial_is_completed_by_another_on_postgresql(
     assert "href=" not in page, "the notebooks are elsewhere"
 
 
-def test_a_database_that_cannot_be_used_is_a_clear_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "CONNECTION_ATTEMPTS", 1)
+def test_a_database_that_cannot_be_used_is_a_clear_error(tmp_path):
     with pytest.raises(InputError, match="storage: not a database URL"):
         fake_job(tmp_path, {}, storage="a server")
     url = "postgresql+psycopg://me:secret@127.0.0.1:1/sweeps"

@@ -114,7 +114,7 @@ def test_values_that_are_lists_are_kept_as_json(plan_of):
     ("changes", "message"),
     [
         ({"folds": [0, 2]}, r"folds: 2 does not exist; recipe tiny has 0–1"),
-        ({"grid": {"data.clip": [1024.0, 500.0]}}, "clip 1024.0, the recipe wants 500.0"),
+        ({"grid": {"data.clip": [1024.0, 500.0]}}, "clip 1024.0, the recipe needs 500.0"),
     ],
 )
 def test_a_store_that_cannot_serve_every_trial_is_refused(plan_of, store, changes, message):
