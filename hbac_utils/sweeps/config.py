@@ -73,9 +73,7 @@ class Sweep(StrictModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: str = ""  # of the report
     recipe: str | None = None  # a file, or a name in recipes/; None if it is an axis
-    overrides: dict[str, Any] = Field(
-        default_factory=dict
-    )  # of all trials, as `recipe.override` takes them
+    overrides: dict[str, Any] = Field(default_factory=dict)  # of all trials
     grid: Grid | None = None  # every combination
     search: Search | None = None
     folds: tuple[NonNegativeInt, ...] | None = None  # None: all folds of the recipe
@@ -187,10 +185,9 @@ class SweepPlan:
 
     def changes(self, settings: Settings) -> dict[str, Any]:
         """Dotted keys and values that a trial changes in `recipes`."""
-        axes = self.sweep.axes
-        values = {k: () if isinstance(axis, Range) else axis for k, axis in axes.items()}
-        by_label = {key: {label(v): v for v in values[key]} for key in axes}
-        return {k: by_label[k].get(v, v) for k, v in settings.items() if k != RECIPE}
+        choices = {k: axis for k, axis in self.sweep.axes.items() if not isinstance(axis, Range)}
+        by_label = {key: {label(value): value for value in choices[key]} for key in choices}
+        return {k: by_label.get(k, {}).get(v, v) for k, v in settings.items() if k != RECIPE}
 
     def recipe(self, settings: Settings) -> Recipe:
         """Make a trial's recipe; an `InputError` names the settings."""

@@ -45,7 +45,7 @@ class SweepResults:
     def __init__(self, study: SweepStudy):
         self.study, self.sweep = study, study.plan.sweep
         self.trials = study.trials()
-        table = pd.DataFrame([self._row(trial) for trial in self.trials])
+        table = pd.DataFrame(map(self._row, self.trials))
         self.table = table.astype({"parameters": "Int64", "epochs": "Int64"})
         complete = [trial for trial in self.trials if trial.state == "complete"]
         best = min(complete, key=self._objective, default=None)
@@ -159,12 +159,12 @@ def _overview(results: SweepResults):
     table = results.table[results.table["kl_all"].notna()].reset_index(drop=True)
     if table.empty:
         return None
+    # trials with different folds have different priors, which are not shown
     priors = {s: table[f"prior_{s}"].astype(float).round(6).dropna().unique() for s in SCORES}
     best = table.index[table["trial"] == results.best]
     return setting_scores(
         [f"{n:03d}  {results.name(results.trials[n])}" for n in table["trial"]],
         {score: table[score].astype(float).to_list() for score in SCORES},
-        # trials with different folds have different priors
         {score: values[0] if len(values) == 1 else None for score, values in priors.items()},
         best[0] if len(best) else None,
     )

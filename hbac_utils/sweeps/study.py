@@ -16,13 +16,15 @@ from pathlib import Path
 import optuna
 from filelock import BaseFileLock, FileLock, Timeout
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from hbac_utils.sweeps.config import Range, Settings, SweepPlan, label
+from hbac_utils.sweeps.config import Range, Search, Settings, SweepPlan, label
 from hbac_utils.utils.errors import InputError, one_line
 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats, constant_liar
@@ -51,8 +53,7 @@ class SweepTrial:
     def attempt(self) -> FrozenTrial:
         """The attempt with the result, the current one, or the last one."""
         states = ["FAIL", "WAITING", "RUNNING", "PRUNED", "COMPLETE"]
-        rank = {attempt.number: states.index(attempt.state.name) for attempt in self.attempts}
-        return max(self.attempts, key=lambda a: (rank[a.number], a.number))
+        return max(self.attempts, key=lambda a: (states.index(a.state.name), a.number))
 
     @property
     def state(self) -> str:
@@ -92,14 +93,18 @@ class SweepStudy:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.plan, self.folder = plan, folder
         (folder / "trials").mkdir(parents=True, exist_ok=True)
-        place = _without_password(url) if url else folder / "journal.log"
+        place = "the database" if url else folder / "journal.log"
         self.storage = _open_database(url) if url else _open_journal(folder)
         self._queue = FileLock(folder / ".queue.lock")
         name = plan.sweep.name
         if data:
             optuna.create_study(study_name=name, storage=self.storage, load_if_exists=True)
+        pruning = plan.sweep.pruning
+        pruner: BasePruner = NopPruner()
+        if pruning:
+            pruner = MedianPruner(pruning.startup_trials, pruning.warmup_epochs)
         try:
-            self.optuna = optuna.load_study(study_name=name, storage=self.storage)
+            self.optuna = optuna.load_study(study_name=name, storage=self.storage, pruner=pruner)
         except KeyError:
             raise InputError(f"sweep {name}: not in {place}; run it first") from None
         wanted = plan.fixed() | ({"data": data} if data else {})
@@ -120,10 +125,9 @@ class SweepStudy:
             if "number" in attempt.user_attrs and "superfluous" not in attempt.user_attrs:
                 attempts.setdefault(attempt.user_attrs["number"], []).append(attempt)
         for number in range(self.plan.n_trials):
+            planned = {"fixed_params": self.plan.grid[number] if self.plan.grid else {}}
             if not attempts[number]:
-                planned = {"fixed_params": self.plan.grid[number] if self.plan.grid else {}}
-                waiting = create_trial(state=TrialState.WAITING, system_attrs=planned)
-                attempts[number].append(waiting)
+                attempts[number] = [create_trial(state=TrialState.WAITING, system_attrs=planned)]
         return [SweepTrial(number, tuple(attempts[number])) for number in sorted(attempts)]
 
     def retry_failed(self) -> None:
@@ -150,10 +154,10 @@ class SweepStudy:
                 return False
             if trial.attempt.number < 0 or trial.state == "interrupted":  # not queued yet
                 self._enqueue(trial)
-            study = self._load(trial.number)
-            study.optimize(partial(self._attempt, run), n_trials=1, catch=(TrialFailed,))
-        except _TakenOver:
-            print(f"trial {trial.number}: another worker has taken it over", flush=True)
+            self.optuna.sampler = _sampler(self.plan.sweep.search, trial.number)
+            self.optuna.optimize(partial(self._attempt, run), n_trials=1, catch=(TrialFailed,))
+        except _TakenOver as error:
+            print(error, flush=True)
         finally:
             self._queue.release()
             if self._held:
@@ -172,7 +176,7 @@ class SweepStudy:
             axes = self.plan.sweep.axes.items()
             return run(trial, number, {key: _suggest(trial, key, axis) for key, axis in axes})
         except UpdateFinishedTrialError:
-            raise _TakenOver from None
+            raise _TakenOver(f"trial {number}: another worker has taken it over") from None
 
     def _is_superfluous(self, number: int, trial: Trial) -> bool:
         """Tell whether another machine, which has a queue lock of its own, was faster."""
@@ -199,19 +203,13 @@ class SweepStudy:
                 # a worker that finished it meanwhile has stored so before freeing the lock
                 self.optuna.tell(attempt.number, state=TrialState.FAIL, skip_if_finished=True)
 
-    def _load(self, number: int) -> optuna.Study:
-        """Load the study with a sampler of the trial's own seed: workers draw different numbers."""
-        search, pruning = self.plan.sweep.search, self.plan.sweep.pruning
-        seed = 1000 * search.seed + number if search else None
-        sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
-        if search and search.sampler == "tpe":
-            sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
-        if pruning:
-            pruner = optuna.pruners.MedianPruner(pruning.startup_trials, pruning.warmup_epochs)
-        return optuna.load_study(
-            study_name=self.plan.sweep.name, storage=self.storage, sampler=sampler, pruner=pruner
-        )
+
+def _sampler(search: Search | None, number: int) -> BaseSampler:
+    """Make a sampler with a seed of the trial's own: workers draw different numbers."""
+    seed = 1000 * search.seed + number if search else None
+    if search and search.sampler == "tpe":
+        return TPESampler(seed=seed, constant_liar=True)
+    return RandomSampler(seed)
 
 
 def _suggest(trial: Trial, key: str, axis: tuple | Range):
@@ -234,28 +232,21 @@ def _open_journal(folder: Path) -> BaseStorage:
 
 def _open_database(url: str) -> BaseStorage:
     try:
-        return RDBStorage(
-            url,
-            {"pool_pre_ping": True},  # reconnects if cut off
-            heartbeat_interval=HEARTBEAT,
-            grace_period=4 * HEARTBEAT,  # then a worker counts as dead
-        )
-    except ImportError as error:
-        raise InputError(
-            f"storage {_without_password(url)}: its driver is not installed "
-            f'({error.name or error}); for PostgreSQL: pip install "psycopg[binary]"'
-        ) from None
-    except SQLAlchemyError as error:
-        raise InputError(
-            f"storage {_without_password(url)}: cannot be used "
-            f"({one_line(getattr(error, 'orig', None) or error)}); check the server and the URL"
-        ) from None
-
-
-def _without_password(url: str) -> str:
-    try:
-        return make_url(url).render_as_string(hide_password=True)
+        shown = make_url(url).render_as_string(hide_password=True)
+        # with pings it reconnects if cut off; without four heartbeats a worker counts as dead
+        engine, grace = {"pool_pre_ping": True}, 4 * HEARTBEAT
+        return RDBStorage(url, engine, heartbeat_interval=HEARTBEAT, grace_period=grace)
     except ArgumentError:
         raise InputError(
             "storage: not a database URL; write postgresql+psycopg://user:password@host/database"
+        ) from None
+    except ImportError as error:
+        raise InputError(
+            f"storage {shown}: its driver is not installed ({error.name or error}); for "
+            'PostgreSQL: pip install "psycopg[binary]"'
+        ) from None
+    except SQLAlchemyError as error:
+        reason = one_line(getattr(error, "orig", None) or error)
+        raise InputError(
+            f"storage {shown}: cannot be used ({reason}); check server and URL"
         ) from None

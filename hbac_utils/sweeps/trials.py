@@ -53,7 +53,7 @@ def logged(folder: Path) -> Iterator[None]:
             yield
 
 
-class TrialMonitor:
+class TrialMonitor(threading.Thread):
     """Reports a trial's epochs to its study; ends the training if it is pruned or time is up.
 
     ``pruned`` and ``stopped`` say whether the pruner or something else ended it.
@@ -62,23 +62,23 @@ class TrialMonitor:
     def __init__(
         self, run: TrialRun, trial: optuna.Trial, objective: str, is_over: Callable[[], bool]
     ):
-        self.run, self.trial, self.objective, self.is_over = run, trial, objective, is_over
+        super().__init__(daemon=True)
+        self.folder, self.first_fold = run.folder, f"fold{run.folds[0]}"
+        self.trial, self.objective, self.is_over = trial, objective, is_over
         self.pruned = self.stopped = False
-        self._thread = threading.Thread(target=self._monitor, daemon=True)
         self._ended = threading.Event()
         self._reported = 0  # epochs
 
-    def __enter__(self) -> "TrialMonitor":
-        (self.run.folder / STOP).unlink(missing_ok=True)
-        self._thread.start()
-        return self
+    def __enter__(self) -> None:
+        (self.folder / STOP).unlink(missing_ok=True)
+        self.start()
 
     def __exit__(self, *_) -> None:
         self._ended.set()
-        self._thread.join()
-        (self.run.folder / STOP).unlink(missing_ok=True)
+        self.join()
+        (self.folder / STOP).unlink(missing_ok=True)
 
-    def _monitor(self) -> None:
+    def run(self) -> None:
         """Check the trial until it has ended, and once more then."""
         ended = False
         while not ended:
@@ -88,7 +88,7 @@ class TrialMonitor:
                     self._report(ended)
                 self.stopped = self.stopped or self.is_over()
                 if self.pruned or self.stopped:
-                    (self.run.folder / STOP).touch()
+                    (self.folder / STOP).touch()
             except UpdateFinishedTrialError:  # another worker has taken the trial over
                 self.stopped = True
             except Exception as error:  # a database may be unreachable for a moment
@@ -96,7 +96,7 @@ class TrialMonitor:
 
     def _report(self, ended: bool) -> None:
         # only of the first fold: epochs of another one are not comparable
-        path = self.run.folder / f"fold{self.run.folds[0]}" / "history.csv"
+        path = self.folder / self.first_fold / "history.csv"
         if not path.is_file():
             return
         history = pd.read_csv(path).iloc[self._reported :]
@@ -133,12 +133,9 @@ def read_result(folder: Path) -> dict:
 
 def count_parameters(weights: Path) -> int:
     """Count the parameters in a weights file, without the states of random generators."""
-    sizes = []
-
-    def add(_, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f":
-            sizes.append(item.size)
-
+    items: list[h5py.Group | h5py.Dataset] = []
     with h5py.File(weights) as file:
-        file.visititems(add)
-    return sum(sizes)
+        file.visititems(lambda _, item: items.append(item))
+        return sum(
+            item.size for item in items if isinstance(item, h5py.Dataset) and item.dtype.kind == "f"
+        )

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -55,21 +56,18 @@ class SweepJob:
     def trial_run(self, number: int, settings: Settings, max_hours: float = 0) -> TrialRun:
         """Collect folder, folds and notebook parameters of a trial; zero hours are no limit."""
         plan, folder = self.plan, self.folder / "trials" / f"{number:03d}"
+        recipe = self.folder / "recipes" / f"{Path(plan.base(settings)).stem}.json"
         folds = plan.sweep.folds or tuple(range(plan.recipe(settings).data.folds))
         parameters = {
             "data": self.competition,
             "store": self.store,
             "run": str(folder),
-            "recipe": str(self.recipe_path(plan.base(settings))),
+            "recipe": str(recipe),
             "overrides": plan.sweep.overrides | plan.changes(settings),
             "folds": ",".join(map(str, folds)),
             "max_hours": max_hours,
         }
         return TrialRun(number, folder, folds, parameters)
-
-    def recipe_path(self, name: str) -> Path:
-        """Return the path of the sweep's copy of a recipe."""
-        return self.folder / "recipes" / f"{Path(name).stem}.json"
 
 
 def prepare(
@@ -105,7 +103,7 @@ def begin(
     job.study()  # refuses changed settings before the copies are overwritten
     (folder / "recipes").mkdir(exist_ok=True)
     for name, recipe in plan.originals.items():
-        save_recipe(recipe, job.recipe_path(name))
+        save_recipe(recipe, folder / "recipes" / f"{Path(name).stem}.json")
     return job
 
 
@@ -122,13 +120,14 @@ def run_sweep(
         study.retry_failed()
     if all(trial.state in ENDED for trial in study.trials()[: job.plan.n_trials]):
         return False
+    n_processes = workers or job.plan.sweep.workers
     with terminable():
         if dask:
             _run_on_cluster(job, dask, workers)
-        elif (workers or job.plan.sweep.workers) == 1:
+        elif n_processes == 1:
             work(job)
         else:
-            _run_processes(job, workers or job.plan.sweep.workers)
+            _run_processes(job, n_processes)
     return True
 
 
@@ -137,78 +136,74 @@ def work(job: SweepJob) -> None:
 
     While others run elsewhere the worker stays, in case one of their workers dies.
     """
-    worker, study = Worker(job), job.study()
-    with terminable(), writing(job.folder):
-        while not worker.is_over():
-            if study.run_next(worker.run):
+    study, hours = job.study(), job.plan.sweep.budget.hours
+    end = time.monotonic() + 3600 * hours if hours else math.inf
+    with suppress(_OutOfTime), terminable(), writing(job.folder):
+        while not _is_over(job, end):
+            if study.run_next(partial(_run_trial, job, end)):
                 continue
             if not any(trial.state == "running" for trial in study.trials()):
                 break
             time.sleep(PERIOD)
 
 
-class Worker:
-    """Runs trials until its time is up."""
+class _OutOfTime(Exception):
+    """No further epoch fits into the sweep's hours."""
 
-    def __init__(self, job: SweepJob):
-        self.job = job
-        self.end = time.monotonic() + 3600 * (job.plan.sweep.budget.hours or math.inf)
 
-    def is_over(self) -> bool:
-        """Whether time is up, or the file that stops workers exists."""
-        return time.monotonic() > self.end or self.job.stop.exists()
+def _is_over(job: SweepJob, end: float) -> bool:
+    return time.monotonic() > end or job.stop.exists()
 
-    def run(self, trial: optuna.Trial, number: int, settings: Settings) -> float:
-        """Run one attempt, record and print how it ended; return the objective."""
-        print(f"trial {number}  {describe(settings)}", flush=True)
-        start, objective = time.monotonic(), self.job.plan.sweep.objective
-        hours = 0 if math.isinf(self.end) else max(1e-9, (self.end - start) / 3600)
-        run = self.job.trial_run(number, settings, hours)
-        monitor = TrialMonitor(run, trial, objective, self.is_over)
-        try:
-            with writing(run.folder), monitor:
-                self.job.execute(run)
-            result = read_result(run.folder)
-            value = result.get("scores", {}).get(objective)
-            if run.is_complete and value is None:
-                raise InputError(f"objective: the run has no {objective}; choose another one")
-        except (KeyboardInterrupt, DiskError):  # the next trial would not fare better
-            with suppress(Exception):  # the storage may be on the same disk
-                trial.set_user_attr("stopped", True)
-            raise
-        except KernelDied as reason:
-            print(f"trial {number}  {reason}", flush=True)
-            raise TrialFailed from None
-        except Exception as reason:
-            text = str(reason) if isinstance(reason, InputError) else traceback.format_exc().strip()
-            run.folder.mkdir(parents=True, exist_ok=True)
-            (run.folder / "error.txt").write_text(text + "\n", encoding="utf-8")
-            trial.set_user_attr("error", text)
-            with suppress(Exception):  # the files may be incomplete
-                trial.set_user_attr("result", read_result(run.folder))
-            print(f"trial {number}  failed  {text.splitlines()[-1]}  ({run.folder})", flush=True)
-            raise TrialFailed from None
-        if not run.is_complete and (monitor.stopped or not monitor.pruned):
-            self.end = 0.0  # another epoch would not fit in
+
+def _run_trial(
+    job: SweepJob, end: float, trial: optuna.Trial, number: int, settings: Settings
+) -> float:
+    """Run one attempt, record and print how it ended; return the objective."""
+    print(f"trial {number}  {describe(settings)}", flush=True)
+    start, objective = time.monotonic(), job.plan.sweep.objective
+    hours = 0 if math.isinf(end) else max(1e-9, (end - start) / 3600)
+    run = job.trial_run(number, settings, hours)
+    monitor = TrialMonitor(run, trial, objective, partial(_is_over, job, end))
+    try:
+        with writing(run.folder), monitor:
+            job.execute(run)
+        result = read_result(run.folder)
+        value = result.get("scores", {}).get(objective)
+        if run.is_complete and value is None:
+            raise InputError(f"objective: the run has no {objective}; choose another one")
+    except (KeyboardInterrupt, DiskError):  # the next trial would not fare better
+        with suppress(Exception):  # the storage may be on the same disk
             trial.set_user_attr("stopped", True)
-            print(f"trial {number}  out of time; the same command continues", flush=True)
-            raise TrialFailed
-        (run.folder / "error.txt").unlink(missing_ok=True)
-        minutes = (time.monotonic() - start) / 60
-        trial.set_user_attr("result", result | {"minutes": minutes})
-        if not run.is_complete:
-            print(f"trial {number}  pruned after {result['epochs']} epochs", flush=True)
-            raise optuna.TrialPruned
-        print(f"trial {number}  complete  {objective} {value:.4f}  {minutes:.1f} min", flush=True)
-        return value
+        raise
+    except KernelDied as reason:
+        print(f"trial {number}  {reason}", flush=True)
+        raise TrialFailed from None
+    except Exception as reason:
+        text = str(reason) if isinstance(reason, InputError) else traceback.format_exc().strip()
+        run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / "error.txt").write_text(text + "\n", encoding="utf-8")
+        trial.set_user_attr("error", text)
+        with suppress(Exception):  # the files may be incomplete
+            trial.set_user_attr("result", read_result(run.folder))
+        print(f"trial {number}  failed  {text.splitlines()[-1]}  ({run.folder})", flush=True)
+        raise TrialFailed from None
+    if not run.is_complete and (monitor.stopped or not monitor.pruned):
+        trial.set_user_attr("stopped", True)
+        print(f"trial {number}  out of time; the same command continues", flush=True)
+        raise _OutOfTime
+    (run.folder / "error.txt").unlink(missing_ok=True)
+    minutes = (time.monotonic() - start) / 60
+    trial.set_user_attr("result", result | {"minutes": minutes})
+    if not run.is_complete:
+        print(f"trial {number}  pruned after {result['epochs']} epochs", flush=True)
+        raise optuna.TrialPruned
+    print(f"trial {number}  complete  {objective} {value:.4f}  {minutes:.1f} min", flush=True)
+    return value
 
 
 def _run_processes(job: SweepJob, workers: int) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=_work_in_process, args=(job, i, workers), name=f"worker {i}")
-        for i in range(workers)
-    ]
+    spawn = multiprocessing.get_context("spawn").Process
+    processes = [spawn(target=_work_in_process, args=(job, i, workers)) for i in range(workers)]
     try:
         for process in processes:
             process.start()
@@ -219,17 +214,17 @@ def _run_processes(job: SweepJob, workers: int) -> None:
             process.terminate()
         for process in processes:
             process.join()
-    for process in processes:
-        if process.exitcode:
-            print(f"{process.name} ended with exit code {process.exitcode}", file=sys.stderr)
-    if any(process.exitcode == InputError.exit_code for process in processes):
+    codes = [process.exitcode for process in processes]
+    for worker, code in enumerate(codes):
+        if code:
+            print(f"worker {worker} ended with exit code {code}", file=sys.stderr)
+    if InputError.exit_code in codes:
         raise InputError(f"{job.folder}: not all workers could run, see above")
 
 
 def _work_in_process(job: SweepJob, worker: int, workers: int) -> None:
     def end_with_parent() -> None:
-        if parent := multiprocessing.parent_process():
-            parent.join()
+        multiprocessing.parent_process().join()  # type: ignore[union-attr]
         os.kill(os.getpid(), signal.SIGTERM)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes Ctrl-C on, once
