@@ -1,7 +1,4 @@
-"""Blend several models: fit and cross-fit each method, compare them, and save one.
-
-Predictions of a window come from fits without its patient, so scores hold for new patients.
-"""
+"""Blend several models: fit each method, cross-fit it by patients, compare, and save one."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -94,8 +91,7 @@ class Blend:
     def table(self) -> pd.DataFrame:
         """Scores with 95 % intervals over patients, nats; a row per member and method.
 
-        ``kl`` is on the fitted windows, with ``low`` and ``high``; ``against best member`` is the
-        difference from that, with ``from`` and ``to``; ``kl_all`` is on all windows.
+        ``kl`` is on the fitted windows, ``kl_all`` on all; ``from``, ``to``: of the difference.
         """
         kl, means = self.losses[self.fitted].mean(), self.resampled
         differences = means.sub(means[self.best_member], axis=0)

@@ -1,7 +1,6 @@
 """Calibration of one prediction, and a stack of several: multinomial regressions on logits.
 
-The losses are convex and equal the score up to a constant. ``values`` are the members'
-probabilities, shape (6, n, members); ``truth`` vote fractions, shape (n, 6).
+The losses are convex and equal the score up to a constant. For arguments see `optimize`.
 """
 
 from dataclasses import replace

@@ -1,7 +1,4 @@
-"""Members of a blend: out-of-fold predictions of runs and of other models, on common windows.
-
-Invalid files are refused, and every change made by a rule is noted.
-"""
+"""Members of a blend: out-of-fold predictions of runs and of other models, on common windows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,9 +59,8 @@ def read_member(path: str | Path, columns: Mapping[str, str] | None = None) -> M
     if table[key].duplicated().any():
         doubled = table[key][table[key].duplicated()].iloc[0]
         raise InputError(f"{file}: {key} {doubled} occurs more than once; keep one row per id")
-    for column in COLUMNS:
-        if not pd.api.types.is_numeric_dtype(table[column]):
-            raise InputError(f"{file}: column {column} is not numeric")
+    for column in table[COLUMNS].select_dtypes(exclude=["number", "bool"]):
+        raise InputError(f"{file}: column {column} is not numeric")
     values = table[COLUMNS].to_numpy(dtype=np.float64)
     sums = values.sum(axis=1)
     wrong = ~((values >= 0).all(axis=1) & (np.abs(sums - 1) <= ROUNDED))  # NaN is wrong, too

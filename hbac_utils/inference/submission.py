@@ -22,25 +22,13 @@ MAX_FALLBACKS = 0.01
 
 @dataclass
 class Prediction:
-    """Predictions of a test folder.
+    """Predictions of a test folder."""
 
-    Attributes
-    ----------
-    submission : DataFrame
-        ``eeg_id`` and six probabilities, a row for each ``eeg_id`` of ``test.csv``.
-    by_fold : dict of str to array, shape (n, 6)
-        Probabilities of each fold model (the prior where it has none), rows as in ``submission``.
-    fallbacks, repaired : dict of id to str
-        EEGs that got the prior, with the reason; EEGs predicted from malformed files.
-    runs : list of dict
-        Of each run: recipe, number of models, out-of-fold scores, EEGs it could not predict.
-    """
-
-    submission: pd.DataFrame
-    by_fold: dict[str, np.ndarray]
-    fallbacks: dict[int | str, str] = field(default_factory=dict)
-    repaired: dict[int | str, str] = field(default_factory=dict)
-    runs: list[dict] = field(default_factory=list)
+    submission: pd.DataFrame  # ``eeg_id`` and six probabilities, a row per ``eeg_id`` of test.csv
+    by_fold: dict[str, np.ndarray]  # of each fold model, (n, 6); the prior where it has none
+    fallbacks: dict[int | str, str] = field(default_factory=dict)  # given the prior: the reason
+    repaired: dict[int | str, str] = field(default_factory=dict)  # malformed: what was wrong
+    runs: list[dict] = field(default_factory=list)  # recipe, models, scores, EEGs not predicted
     blend: str = ""  # how several runs were blended; empty if all models count the same
 
     def summary(self) -> pd.DataFrame:

@@ -16,8 +16,6 @@ from hbac_utils.synthetic.noise import log_uniform
 from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, SessionSignal
 
 N_ELECTRODES = len(ELECTRODES)
-OFFSET = 120.0  # µV, the largest offset of an amplifier
-LINE = 60.0  # Hz
 BAD_CHANNEL = 0.06  # share of the recordings with a flat or missing channel
 BAD_ROWS = {np.nan: 0.08, 0.0: 0.05}  # share of the spectrograms with missing, with zero rows
 MUSCLE_ELECTRODES = ("Fp1", "Fp2", "F7", "F8", "T3", "T4", "T5", "T6")
@@ -174,7 +172,7 @@ def add_mains(signal: SessionSignal, rng: Generator) -> None:
         sizes[rng.choice(N_ELECTRODES, rng.integers(1, 6), replace=False)] *= rng.uniform(5, 60)
     phases = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.5, N_ELECTRODES)
     fields = sizes * np.stack([np.cos(phases), np.sin(phases)])
-    frequency = LINE + rng.uniform(-0.02, 0.02)
+    frequency = 60.0 + rng.uniform(-0.02, 0.02)
     for start, seconds in signal.intervals:
         angle = 2 * np.pi * frequency * np.arange(seconds * SAMPLING_RATE) / SAMPLING_RATE
         signal.add(start, fields, np.stack([np.cos(angle), np.sin(angle)]))
@@ -208,7 +206,7 @@ ARTIFACTS = {
 
 def add_channel_faults(eegs: list[np.ndarray], rng: Generator) -> None:
     """Add the amplifiers' offsets to EEGs, shape (19, n_times); spoil a channel of some."""
-    size = rng.uniform(1, OFFSET)
+    size = rng.uniform(1, 120.0)  # µV
     offsets = (size * rng.uniform(-1, 1, (N_ELECTRODES, 1))).astype(np.float32)
     for eeg in eegs:
         eeg += offsets

@@ -15,7 +15,6 @@ from hbac_utils.synthetic import noise
 from hbac_utils.synthetic.forward_model import apply_reference, mirror_fields, patch_field
 from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, SessionSignal
 
-PATCHES = 14  # independent aperiodic generators
 RAMP = 0.15  # seconds from a burst to a suppression and back
 
 
@@ -77,7 +76,7 @@ def add_background(
     b, half = background, background.asymmetry / 2
     theta, alpha, beta = rng.uniform((0.6, 0.4, 1.5), (2.0, 1.2, 4.0))  # Hz, widths
     generators = [  # relative amplitude, spectrum with frequency and shape, fields
-        (1.0, noise.aperiodic, b.knee, b.exponent, _scattered_fields(rng, PATCHES, 0)),
+        (1.0, noise.aperiodic, b.knee, b.exponent, _scattered_fields(rng, 14, 0)),
         (b.delta, noise.rhythm, b.delta_frequency, 0.6, _scattered_fields(rng, 6, b.asymmetry)),
         (b.theta, noise.rhythm, b.theta_frequency, theta, _scattered_fields(rng, 4, half)),
         (b.alpha, noise.rhythm, b.alpha_frequency, alpha, _posterior_fields(rng)),

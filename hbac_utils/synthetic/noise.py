@@ -25,10 +25,7 @@ def gaussian(
     rng: Generator, spectrum: Spectrum, n_signals: int, n_times: int,
     rate: float = SAMPLING_RATE, band: tuple[float, float] = (0.0, np.inf),
 ) -> np.ndarray:  # fmt: skip
-    """Draw independent Gaussian noise with a given spectrum, shape (n_signals, n_times).
-
-    The variance is the integral of the spectral density over the band (Hz) up to half the rate.
-    """
+    """Draw Gaussian noise with a spectrum in a band (Hz): signals, (n_signals, n_times)."""
     length = fft.next_fast_len(n_times, real=True)
     f = fft.rfftfreq(length, 1 / rate)
     amplitude = spectrum(f) * ((f >= band[0]) & (f < band[1])) * np.sqrt(rate * length / 4)

@@ -101,8 +101,7 @@ class Session:
     @property
     def seconds(self) -> int:
         """Length of the spectrogram file."""
-        last = self.recordings[-1]
-        return SPECTROGRAM_SECONDS + last.begin + last.offsets[-1]
+        return SPECTROGRAM_SECONDS + self.recordings[-1].begin + self.recordings[-1].offsets[-1]
 
 
 @dataclass(frozen=True)
@@ -232,10 +231,8 @@ def _draw_targets(
         ends = np.cumsum(shares)
         drawn = np.minimum(np.searchsorted(ends, levels), len(shares) - 1)
         positions = 1 - (ends[drawn] - levels) / shares[drawn]
-        evidence = [
-            raters.draw_evidence(rng, kinds[kind], position, population)
-            for kind, position in zip(drawn, positions, strict=True)
-        ]
+        pairs = zip(drawn, positions, strict=True)
+        evidence = [raters.draw_evidence(rng, kinds[k], x, population) for k, x in pairs]
         # neighbours, and so a patient's recordings, are alike more often than by chance
         order = rng.permutation(N_CLASSES)
         rank = np.array([order[CLASSES.index(kinds[kind].intended)] for kind in drawn])
