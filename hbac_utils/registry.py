@@ -11,14 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
-from pydantic import (
-    BaseModel,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    create_model,
-)
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, create_model
 
 from hbac_utils.utils.config_io import StrictModel
 
@@ -58,12 +51,8 @@ class Backbone(StrictModel):
     def build(self, input_shape: tuple[int, ...], pretrained: bool = True) -> Any:
         """Make the Keras model to a feature map (height, width, channels), or to features (n,).
 
-        Parameters
-        ----------
-        input_shape : tuple
-            Without the batch: (height, width, 3) of images, (time, 18) of series.
-        pretrained : bool
-            Start from the pretrained weights of the recipe; False if trained ones are loaded next.
+        ``input_shape`` is (height, width, 3) of images, (time, 18) of series. ``pretrained`` is
+        False if trained weights are loaded next.
         """
         return load(self.code)(self, input_shape, pretrained)
 
@@ -72,26 +61,15 @@ class Backbone(StrictModel):
 class Augmentation:
     """A random change of training inputs.
 
-    Attributes
-    ----------
-    name : str
-        Its key in the section ``augment`` of a recipe.
-    on : {"signal", "view"}
-        Whether it changes the raw inputs, a dict, or the output of a view.
-    code : callable or str
-        ``code(strength, layer)`` returns a function of the inputs. ``layer`` has the random
-        generator ``layer.random`` and ``layer.coins(inputs, probability)``. Or ``"module:name"``.
-    needs : str
-        ``eeg``, ``image`` or ``waveform``: where it applies; everywhere if empty.
-    limit : float or None
-        The greatest strength.
+    ``code(strength, layer)`` returns a function of the inputs. ``layer`` has the random generator
+    ``layer.random`` and ``layer.coins(inputs, probability)``.
     """
 
-    name: str
-    on: Literal["signal", "view"]
-    code: Callable | str
-    needs: str = ""
-    limit: float | None = 1.0
+    name: str  # its key in the section ``augment`` of a recipe
+    on: Literal["signal", "view"]  # the raw inputs, a dict, or the output of a view
+    code: Callable | str  # or "module:name"
+    needs: str = ""  # eeg, image or waveform: where it applies; everywhere if empty
+    limit: float | None = 1.0  # the greatest strength
 
 
 class Augment(StrictModel):

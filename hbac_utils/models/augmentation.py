@@ -10,14 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hbac_utils.montage import (
-    CHAINS,
-    DOUBLE_BANANA,
-    ELECTRODES,
-    LEFT,
-    RIGHT,
-    mirror_permutation,
-)
+from hbac_utils.montage import CHAINS, DOUBLE_BANANA, ELECTRODES, LEFT, RIGHT, mirror_permutation
 from hbac_utils.recipe import Recipe
 from hbac_utils.registry import AUGMENTATIONS, load
 
@@ -29,26 +22,17 @@ def _mirrored_bins() -> np.ndarray:
     return np.concatenate([100 * chains.index(MIRRORED_CHAIN[c]) + bins for c in chains])
 
 
+# index of the mirror image of each electrode or frequency bin, on the last axis
 MIRROR = {"eeg": mirror_permutation(ELECTRODES), "spectrogram": _mirrored_bins()}
-"""Index of the mirror image of each electrode or frequency bin, on the last axis."""
-
 HEMISPHERE = np.array([0 if name in LEFT else 1 if name in RIGHT else 2 for name in DOUBLE_BANANA])
 
 
 class Augmentation(keras.layers.Layer):
     """Applies augmentations in order, in training only.
 
-    Parameters
-    ----------
-    strengths : dict of str to float
-        Names in `AUGMENTATIONS` and their strengths.
-    channels : int
-        Derivations or chains: the last axis of a series, equal bands of rows of an image.
-
-    Attributes
-    ----------
-    active : bool
-        False switches the layer off. It is read when a training step is traced.
+    ``strengths`` are those of names in `AUGMENTATIONS`; ``channels`` counts derivations or chains:
+    the last axis of a series, equal bands of rows of an image. If ``active`` is False when a
+    training step is traced, the layer does nothing.
     """
 
     def __init__(self, strengths: dict[str, float], seed: int = 0, channels: int = 1, **kwargs):
@@ -83,11 +67,7 @@ class Augmentation(keras.layers.Layer):
 
 def signal_augmentation(recipe: Recipe) -> Augmentation:
     """Make the layer between raw inputs, a dict, and the views."""
-    strengths = {
-        name: getattr(recipe.augment, name)
-        for name, part in AUGMENTATIONS.items()
-        if part.on == "signal" and part.needs in ("", *recipe.inputs)
-    }
+    strengths = _strengths(recipe, "signal", {"", *recipe.inputs})
     return Augmentation(strengths, recipe.seed, name="signal_augmentation", dtype="float32")
 
 
@@ -95,18 +75,18 @@ def view_augmentation(recipe: Recipe, number: int = 0) -> Augmentation:
     """Make the layer between the view of a branch and its backbone."""
     view = recipe.all_branches[number].view
     properties = {"", view.kind, view.input, "series" if view.is_series else "image"}
-    strengths = {
+    strengths = _strengths(recipe, "view", properties)
+    name = f"view_augmentation_{number}" if number else "view_augmentation"
+    seed = recipe.seed + 1 + number
+    return Augmentation(strengths, seed, view.channels, name=name, dtype="float32")
+
+
+def _strengths(recipe: Recipe, on: str, properties: set[str]) -> dict[str, float]:
+    return {
         name: getattr(recipe.augment, name)
         for name, part in AUGMENTATIONS.items()
-        if part.on == "view" and part.needs in properties
+        if part.on == on and part.needs in properties
     }
-    return Augmentation(
-        strengths,
-        recipe.seed + 1 + number,
-        view.channels,
-        name=f"view_augmentation_{number}" if number else "view_augmentation",
-        dtype="float32",
-    )
 
 
 # -- raw inputs: a dict of (batch, time, electrode or frequency bin) ---------------
@@ -178,12 +158,7 @@ def cutout(share: float, layer: Augmentation) -> Callable:
 
 
 def frequency_mask(share: float, layer: Augmentation) -> Callable:
-    """Set a band of frequencies to zero, up to a share of the axis wide.
-
-    References
-    ----------
-    Park et al. (2019), SpecAugment, arXiv:1904.08779.
-    """
+    """Set a band of frequencies to zero, up to a share of the axis (SpecAugment, 1904.08779)."""
     return lambda view: _mask(view, 1, share, layer)
 
 

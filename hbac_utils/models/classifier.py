@@ -20,12 +20,8 @@ from hbac_utils.utils.files import replacing
 def build_classifier(recipe: Recipe) -> keras.Model:
     """Build the model of a recipe, initialised from its seed.
 
-    Returns
-    -------
-    keras.Model
-        From a dict of raw inputs (``"eeg"``: float16, (batch, 10000, 19), microvolts;
-        ``"spectrogram"``: float16, (batch, 300, 400), ln power) to probabilities, float32,
-        (batch, 6).
+    From a dict of raw inputs (``"eeg"``: float16, (batch, 10000, 19), microvolts;
+    ``"spectrogram"``: float16, (batch, 300, 400), ln power) to probabilities, float32, (batch, 6).
     """
     keras.utils.set_random_seed(recipe.seed)
     return _assemble(recipe)
@@ -43,14 +39,12 @@ def _assemble(recipe: Recipe, pretrained: bool = True) -> keras.Model:
     x = features[0] if len(features) == 1 else layers.Concatenate(name="joined")(features)
     if recipe.dropout:
         x = layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(x)
-    return keras.Model(raw, _head(recipe, x), name=recipe.name.replace("-", "_"))
-
-
-def _head(recipe: Recipe, x):
     if recipe.head == "softmax":
-        return layers.Dense(N_CLASSES, "softmax", dtype="float32", name="probabilities")(x)
-    x = layers.Dense(N_DECISIONS, dtype="float32", name="decisions")(x)
-    return HierarchicalSoftmax(dtype="float32", name="probabilities")(x)
+        x = layers.Dense(N_CLASSES, "softmax", dtype="float32", name="probabilities")(x)
+    else:
+        x = layers.Dense(N_DECISIONS, dtype="float32", name="decisions")(x)
+        x = HierarchicalSoftmax(dtype="float32", name="probabilities")(x)
+    return keras.Model(raw, x, name=recipe.name.replace("-", "_"))
 
 
 def _features(recipe: Recipe, number: int, signals: dict, pretrained: bool):
@@ -85,18 +79,10 @@ def _central_columns(x, suffix: str):
 
 
 def augmented_views(recipe: Recipe, inputs: dict) -> list[np.ndarray]:
-    """Compute the inputs of the backbones for a batch, augmented as in training.
+    """Compute the inputs of the backbones for a batch of raw inputs, augmented as in training.
 
-    Parameters
-    ----------
-    inputs : dict of arrays
-        A batch of raw inputs; see `build_classifier`.
-
-    Returns
-    -------
-    list of array of float32
-        For each branch images, shape (batch, height, width, 1), or series, (batch, time,
-        derivations).
+    Returns float32 for each branch: images (batch, height, width, 1) or series (batch, time,
+    derivations).
     """
     signals = {name: ops.cast(inputs[name], "float32") for name in recipe.inputs}
     signals = signal_augmentation(recipe)(signals, training=True)
@@ -141,21 +127,13 @@ def save_weights(model: keras.Model, path: Path) -> None:
 def load_classifier(recipe: Recipe, path: str | Path) -> keras.Model:
     """Rebuild a recipe's model for prediction and load trained weights into it.
 
-    Raises
-    ------
-    InputError
-        If the file is missing or damaged, or holds the weights of another architecture.
+    Raises InputError for a missing or damaged file, or weights of another architecture.
     """
     model = _assemble(recipe, pretrained=False)
     try:
         with h5py.File(path, "r") as file:
             sizes: list[int] = []
             file.visititems(lambda _, item: sizes.append(_parameters(item)))
-    except OSError as error:
-        raise InputError(
-            f"{path}: damaged ({one_line(error)}); copy it again from where it was trained"
-        ) from None
-    try:
         if sum(sizes) != model.count_params():
             raise ValueError(f"{sum(sizes):,} parameters, the model has {model.count_params():,}")
         model.load_weights(path)

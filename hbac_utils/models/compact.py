@@ -97,19 +97,14 @@ class FeatureSpectrum(layers.Layer):
 
 
 def build(backbone: Compact, input_shape: tuple, pretrained: bool = True) -> keras.Model:
-    """Build the network, from ``(batch, time, 18)`` to ``(batch, 4 * width)``.
-
-    See `hbac_utils.registry.Backbone.build`; there are no pretrained weights.
-    """
+    """Build the network, from ``(batch, time, 18)`` to ``(batch, 4 * width)``."""
     n_times, width = input_shape[0], backbone.width
     series = keras.Input((n_times, len(DOUBLE_BANANA)))
     fine = n_times * (SEGMENT_SECONDS + 2 * MARGIN_SECONDS) // WINDOW_SECONDS
     segment = layers.Cropping1D((n_times - fine) // 2, name="segment")(series)
     context = layers.AveragePooling1D(CONTEXT_POOLING, name="context")(series)
-    segment_stem, context_stem = (
-        _stem(segment, width, "segment"),
-        _stem(context, width // 2, "context"),
-    )
+    segment_stem = _stem(segment, width, "segment")
+    context_stem = _stem(context, width // 2, "context")
     features = [
         _encode(segment_stem, width, "segment"),
         _rhythm(segment_stem, width, n_times / WINDOW_SECONDS / STEM_STRIDE),

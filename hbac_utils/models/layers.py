@@ -21,16 +21,10 @@ class PolyphaseConv(keras.layers.Layer):
 
     A waveform image folds 50 ms of a derivation into one row per phase. A mixture of the phases is
     a convolution over time with a stride of its length. The kernel starts as the identity and is
-    shared by all derivations.
+    shared by all derivations (as in VIPEEGNet, npj Digit. Med. 8:768, 2025).
 
-    Each of the ``channels`` derivations is a band of rows.
-
-    Input shape: ``(batch, channels * phases, columns, 1)``.
+    Input shape: ``(batch, channels * phases, columns, 1)``, where a channel is a derivation.
     Output shape: ``(batch, channels * phases, columns, 3)``.
-
-    References
-    ----------
-    VIPEEGNet, npj Digit. Med. 8:768, 2025.
     """
 
     def __init__(self, channels: int, **kwargs):
@@ -63,12 +57,9 @@ class PolyphaseConv(keras.layers.Layer):
 def decision_nodes() -> np.ndarray:
     """Inner nodes of the terminology's decision tree on the path to each class.
 
-    Returns
-    -------
-    array of int, shape (5 nodes, 6 classes)
-        1 or −1 where the class lies beyond the node's yes or no, 0 if not beyond it. Nodes are
-        in the order of their first use: pattern, ictal, periodic, lateral of periodic patterns,
-        lateral of rhythmic ones.
+    Returns shape (5 nodes, 6 classes): 1 or −1 where the class lies beyond the node's yes or no,
+    0 if not beyond it. Nodes are in the order of their first use: pattern, ictal, periodic,
+    lateral of periodic patterns, lateral of rhythmic ones.
     """
     nodes: dict[tuple, list[int]] = {}
     for column, name in enumerate(CLASSES):

@@ -71,15 +71,7 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
 
 
 def build(backbone: Pretrained, input_shape: tuple, pretrained: bool = True) -> keras.Model:
-    """Build a backbone with the pretrained weights that its section asks for.
-
-    See `hbac_utils.registry.Backbone.build`.
-
-    Raises
-    ------
-    InputError
-        If the weights are not found, or are of another network.
-    """
+    """Build a backbone with the pretrained weights that its section asks for."""
     make = BUILDERS[backbone.kind]
     weights = find_weights(backbone) if pretrained else None
     model = make(backbone, input_shape)
@@ -96,9 +88,7 @@ def build(backbone: Pretrained, input_shape: tuple, pretrained: bool = True) -> 
     return model
 
 
-VARIABLE = "HBAC_WEIGHTS"
-"""Environment variable: a folder with presets."""
-
+VARIABLE = "HBAC_WEIGHTS"  # of the environment: a folder with presets
 FILE = "model.weights.h5"  # in every preset of KerasCV
 
 
@@ -119,15 +109,7 @@ def kaggle_handle(backbone: Pretrained) -> str:
 def find_weights(backbone: Pretrained) -> Path | None:
     """Find the file of pretrained weights that a recipe asks for, or download it.
 
-    Returns
-    -------
-    Path or None
-        None for ``weights: none``.
-
-    Raises
-    ------
-    InputError
-        If it is not found; the message names what to attach, and how to train without.
+    Returns None for ``weights: none``. Raises InputError if there is no such file.
     """
     if backbone.weights == "none":
         return None
@@ -181,12 +163,5 @@ def take_weights(model: keras.Model, pretrained: keras.Model) -> None:
     network starts as the same function.
     """
     for own, given in zip(model.variables, pretrained.variables, strict=True):
-        own.assign(centred(given.numpy(), tuple(own.shape)))
-
-
-def centred(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Pad a kernel (height, width, …) of odd height and width to a shape, with zeros around it."""
-    if kernel.shape == shape:
-        return kernel
-    margin = [(wanted - given) // 2 for wanted, given in zip(shape, kernel.shape, strict=True)]
-    return np.pad(kernel, [(m, m) for m in margin])
+        margin = [(wanted - had) // 2 for wanted, had in zip(own.shape, given.shape, strict=True)]
+        own.assign(np.pad(given.numpy(), [(m, m) for m in margin]))

@@ -8,15 +8,7 @@ from hbac_utils.recipe import Stage
 def learning_rates(stage: Stage, steps_per_epoch: int) -> np.ndarray:
     """Linear warm-up, then cosine decay that reaches the final rate at the last step.
 
-    The same as Keras' ``CosineDecay``, in double precision.
-
-    Returns
-    -------
-    array of float64, shape (epochs * steps_per_epoch,)
-
-    References
-    ----------
-    Loshchilov and Hutter (2017), arXiv:1608.03983, without restarts.
+    The same as Keras' ``CosineDecay``, in double precision; shape (epochs * steps_per_epoch,).
     """
     n = stage.epochs * steps_per_epoch
     warmup = min(round(stage.warmup_epochs * steps_per_epoch), n - 1)

@@ -15,26 +15,14 @@ from hbac_utils.models.augmentation import MIRROR
 from hbac_utils.recipe import TestTime
 from hbac_utils.utils.backend import keras
 
-BATCH = 64
-
 
 @dataclass(frozen=True)
 class Variant:
-    """One change of a window that keeps its class.
+    """One change of a window that keeps its class."""
 
-    Attributes
-    ----------
-    mirror : bool
-        Exchange the hemispheres.
-    polarity : bool
-        Change the sign of the EEG.
-    shift : float
-        Move the EEG by so many seconds; samples from beyond the window are zero, as in training.
-    """
-
-    mirror: bool = False
-    polarity: bool = False
-    shift: float = 0.0
+    mirror: bool = False  # exchange the hemispheres
+    polarity: bool = False  # change the sign of the EEG
+    shift: float = 0.0  # s; samples from beyond the window are zero, as in training
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Change a batch: ``eeg`` (n, time, electrodes), ``spectrogram`` (n, time, bins)."""
@@ -59,17 +47,7 @@ def variants(tta: TestTime) -> list[Variant]:
 
 
 def average(predictions: Sequence[np.ndarray], space: str) -> np.ndarray:
-    """Average probabilities (``probability``) or their logarithms (``log``).
-
-    Parameters
-    ----------
-    predictions : sequence of arrays, shape (n, 6)
-    space : {"probability", "log"}
-
-    Returns
-    -------
-    array of float64, shape (n, 6)
-    """
+    """Average probabilities (``probability``) or their logarithms (``log``), shape (n, 6)."""
     stacked = np.stack(predictions).astype(np.float64)
     if space == "log":
         return softmax(floored_log(stacked).mean(axis=0), axis=-1)
@@ -86,14 +64,9 @@ def predict_batch(model: keras.Model, inputs: dict[str, np.ndarray], tta: TestTi
 def predict_stored(
     model: keras.Model, store: Store, rows: np.ndarray, inputs: tuple[str, ...], tta: TestTime
 ) -> dict[Variant, np.ndarray]:
-    """Predict windows of a store with each variant; a shift brings in zeros, as in the test set.
-
-    Returns
-    -------
-    dict of Variant to array, shape (len(rows), 6)
-    """
+    """Predict windows of a store with each variant of a recipe; shape (len(rows), 6) each."""
     found: dict[Variant, list[np.ndarray]] = {variant: [] for variant in variants(tta)}
-    for batch in evaluation_dataset(store, rows, inputs, BATCH):
+    for batch in evaluation_dataset(store, rows, inputs):
         batch = {name: value.numpy() for name, value in batch.items()}
         for variant, parts in found.items():
             parts.append(model.predict_on_batch(variant(batch)))

@@ -10,8 +10,7 @@ from keras import ops
 from hbac_utils.data.layout import SAMPLING_RATE, WINDOW_SAMPLES
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, derivation_matrix
 
-IMAGE_COLUMNS = 1000
-"""Columns of a waveform image: 50 s at 20 columns a second."""
+IMAGE_COLUMNS = 1000  # of a waveform: 50 s at 20 columns a second
 
 
 class KaggleSpectrogramView(keras.layers.Layer):

@@ -21,8 +21,7 @@ from hbac_utils.utils.errors import InputError, one_line
 from hbac_utils.utils.files import replacing
 
 LISTED = 8  # label ids in a message
-CURVES = ("loss", "kl_all", "kl_reliable", "learning_rate")
-"""Columns of the history that are written for TensorBoard."""
+CURVES = ("loss", "kl_all", "kl_reliable", "learning_rate")  # written for TensorBoard
 
 
 class SetLearningRate(keras.callbacks.Callback):
@@ -40,15 +39,9 @@ class SetLearningRate(keras.callbacks.Callback):
 class FoldMonitor(keras.callbacks.Callback):
     """Scores the held-out windows after each epoch and saves what is needed to resume the fold.
 
-    Parameters
-    ----------
-    folder : Path
-        The fold's: ``history.csv`` and ``progress.npz`` are replaced after each epoch, and the
-        curves are written to ``tensorboard``.
-    deadline : float, optional
-        Time of `time.monotonic` after which no epoch should end.
-    on_epoch : callable, optional
-        Called after each epoch with the histories of all folds so far.
+    ``history.csv`` and ``progress.npz`` in the fold's folder are replaced after each epoch.
+    ``deadline`` is the time of `time.monotonic` after which no epoch should end; ``on_epoch`` is
+    called after each epoch with the histories of all folds so far.
     """
 
     def __init__(
@@ -119,9 +112,8 @@ class FoldMonitor(keras.callbacks.Callback):
         with self.state.averaged():
             self.last_prediction = self.model.predict(self._dataset, verbose=0)
             if not np.isfinite(self.last_prediction).all():
-                raise InputError(
-                    f"{self._place()}: predictions are not finite; lower the learning rate"
-                )
+                place = self._place()
+                raise InputError(f"{place}: predictions are not finite; lower the learning rate")
             scores = both_scores(self.votes, self.last_prediction)
             # small folds may have no window with enough votes
             score = scores["kl_all"] if scores["kl_reliable"] is None else scores["kl_reliable"]
@@ -138,14 +130,9 @@ class FoldMonitor(keras.callbacks.Callback):
         arrays = {f"state{i}": array for i, array in enumerate(self.state.arrays())}
         arrays |= {f"weight{i}": array for i, array in enumerate(self.best_weights)}
         records = json.dumps({"records": self.records, "best_score": self.best_score})
+        arrays |= {"records": np.array(records), "best_prediction": self.best_prediction}
         with replacing(self.folder / "progress.npz") as file:
-            np.savez(
-                file,
-                records=np.array(records),
-                best_prediction=self.best_prediction,
-                last_prediction=self.last_prediction,
-                **arrays,
-            )
+            np.savez(file, last_prediction=self.last_prediction, **arrays)
 
     def resume(self) -> list[np.ndarray] | None:
         """Read what `save` wrote; returns arrays for `TrainingState.restore`, or None."""
@@ -159,10 +146,6 @@ class FoldMonitor(keras.callbacks.Callback):
             self.last_prediction = saved["last_prediction"]
             self.best_weights = _numbered(saved, "weight")
             return _numbered(saved, "state")
-
-    def finish(self) -> None:
-        """Remove the progress file of a complete fold."""
-        (self.folder / "progress.npz").unlink(missing_ok=True)
 
     def _write_curves(self) -> None:
         with self._tensorboard.as_default(step=len(self.records)):
@@ -193,9 +176,8 @@ def undamaged(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path}: damaged ({one_line(error)}); remove {path.parent} to train the fold again"
-        ) from None
+        remedy = f"remove {path.parent} to train the fold again"
+        raise InputError(f"{path}: damaged ({one_line(error)}); {remedy}") from None
 
 
 def _numbered(saved: np.lib.npyio.NpzFile, name: str) -> list[np.ndarray]:

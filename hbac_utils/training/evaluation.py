@@ -33,13 +33,9 @@ def find_truth(competition: Competition) -> Path | None:
 class RunResult:
     """Out-of-fold predictions and scores of a finished run.
 
-    Parameters
-    ----------
-    store : Store
-        The store that the run was trained on.
-    truth : Path, optional
-        ``truth.parquet`` of a simulated competition. Its true probabilities are scored as the
-        prediction ``oracle``, which is not zero, because the number of votes is finite.
+    The true probabilities of a simulated competition, ``truth.parquet``, are scored as the
+    prediction ``oracle``, which is not zero, because the number of votes is finite. Raises
+    InputError if the run is not finished, or store or truth belong to another competition.
 
     Attributes
     ----------
@@ -50,11 +46,6 @@ class RunResult:
     kl : dict of str to array, shape (n,), nats
         Score of each window, for the ``model``, the ``prior`` (mean votes of the other folds) and,
         if known, the ``oracle``.
-
-    Raises
-    ------
-    InputError
-        If the folder is not a finished run, or store or truth belong to another competition.
     """
 
     def __init__(self, run: str | Path, store: Store, truth: Path | None = None):
@@ -115,11 +106,7 @@ class RunResult:
     def worst(self, n: int) -> tuple[pd.DataFrame, np.ndarray]:
         """Select the n windows with the highest scores, at most one of each patient.
 
-        Returns
-        -------
-        rows : DataFrame
-            Rows of `windows`, with a ``title``.
-        probabilities : array, shape (len(rows), 6)
+        Returns rows of `windows`, with a ``title``, and their probabilities, (len(rows), 6).
         """
         return self._select(np.argsort(-self.kl["model"], kind="stable"), "patient_id", n)
 
@@ -136,18 +123,9 @@ class RunResult:
 
 
 def true_probabilities(path: Path, ids: pd.Series, split: str = "train") -> np.ndarray:
-    """Look up windows in a simulated competition's ``truth.parquet``.
+    """Look up windows in a simulated competition's ``truth.parquet``: shape (len(ids), 6).
 
-    Parameters
-    ----------
-    ids : Series
-        ``label_id`` of training windows, or ``eeg_id`` of test windows.
-    split : {"train", "test"}
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it belongs to another competition.
+    ``ids`` are ``label_id`` of training windows, or ``eeg_id`` if ``split`` is "test".
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -173,27 +151,16 @@ def score(
 
     Parameters
     ----------
-    submission : Path
-        A csv file with ``eeg_id`` and six probabilities.
-    solution : Path
-        A csv file with ``eeg_id`` and six columns of votes or vote fractions.
+    submission, solution : Path
+        Csv files with ``eeg_id`` and six probabilities, or six votes or vote fractions.
     run : Path, optional
         Its training prior is scored as a constant prediction.
     truth : Path, optional
         ``truth.parquet`` of a simulated competition: the score of the true probabilities is the
         lowest that can be expected, and ``excess`` is the difference from it.
 
-    Returns
-    -------
-    Series of float, nats
-        ``submission``, ``uniform``, and if given ``prior``, ``oracle`` and ``excess``.
-
-    Raises
-    ------
-    SubmissionError
-        If the submission is not valid, with the competition's reason.
-    InputError
-        If a file is missing or is not valid.
+    Returns ``submission``, ``uniform``, and if given ``prior``, ``oracle`` and ``excess``, nats.
+    Raises SubmissionError with the competition's reason if the submission is not valid.
     """
     names = (str(solution), str(submission))
     votes = read_table(solution)

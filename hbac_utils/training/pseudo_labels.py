@@ -20,21 +20,9 @@ from hbac_utils.utils.errors import InputError
 def pseudo_labels(data: FoldData, labels: PseudoLabels, model: keras.Model) -> np.ndarray:
     """Average the votes of a fold's training windows with predictions.
 
-    Parameters
-    ----------
-    model : keras.Model
-        The fold's model after its earlier stages; predicts if no runs are named.
-
-    Returns
-    -------
-    array of float64, shape (windows of the store, 6)
-        Votes, with the same total for each window.
-
-    Raises
-    ------
-    InputError
-        If a named run is not finished, was changed after it was scored, lacks the fold, or holds
-        out other patients in it.
+    ``model``, the fold's after its earlier stages, predicts if no runs are named. Returns votes
+    with the same total for each window: float64, shape (windows of the store, 6). Raises
+    InputError if a named run is not finished, lacks the fold, or holds out other patients in it.
     """
     votes = data.votes.astype(np.float64)
     totals = votes.sum(axis=1)

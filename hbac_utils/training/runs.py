@@ -33,7 +33,7 @@ from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_frac
 from hbac_utils.metric import both_scores
 from hbac_utils.recipe import Recipe, load_recipe
 from hbac_utils.utils.config_io import parse_json
-from hbac_utils.utils.errors import InputError, one_line
+from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
 
 COLUMNS = list(VOTE_COLUMNS)
@@ -41,11 +41,8 @@ WEIGHTS = "model.weights.h5"
 LAST_WEIGHTS = "last.weights.h5"
 FOLD_WEIGHTS = re.compile(r"fold(\d+)/model\.weights\.h5")
 
-HASHED = ("recipe.json", "fold*/*.weights.h5", "oof.parquet")
-"""Files whose hashes are in ``metrics.json``."""
-
-STOP = "stop"
-"""A file of this name in a run's folder stops its training after the current epoch."""
+HASHED = ("recipe.json", "fold*/*.weights.h5", "oof.parquet")  # with hashes in metrics.json
+STOP = "stop"  # a file of this name in a run's folder stops its training after the current epoch
 
 
 def is_complete(fold: Path) -> bool:
@@ -68,12 +65,9 @@ def read_metrics(run: str | Path) -> dict:
 def verified(run: str | Path, name: str) -> Path:
     """Return the path of a file of a finished run, such as ``oof.parquet``, with a valid hash.
 
-    Raises
-    ------
-    InputError
-        If the folder is not a finished run, or the file's hash is not that in ``metrics.json``.
+    Raises InputError if the run is not finished, or the hash is not that in ``metrics.json``.
     """
-    path, known = Path(run) / name, _hashes(Path(run))
+    path, known = Path(run) / name, read_metrics(run).get("sha256", {})
     if name not in known:
         raise InputError(f"{path}: not in metrics.json; run the same training again to add it")
     if not path.is_file():
@@ -91,30 +85,21 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _hashes(run: Path) -> dict[str, str]:
-    hashes = read_metrics(run).get("sha256")
-    return hashes if isinstance(hashes, dict) else {}
-
-
 def read_recipe(run: str | Path) -> Recipe:
-    """Read the recipe of a finished run; see `verified` for errors."""
+    """Read the recipe of a finished run."""
     return load_recipe(verified(run, "recipe.json"))
 
 
 def read_oof(run: str | Path) -> pd.DataFrame:
     """Read a finished run's out-of-fold predictions: ids, ``fold``, six probabilities."""
-    path = verified(run, "oof.parquet")
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # includes pyarrow's own
-        raise InputError(f"{path}: not a readable parquet file ({one_line(error)})") from None
+    return pd.read_parquet(verified(run, "oof.parquet"))
 
 
 def fold_weights(run: str | Path) -> dict[int, Path]:
     """Find the weights of a finished run by fold, and verify them."""
     run = Path(run)
     names = {path.relative_to(run).as_posix() for path in run.glob(f"fold*/{WEIGHTS}")}
-    names |= set(_hashes(run))
+    names |= set(read_metrics(run).get("sha256", {}))
     folds = {int(match[1]): match[0] for match in map(FOLD_WEIGHTS.fullmatch, names) if match}
     if not folds:
         old = any(run.glob("fold*/model.keras"))
@@ -136,16 +121,12 @@ def scored_windows(store: Store) -> pd.DataFrame:
 
 
 def summarize(run: str | Path, store: Store) -> dict:
-    """Combine the folds of a run: write ``oof.parquet``, then ``metrics.json``.
+    """Combine the folds of a run: write ``oof.parquet``, then ``metrics.json``; return its content.
 
-    Returns
-    -------
-    dict
-        ``scores`` of the ``model`` (selected epochs, with test-time augmentation), of ``last`` and
-        ``best`` epochs without it, of ``prior`` (mean votes of the other folds) and ``uniform``;
-        ``prior`` (six numbers, for recordings that cannot be predicted), ``folds``,
-        ``windows``, ``sha256``. The score of the best epoch is slightly optimistic, because the
-        epoch was selected by it.
+    It has ``scores`` of the ``model`` (selected epochs, with test-time augmentation), of ``last``
+    and ``best`` epochs without it, of ``prior`` (mean votes of the other folds) and ``uniform``;
+    ``prior`` (six numbers, for recordings that cannot be predicted), ``folds``, ``windows``,
+    ``sha256``. The score of the best epoch is slightly optimistic: it selected the epoch.
     """
     run = Path(run)
     recipe = load_recipe(run / "recipe.json")
@@ -188,12 +169,9 @@ def summarize(run: str | Path, store: Store) -> dict:
 
 
 def constant_priors(votes: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute the best constant prediction, the mean vote fractions, for each score.
+    """Compute the best constant prediction, the mean vote fractions, for each score: (6,).
 
-    Returns
-    -------
-    dict of str to array, shape (6,)
-        For ``kl_all`` and ``kl_reliable``; equal if no window has ten votes.
+    Those for ``kl_all`` and ``kl_reliable`` are equal if no window has ten votes.
     """
     fractions = vote_fractions(votes)
     reliable = votes.sum(axis=1) >= RELIABLE_VOTES
@@ -207,13 +185,8 @@ def constant_priors(votes: np.ndarray) -> dict[str, np.ndarray]:
 def prior_predictions(scored: pd.DataFrame, oof: pd.DataFrame, score: str) -> np.ndarray:
     """Predict each fold's windows by the constant that is optimal on the other folds' votes.
 
-    Parameters
-    ----------
-    scored : DataFrame
-        See `scored_windows`.
-    oof : DataFrame
-        ``label_id`` and ``fold``, indexed from 0.
-    score : {"kl_all", "kl_reliable"}
+    ``scored`` is from `scored_windows`; ``oof`` has ``label_id`` and ``fold``, indexed from 0;
+    ``score`` is "kl_all" or "kl_reliable".
     """
     prediction = np.empty((len(oof), N_CLASSES))
     for _, part in oof.groupby("fold"):
@@ -229,13 +202,7 @@ def read_history(run: str | Path) -> pd.DataFrame:
 
 
 def score_table(scores: Mapping[str, Mapping[str, float | None]]) -> pd.DataFrame:
-    """Tabulate scores (nats) and their distance below the prior's (percent).
-
-    Parameters
-    ----------
-    scores : mapping from name to mapping
-        Each as from `metric.both_scores`; one is called ``prior``.
-    """
+    """Tabulate scores (nats), by name as from `metric.both_scores`, and % below the ``prior``."""
     table = pd.DataFrame(scores, dtype=float).T
     table.columns = ["all votes", f"≥ {RELIABLE_VOTES} votes"]
     below = (100 * (1 - table / table.loc["prior"])).add_suffix(", % below prior")

@@ -20,30 +20,14 @@ def set_precision() -> None:
     keras.config.set_dtype_policy(policy)
 
 
-def all_devices() -> tf.distribute.Strategy:
-    """Return the strategy that trains on all GPUs, or on the only device."""
-    if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
 class TrainingState:
-    """A recipe's model with its optimizer.
-
-    Parameters
-    ----------
-    strategy : tf.distribute.Strategy, optional
-        Devices that share the work; all GPUs by default.
-
-    Raises
-    ------
-    InputError
-        If pretrained weights are not found.
-    """
+    """A recipe's model with its optimizer; by default the work is shared by all GPUs."""
 
     def __init__(self, recipe: Recipe, strategy: tf.distribute.Strategy | None = None):
         self.recipe = recipe
-        self.strategy = all_devices() if strategy is None else strategy
+        if strategy is None and len(tf.config.list_logical_devices("GPU")) > 1:
+            strategy = tf.distribute.MirroredStrategy()
+        self.strategy = strategy or tf.distribute.get_strategy()
         set_precision()
         with self.strategy.scope():
             self.model = build_classifier(recipe)
@@ -73,11 +57,8 @@ class TrainingState:
         _assign(self.model.optimizer.variables, self._new_optimizer)
 
     def end_stage(self) -> None:
-        """Replace the weights by their running average, if the recipe keeps one.
-
-        Keras does so at the end of `fit`, but a stage that is resumed after its last epoch does
-        not call it.
-        """
+        """Replace the weights by their running average, if the recipe keeps one."""
+        # `fit` does so too, but a stage that is resumed after its last epoch does not call it
         if self.recipe.ema:
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
@@ -96,8 +77,7 @@ class TrainingState:
 
     def arrays(self) -> list[np.ndarray]:
         """Copy everything that changes in training: weights, random generators, optimizer."""
-        variables = [*self._variables, *self.model.optimizer.variables]
-        return [variable.numpy() for variable in variables]
+        return [v.numpy() for v in (*self._variables, *self.model.optimizer.variables)]
 
     def restore(self, arrays: list[np.ndarray]) -> None:
         """Restore a copy made by `arrays`, with the same recipe and in the same stage."""

@@ -41,27 +41,13 @@ def train(
     ----------
     run : str or Path
         The run's folder; it may hold other folds of the same recipe.
-    folds : sequence of int, optional
-        Folds to train; default all.
     max_hours : float
         Stop before an epoch that might end later than this. Zero: no limit.
     on_epoch : callable, optional
         Called after each epoch with the histories of all folds so far; see `runs.read_history`.
 
-    Returns
-    -------
-    dict
-        Content of ``metrics.json``; see `runs.summarize`.
-
-    Raises
-    ------
-    InputError
-        Before any work: if the store was packed for other signals, lacks an input, has fewer
-        patients than the recipe has folds, a fold does not exist, a stage has no windows, the
-        folder holds another recipe's run, or pretrained weights are missing. Later: if the loss
-        is no longer finite.
-    DiskError
-        If the folder cannot be written to, or its disk is full.
+    Returns the content of ``metrics.json``, see `runs.summarize`. Raises InputError before any
+    work if recipe, store, folds and folder do not fit together; later if the loss is not finite.
     """
     run = Path(run)
     deadline = time.monotonic() + 3600 * max_hours if max_hours else None
@@ -71,7 +57,13 @@ def train(
     with writing(run):
         run.mkdir(parents=True, exist_ok=True)
         with lock(run / "training"):
-            _write_recipe(recipe, run)
+            path = run / "recipe.json"
+            # test-time augmentation may change: it does not affect what was trained
+            if path.exists() and load_recipe(path).model_copy(update={"tta": recipe.tta}) != recipe:
+                raise InputError(
+                    f"{run}: holds another recipe's run; choose another folder (RUN=…)"
+                )
+            save_recipe(recipe, path)
             remaining = [fold for fold in data if not is_complete(run / f"fold{fold}")]
             _print_folds("complete already: fold {}", set(data) - set(remaining))
             state = None
@@ -123,7 +115,7 @@ def train_fold(
         state.end_stage()
     _save_fold(state, monitor, folder)
     if len(monitor.records) == sum(stage.epochs for stage in recipe.stages):
-        monitor.finish()
+        (folder / "progress.npz").unlink(missing_ok=True)
     return monitor
 
 
@@ -196,14 +188,6 @@ def _save_predictions(data: FoldData, prediction: np.ndarray, folder: Path, name
         table.to_parquet(file, index=False)
 
 
-def _write_recipe(recipe: Recipe, run: Path) -> None:
-    path = run / "recipe.json"
-    # test-time augmentation may change: it does not affect what was trained
-    if path.exists() and load_recipe(path).model_copy(update={"tta": recipe.tta}) != recipe:
-        raise InputError(f"{run}: holds a run of another recipe; choose another folder (RUN=…)")
-    save_recipe(recipe, path)
-
-
 def _print_folds(message: str, folds: Sequence[int] | set[int]) -> None:
     if folds:
         print(message.format(", ".join(map(str, sorted(folds)))), flush=True)
@@ -218,13 +202,7 @@ def parse_folds(text: str) -> list[int] | None:
 
 
 def learning_rate_plan(recipe: Recipe, store: Store) -> tuple[np.ndarray, np.ndarray]:
-    """Tabulate the learning rate over all stages of fold 0.
-
-    Returns
-    -------
-    epochs, rates : arrays of float, shape (n_steps,)
-        Time in epochs since the start, and the learning rate of each step.
-    """
+    """Tabulate time, in epochs since the start, and learning rate of each step of fold 0."""
     data, begin = FoldData(store, recipe, 0), 0
     epochs, rates = [], []
     for index, stage in enumerate(recipe.stages):

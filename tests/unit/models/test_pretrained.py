@@ -59,13 +59,6 @@ def test_larger_kernels_start_as_the_pretrained_network(trained, preset, images,
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_kernels_are_centred():
-    kernel = np.arange(9.0).reshape(3, 3, 1, 1)
-    wide = pretrained.centred(kernel, (7, 7, 1, 1))
-    np.testing.assert_array_equal(wide[2:5, 2:5], kernel)
-    assert wide.sum() == kernel.sum()
-
-
 @pytest.mark.parametrize(
     ("section", "handle"),
     [

@@ -103,7 +103,7 @@ def test_damaged_metrics_are_refused(copied, content):
 def test_truncated_weights_are_refused(copied, tiny_recipe):
     path = copied / "fold0" / "model.weights.h5"
     path.write_bytes(path.read_bytes()[:-1000])
-    with refused(path, "damaged"):
+    with refused(path, "not weights of recipe"):
         load_classifier(tiny_recipe, path)
 
 
