@@ -23,7 +23,7 @@ from hbac_utils.utils.files import replacing
 
 
 class Data(StrictModel):
-    """How signals are filtered and windows are split into folds."""
+    """Filtering of signals and split into folds."""
 
     band: tuple[PositiveFloat, PositiveFloat] = (0.5, 40.0)  # Hz, zero-phase
     clip: PositiveFloat = 1024.0  # µV

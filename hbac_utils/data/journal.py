@@ -8,8 +8,8 @@ Beside the store's path is the folder ``.<name>.partial`` with
 ``store-<digits>``  the store's files; renamed to the store's path when complete
 =================== ===========================================================
 
-After a kill the next process resumes where the journal ends. After a power failure delete the
-folder: its journal may list what did not reach the disk.
+After a kill the next process resumes where the journal ends. After a restart of the machine the
+packing starts again: the journal may list recordings that did not reach the disk.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ import numpy as np
 
 from hbac_utils.utils.files import flush
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux; another one after each restart
+
 
 class PackJournal:
     """The unfinished store at ``out``; the caller holds the store's `lock`.
@@ -32,7 +34,8 @@ class PackJournal:
 
     def __init__(self, out: Path, plan: dict):
         self.out, self.folder = out, partial_folder(out)
-        text = json.dumps(plan, indent=2) + "\n"
+        boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
+        text = json.dumps(plan | {"boot": boot}, indent=2) + "\n"
         # a worker that survived its killed parent must not write into another plan's arrays
         self.path = self.folder / f"store-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         plan_path = self.folder / "plan.json"

@@ -29,7 +29,7 @@ from hbac_utils.utils.errors import InputError
 
 @dataclass(frozen=True)
 class RecordingType:
-    """What distinguishes EEGs from spectrograms.
+    """Properties that differ between EEGs and spectrograms.
 
     ``convert`` reads a file and returns what is stored, float16, shape (rows, width), and a mask
     of what is missing in it.

@@ -203,6 +203,17 @@ def test_for_other_settings_the_packing_starts_again(stopped, tmp_path, capfd):
     assert hashes(out) == hashes(tmp_path / "other")
 
 
+def test_after_a_restart_of_the_machine_the_packing_starts_again(
+    stopped, packed, tmp_path, monkeypatch, capfd
+):
+    own, out = stopped
+    (tmp_path / "boot_id").write_text("another")
+    monkeypatch.setattr("hbac_utils.data.journal.BOOT_ID", tmp_path / "boot_id")
+    quietly(own, out)
+    assert "resuming" not in capfd.readouterr().err
+    assert hashes(out)["eeg.npy"] == hashes(packed.path)["eeg.npy"]
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_gives_no_warning_of_unused_results(small, tmp_path, monkeypatch, jobs):
     stop_after(monkeypatch, 0, KeyboardInterrupt)
