@@ -62,7 +62,7 @@ demo: $(READY) ## simulate a small competition, train, predict and score
 		--run $(DEMO) --truth $(DEMO)/competition_truth/truth.parquet
 	@echo; echo "results in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"
 
-TESTS := -m "not slow and not faults" -n 2 --dist worksteal
+TESTS := -m "not slow and not faults" -n 2 --dist loadgroup
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 

@@ -13,6 +13,9 @@ from hbac_utils.cli import main
 from hbac_utils.notebooks import export_html
 from hbac_utils.plots.style import new_figure
 
+# one process executes the notebooks for both modules
+pytestmark = pytest.mark.xdist_group("notebooks")
+
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)

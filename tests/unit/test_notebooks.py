@@ -17,6 +17,9 @@ from hbac_utils.notebooks import FOLDER, _ignore_dead_kernel, check_parameters, 
 from hbac_utils.recipe import save_recipe
 from hbac_utils.utils.errors import InputError, KernelDied
 
+# one process executes the notebooks for both modules
+pytestmark = pytest.mark.xdist_group("notebooks")
+
 NAMES = ("eda", "inference", "training")
 
 
