@@ -375,12 +375,13 @@ def test_a_cluster_that_cannot_be_used_is_one_line(small, tmp_path, monkeypatch)
 @pytest.mark.slow
 def test_a_cluster_that_stalls_is_one_line(small, tmp_path, monkeypatch):
     def check_and_stop(client, *_):
-        client.wait_for_workers(1, timeout=TIMEOUT)
-        workers[0].send_signal(signal.SIGSTOP)
+        client.wait_for_workers(2, timeout=TIMEOUT)
+        for worker in workers:
+            worker.send_signal(signal.SIGSTOP)
 
     monkeypatch.setattr(cluster, "check_workers", check_and_stop)
     monkeypatch.setattr(cluster, "STALLED_SECONDS", 2)
-    with dask_cluster(tmp_path, 1) as (address, workers):  # noqa: SIM117
+    with dask_cluster(tmp_path, 2) as (address, workers):  # noqa: SIM117
         with pytest.raises(InputError, match=f"{address}: no result for 2 s"):
             quietly(small, tmp_path / "store", dask=address)
 
