@@ -102,9 +102,11 @@ def fold_weights(run: str | Path) -> dict[int, Path]:
     names |= set(read_metrics(run).get("sha256", {}))
     folds = {int(match[1]): match[0] for match in map(FOLD_WEIGHTS.fullmatch, names) if match}
     if not folds:
-        old = any(run.glob("fold*/model.keras"))
-        reason = "a run of an older version (model.keras)" if old else f"no fold*/{WEIGHTS} in it"
-        raise InputError(f"{run}: {reason}; train it again into a new folder")
+        if any(run.glob("fold*/model.keras")):
+            reason = "a run of version 0.1 (model.keras); docs/models.md says how to convert it"
+        else:
+            reason = f"no fold*/{WEIGHTS} in it; train it again into a new folder"
+        raise InputError(f"{run}: {reason}")
     return {fold: verified(run, folds[fold]) for fold in sorted(folds)}
 
 

@@ -64,7 +64,7 @@ def test_a_run_of_an_older_version_is_refused(copied):
         (copied / f"fold{fold}" / "model.weights.h5").rename(copied / f"fold{fold}" / "model.keras")
         del metrics["sha256"][f"fold{fold}/model.weights.h5"]
     (copied / "metrics.json").write_text(json.dumps(metrics))
-    with pytest.raises(InputError, match=r"older version \(model.keras\); train it again"):
+    with pytest.raises(InputError, match=r"version 0.1 \(model.keras\); docs/models.md says how"):
         fold_weights(copied)
 
 
