@@ -10,15 +10,6 @@ import numpy as np
 CLASSES = ("Seizure", "LPD", "GPD", "LRDA", "GRDA", "Other")  # as in ``expert_consensus``
 N_CLASSES = len(CLASSES)
 
-DESCRIPTIONS = (
-    "seizure",
-    "lateralized periodic discharges",
-    "generalized periodic discharges",
-    "lateralized rhythmic delta activity",
-    "generalized rhythmic delta activity",
-    "none of these",
-)
-
 VOTE_COLUMNS = tuple(f"{name.lower()}_vote" for name in CLASSES)
 """Column names of votes in ``train.csv`` and of probabilities in a submission."""
 

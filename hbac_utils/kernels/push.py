@@ -16,7 +16,6 @@ from hbac_utils.utils.errors import InputError
 RECORD_FILE = "pushed.json"
 
 FAILED_STATES = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
-FINAL_STATES = ("COMPLETE", *FAILED_STATES)
 
 # fields of the answer to a push that list what Kaggle left out, without an error; remedies
 INVALID_SOURCES = {
