@@ -54,6 +54,7 @@ def on_files(files: Files, config) -> Files:
     for name, source in ((f"{page}.md", f"{file}.md") for page, file in PROJECT.items()):
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, name, content=_relative_to_docs(text)))
+    files.append(File.generated(config, "CITATION.cff", abs_src_path=str(ROOT / "CITATION.cff")))
     for name, text in PACKAGES.items():
         files.append(File.generated(config, f"api/{name}.md", content=_api_page(name, text)))
     pages = _demo_pages()
