@@ -12,14 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbac_utils.data.layout import (
-    IDS,
-    KAGGLE_INPUT,
-    OFFSETS,
-    SLUG,
-    TEST_COLUMNS,
-    TRAIN_COLUMNS,
-)
+from hbac_utils.data.layout import IDS, KAGGLE_INPUT, OFFSETS, SLUG, TEST_COLUMNS, TRAIN_COLUMNS
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS, consensus
 from hbac_utils.utils.errors import InputError, one_line
 

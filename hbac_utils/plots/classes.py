@@ -57,10 +57,7 @@ def draw_matrix(
 
 
 def add_panels(
-    parent: FigureBase,
-    votes: np.ndarray | None,
-    probabilities: np.ndarray | None,
-    rows: int = 1,
+    parent: FigureBase, votes: np.ndarray | None, probabilities: np.ndarray | None, rows: int = 1
 ) -> list[Axes]:
     """Add ``rows`` axes with a common time axis, and a vote panel on their right if needed."""
     if votes is None and probabilities is None:

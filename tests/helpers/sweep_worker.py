@@ -46,10 +46,7 @@ class FakeTraining:
         for fold in run.folds:
             if not self._train(run.folder / f"fold{fold}", fold, 1 + dropout):
                 return
-        metrics = {
-            "scores": {"model": both(1 + dropout), "prior": both(1.5)},
-            "prior": [1 / 6] * 6,
-        }
+        metrics = {"scores": {"model": both(1 + dropout), "prior": both(1.5)}, "prior": [1 / 6] * 6}
         (run.folder / "metrics.json").write_text(json.dumps(metrics))
 
     def _train(self, folder: Path, fold: int, score: float) -> bool:

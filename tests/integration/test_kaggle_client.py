@@ -17,12 +17,7 @@ from kaggle_server import SLUG, Answer, KaggleServer, refusal
 from hbac_utils.kernels import api, download
 from hbac_utils.kernels.api import Kaggle, KaggleError
 from hbac_utils.kernels.build import build_kernel
-from hbac_utils.kernels.push import (
-    PushedVersion,
-    is_session_limit,
-    push,
-    read_record,
-)
+from hbac_utils.kernels.push import PushedVersion, is_session_limit, push, read_record
 from hbac_utils.kernels.submit import submit
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.utils.errors import InputError
@@ -137,8 +132,7 @@ def test_too_many_sessions_are_recognised(server, kaggle, kernel, folder, answer
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"),
-    [({"Retry-After": "1"}, 0.9), ({"Retry-After": "in-2-s"}, 0.9), ({}, 0)],
+    ("header", "seconds"), [({"Retry-After": "1"}, 0.9), ({"Retry-After": "in-2-s"}, 0.9), ({}, 0)]
 )
 def test_rate_limits_are_waited_for_even_by_a_push(
     server, kaggle, kernel, folder, header, seconds, capsys

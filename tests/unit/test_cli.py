@@ -53,11 +53,7 @@ def test_the_public_interface_is_complete():
         (InputError("run: wrong"), 2, "error: run: wrong"),
         (KaggleError("refused"), 1, "error: refused"),
         (KeyboardInterrupt(), 130, "stopped"),
-        (
-            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-            2,
-            "error: a: no space on the disk",
-        ),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 2, "error: a: no space on the disk"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(error, code, message, monkeypatch, capsys):
@@ -200,10 +196,7 @@ def test_score_refuses_votes_in_place_of_probabilities(competition, tmp_path, ca
                 "9",
             ],
         ),
-        (
-            ["output", "MINUTES=3", "OUT=o"],
-            ["output", "inference", "--minutes", "3", "--out", "o"],
-        ),
+        (["output", "MINUTES=3", "OUT=o"], ["output", "inference", "--minutes", "3", "--out", "o"]),
     ],
 )
 def test_make_passes_its_variables_as_options(call, expected, tmp_path):

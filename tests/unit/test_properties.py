@@ -49,9 +49,7 @@ def check_line(error: Exception) -> None:
 # -- tables ----------------------------------------------------------------------------
 
 IDS = st.one_of(
-    st.integers(-(2**70), 2**70).map(str),
-    st.floats().map(str),
-    st.text(WRITABLE, max_size=8),
+    st.integers(-(2**70), 2**70).map(str), st.floats().map(str), st.text(WRITABLE, max_size=8)
 )
 CELLS = st.one_of(IDS, st.just(""), st.just("NaN"))
 

@@ -72,8 +72,7 @@ def test_a_windows_votes_have_no_influence_on_its_own_prediction():
 
 
 @pytest.mark.parametrize(
-    ("weights", "votes", "chosen"),
-    [([0.25] * 4, 15, "mean"), ([0.8, 0.2, 0, 0], 15, "weights")],
+    ("weights", "votes", "chosen"), [([0.25] * 4, 15, "mean"), ([0.8, 0.2, 0, 0], 15, "weights")]
 )
 def test_the_simplest_method_not_significantly_worse_is_chosen(weights, votes, chosen):
     values = simulated(1500, 4)

@@ -27,10 +27,7 @@ FAMILIES = {
         "view": {"kind": "waveform", "rate": 40, "layout": "image", "resampling": "learned"},
         "backbone": {"kind": "efficientnetv2", "variant": "b0"},
         "branches": [
-            {
-                "view": {"kind": "waveform", "rate": 20},
-                "backbone": {"kind": "compact", "width": 2},
-            }
+            {"view": {"kind": "waveform", "rate": 20}, "backbone": {"kind": "compact", "width": 2}}
         ],
     },
 }

@@ -83,8 +83,7 @@ def test_the_first_stage_needs_other_runs(tiny_recipe):
 def test_a_stage_trains_on_soft_labels_and_resumes_with_the_same(store, tiny_recipe, tmp_path):
     """Stopped within the stage, it goes on with the labels that it began with."""
     soft = override(
-        tiny_recipe,
-        {"stages.1.pseudo_labels": {"share": 0.5, "below": 21}, "stages.1.epochs": 2},
+        tiny_recipe, {"stages.1.pseudo_labels": {"share": 0.5, "below": 21}, "stages.1.epochs": 2}
     )
     kept = tmp_path / "fold0" / "labels1.npy"
 

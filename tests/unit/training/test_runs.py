@@ -19,11 +19,7 @@ from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import load_recipe, override
 from hbac_utils.training.evaluation import RunResult, find_truth, score
 from hbac_utils.training.runs import constant_priors, read_history, run_scores, score_table
-from hbac_utils.training.trainer import (
-    learning_rate_plan,
-    parse_folds,
-    train,
-)
+from hbac_utils.training.trainer import learning_rate_plan, parse_folds, train
 from hbac_utils.utils.errors import InputError
 
 COLUMNS = list(VOTE_COLUMNS)
