@@ -3,19 +3,16 @@
 The figures read no files and need no TensorFlow; importing them changes no global setting.
 """
 
-from hbac_utils.plots.eeg import eeg_page
 from hbac_utils.plots.predictions import (
     confusion_matrix,
     distribution_against_prior,
-    fold_predictions,
-    prediction_bars,
-    reliability_diagram,
-)
-from hbac_utils.plots.scores import (
     error_correlation,
+    fold_predictions,
     kl_by_class,
     kl_by_group,
     member_weights,
+    prediction_bars,
+    reliability_diagram,
     score_bars,
 )
 from hbac_utils.plots.spectrogram import mean_spectra, mean_spectrograms, spectrogram_page
@@ -35,6 +32,7 @@ from hbac_utils.plots.training import (
     training_curves,
 )
 from hbac_utils.plots.windows import (
+    eeg_page,
     show_pages,
     show_windows,
     window_grid,

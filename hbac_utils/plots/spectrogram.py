@@ -13,13 +13,14 @@ from matplotlib.ticker import MultipleLocator
 from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_STEP, WINDOW_SECONDS
 from hbac_utils.labels import CLASSES, N_CLASSES
 from hbac_utils.montage import CHAINS
-from hbac_utils.plots.classes import add_panels, class_legend
 from hbac_utils.plots.style import (
     ACCENT,
     CLASS_COLORS,
     MISSING,
     MUTED,
     OUTLINE,
+    add_panels,
+    class_legend,
     color_range,
     new_figure,
     styled,

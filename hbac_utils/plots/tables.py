@@ -13,7 +13,6 @@ from sklearn.metrics import confusion_matrix
 
 from hbac_utils.data.splits import shares
 from hbac_utils.labels import CLASSES, N_CLASSES, RELIABLE_VOTES, vote_fractions
-from hbac_utils.plots.classes import class_bars, draw_matrix
 from hbac_utils.plots.style import (
     ACCENT,
     COLORS,
@@ -22,6 +21,8 @@ from hbac_utils.plots.style import (
     MUTED,
     PALE,
     TRAIN_COLOR,
+    class_bars,
+    draw_matrix,
     new_figure,
     styled,
     text_color,

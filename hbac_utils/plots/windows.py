@@ -1,23 +1,156 @@
-"""Labelled windows: pages with spectrogram and EEG, and grids of small EEG pages."""
+"""Labelled windows: EEG in the longitudinal bipolar montage, spectrogram, votes."""
 
 from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
+from hbac_utils.data.layout import SAMPLING_RATE, SEGMENT_SECONDS, WINDOW_SECONDS
 from hbac_utils.labels import vote_fractions
-from hbac_utils.montage import CHAINS
-from hbac_utils.plots.classes import add_panels, count_votes, draw_strip
-from hbac_utils.plots.eeg import draw_eeg, eeg_page
+from hbac_utils.montage import CHAINS, DOUBLE_BANANA, ELECTRODES, LEFT, RIGHT, derivation_matrix
 from hbac_utils.plots.spectrogram import draw_spectrogram
-from hbac_utils.plots.style import new_figure, styled
+from hbac_utils.plots.style import (
+    HIGHLIGHT,
+    INK,
+    MUTED,
+    add_panels,
+    count_votes,
+    draw_strip,
+    new_figure,
+    styled,
+)
 
 if TYPE_CHECKING:
     from hbac_utils.eda.examples import Window
 
 EMPTY = "no such window in the data"
+FILL = 0.7  # part of its row that a typical trace fills
+ROWS = np.arange(len(DOUBLE_BANANA)) + 0.8 * (np.arange(len(DOUBLE_BANANA)) // 4)
+"""Vertical positions of the 18 traces, with gaps between the chains of four."""
+
+
+@styled
+def eeg_page(
+    eeg: np.ndarray,
+    votes: np.ndarray | None = None,
+    *,
+    probabilities: np.ndarray | None = None,
+    seconds: tuple[float, float] = (0, WINDOW_SECONDS),
+    title: str = "",
+) -> Figure:
+    """Draw EEG as a clinical page, negative up, with the votes at the right.
+
+    The labelled 10 s are shaded. The median of each trace is subtracted; the EEG is not
+    filtered.
+
+    Parameters
+    ----------
+    eeg : array, shape (n_times, 19), microvolts, 200 Hz, referential
+        Columns as `montage.ELECTRODES`; NaN leaves a gap.
+    votes : array, shape (6,), optional
+        Counts or fractions.
+    probabilities : array, shape (6,), optional
+        Prediction, drawn beneath the votes.
+    seconds : (start, stop)
+        Part of the window to show.
+
+    Raises
+    ------
+    ValueError
+        If ``eeg`` does not have 19 columns, or no samples within ``seconds``.
+    """
+    figure = new_figure(6.6, title)
+    (page,) = add_panels(figure, votes, probabilities)
+    draw_eeg(page, eeg, seconds)
+    return figure
+
+
+def draw_eeg(axes: Axes, eeg: np.ndarray, seconds: tuple[float, float]) -> None:
+    """Draw the 18 derivations into one axes; see `eeg_page`."""
+    if eeg.ndim != 2 or eeg.shape[1] != len(ELECTRODES):
+        raise ValueError(f"eeg has shape {eeg.shape}, not (n_times, {len(ELECTRODES)})")
+    first, last = (round(second * SAMPLING_RATE) for second in seconds)
+    times = np.arange(len(eeg))[first:last] / SAMPLING_RATE
+    if not len(times):
+        raise ValueError(f"no EEG from {seconds[0]} to {seconds[1]} s: it has {len(eeg)} samples")
+    middle = WINDOW_SECONDS / 2
+    segment = middle - SEGMENT_SECONDS / 2, middle + SEGMENT_SECONDS / 2
+    axes.axvspan(*segment, facecolor=HIGHLIGHT, edgecolor="none", gid="segment")
+    traces = bipolar_traces(eeg[first:last])
+    sensitivity = float(f"{typical_amplitude(traces) / FILL:.0e}")  # one significant digit
+    draw_traces(axes, times, traces, sensitivity, f"{sensitivity:g} µV")
+    axes.set_xlim(seconds)
+    axes.set_xlabel("Time in the window (s); labelled 10 s shaded; negative is up")
+
+
+def draw_traces(
+    axes: Axes, times: np.ndarray, traces: np.ndarray, sensitivity: float, scale: str
+) -> None:
+    """Draw the derivations of the double banana, one row each.
+
+    Parameters
+    ----------
+    times : array, shape (n_times,), seconds
+    traces : array, shape (n_times, 18)
+    sensitivity : float
+        Height of a row in the unit of the traces.
+    scale : str
+        Text of the scale bar, which is one row high.
+    """
+    is_short = np.ptp(times) <= 20
+    axes.set_yticks(ROWS, DOUBLE_BANANA)
+    for trace, row, tick in zip(traces.T, ROWS, axes.get_yticklabels(), strict=True):
+        name = tick.get_text()
+        color = "#1F4E79" if name in LEFT else "#8A1C2B" if name in RIGHT else INK
+        tick.set_color(color)
+        # the axis points down, so negative voltages point up; no trace leaves the next rows
+        shown = row + np.clip(trace / sensitivity, -2, 2)
+        axes.plot(times, shown, color=color, lw=0.7 if is_short else 0.5, gid=name)
+        if np.isnan(trace).all():
+            axes.text(times.mean(), row, "no signal", color=MUTED, ha="center", va="center")
+    axes.margins(x=0)
+    axes.set_ylim(ROWS[-1] + 1.2, ROWS[0] - 1.2)
+    axes.xaxis.set_major_locator(MultipleLocator(1 if is_short else 5))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    right_edge = axes.get_yaxis_transform()
+    axes.plot(
+        [1.008, 1.008], ROWS[-1] - [1, 0], transform=right_edge, color=INK, lw=2.2,
+        clip_on=False, solid_capstyle="butt", gid="sensitivity",
+    )  # fmt: skip
+    axes.text(1.016, ROWS[-1] - 0.5, scale, transform=right_edge, va="center", fontsize=9)
+
+
+def bipolar_traces(eeg: np.ndarray) -> np.ndarray:
+    """Derive the double banana from a referential EEG and subtract each trace's median.
+
+    ``eeg`` has shape (n_times, 19), the result (n_times, 18), both microvolts. It is NaN where
+    either electrode is NaN.
+    """
+    matrix = derivation_matrix(DOUBLE_BANANA)
+    missing = np.isnan(eeg)
+    # NaN × 0 is NaN: one missing electrode would blank every derivation
+    traces = np.where(missing, 0, eeg) @ matrix
+    traces[missing.astype(np.float32) @ np.abs(matrix) > 0] = np.nan
+    present = ~np.isnan(traces).all(axis=0)
+    traces[:, present] -= np.nanmedian(traces[:, present], axis=0)
+    return traces
+
+
+def typical_amplitude(traces: np.ndarray) -> float:
+    """Return the median over traces of the 98th percentile of absolute amplitude.
+
+    Robust against a loose electrode and short artifacts. 1.0 if there is no signal.
+    """
+    present = traces[:, np.isfinite(traces).any(axis=0)]
+    if not present.size:
+        return 1.0
+    return float(np.median(np.nanpercentile(np.abs(present), 98, axis=0))) or 1.0
 
 
 @styled

@@ -12,8 +12,7 @@ from optuna.trial import TrialState
 
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.notebooks import TEMPLATE
-from hbac_utils.plots.sweeps import importance_bars, setting_scores
-from hbac_utils.plots.training import training_curves
+from hbac_utils.plots.training import importance_bars, setting_scores, training_curves
 from hbac_utils.sweeps.config import SweepPlan, describe, format_value
 from hbac_utils.sweeps.study import ENDED, SweepStudy, SweepTrial
 from hbac_utils.utils.errors import InputError

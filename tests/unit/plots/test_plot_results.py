@@ -10,7 +10,7 @@ from scipy.special import rel_entr
 from hbac_utils import plots
 from hbac_utils.labels import CLASSES
 from hbac_utils.plots.predictions import reliability_bins
-from hbac_utils.plots.sweeps import importance_bars, setting_scores
+from hbac_utils.plots.training import importance_bars, setting_scores
 
 PROBABILITIES = np.array([0.1, 0.2, 0.4, 0.1, 0.1, 0.1])
 

@@ -9,8 +9,8 @@ from hbac_utils import plots
 from hbac_utils.data.layout import FREQUENCIES
 from hbac_utils.eda.examples import Window
 from hbac_utils.montage import DOUBLE_BANANA, ELECTRODES
-from hbac_utils.plots.eeg import ROWS, bipolar_traces, draw_traces, typical_amplitude
 from hbac_utils.plots.style import new_figure
+from hbac_utils.plots.windows import ROWS, bipolar_traces, draw_traces, typical_amplitude
 from hbac_utils.registry import EegSpectrogram, KaggleSpectrogram, Waveform
 
 VOTES = np.array([0, 6, 14, 0, 0, 2])
