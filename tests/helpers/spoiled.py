@@ -1,4 +1,4 @@
-"""A catalogue of malformed recordings and test tables, and what is expected of each.
+"""Malformed recordings and test tables, and what the kit makes of each.
 
 Inference never loses a row: it predicts what it can, and the reason for falling back to the prior
 is part of the expectation. Training refuses, in one line.
@@ -8,7 +8,8 @@ import csv
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -20,173 +21,52 @@ from hbac_utils.data.competition import Competition
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.montage import ELECTRODES
 
+# -- recordings ------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class FileKind:
-    """A way to spoil one recording.
+    """A way to spoil one recording, and what becomes of it."""
 
-    Attributes
-    ----------
-    recording : {"eeg", "spectrogram"}
-    spoil : callable
-        Of the file's path.
-    lost : str
-        Part of the reason for falling back to the prior; empty: it is predicted.
-    repaired : str
-        Part of the note when it is predicted; empty: there is none.
-    same : bool
-        Whether the prediction is that of the unspoiled file.
-    refused : str
-        Part of the line with which training refuses it; empty: it is accepted.
-    """
-
-    recording: str
+    recording: str  # eeg or spectrogram
+    name: str
     spoil: Callable[[Path], object]
-    lost: str
-    repaired: str
-    same: bool
-    refused: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.recording} {self.spoil.__name__.replace('_', ' ')}"
+    lost: str = ""  # part of the reason for falling back to the prior; empty: it is predicted
+    repaired: str = ""  # part of the note when it is predicted; empty: there is none
+    same: bool = False  # whether the prediction is that of the unspoiled file
+    refused: str = ""  # part of the line with which training refuses it; empty: it is accepted
 
 
-FILES: list[FileKind] = []
+def change(made: Callable[[pd.DataFrame], pd.DataFrame], **options) -> Callable[[Path], None]:
+    """Spoil a recording by changing its table."""
+    return lambda path: made(pd.read_parquet(path)).to_parquet(path, **options)
 
 
-def kind(lost="", *, repaired="", same=False, refused="", of=("eeg",)):
-    """Add a function to the catalogue of files."""
-
-    def add(spoil):
-        FILES.extend(FileKind(recording, spoil, lost, repaired, same, refused) for recording in of)
-        return spoil
-
-    return add
-
-
-EITHER = ("eeg", "spectrogram")
-SPECTROGRAM = ("spectrogram",)
-UNREADABLE, NO_PARQUET = "not a readable parquet file", "not a parquet file"
-
-
-def change(path: Path, made: Callable[[pd.DataFrame], pd.DataFrame], **options) -> None:
-    made(pd.read_parquet(path)).to_parquet(path, **options)
-
-
-def change_columns(path: Path, made: Callable[[list], list]) -> None:
-    """Write a table anew whose columns, pairs of name and values, were changed."""
-    table = pq.read_table(path)
-    pairs = made(list(zip(table.column_names, table.columns, strict=True)))
-    names, columns = zip(*pairs, strict=True)
-    pq.write_table(pa.table(list(columns), list(names)), path)
-
-
-def fill_rows(path: Path, rows: slice, value: float) -> None:
+def fill(rows: slice, value: float) -> Callable[[Path], None]:
     def filled(table):
         table = table.astype(np.float32)
         table.iloc[rows] = np.float32(value)
         return table
 
-    change(path, filled)
+    return change(filled)
 
 
-# -- files of either recording ---------------------------------------------------------
+def electrodes(number: int, value: float) -> Callable[[Path], None]:
+    """Give the first electrodes a constant value."""
+    constant = dict.fromkeys(ELECTRODES[:number], np.float32(value))
+    return change(lambda table: table.assign(**constant))
 
 
-@kind("no such file", refused="no such file", of=EITHER)
-def missing(path):
-    path.unlink()
-
-
-@kind("no such file", refused="no such file")
-def a_folder(path):
-    path.unlink()
-    path.mkdir()
-
-
-@kind(UNREADABLE, refused=NO_PARQUET)
-def of_no_bytes(path):
-    path.write_bytes(b"")
-
-
-@kind(UNREADABLE, refused=NO_PARQUET, of=EITHER)
-def truncated(path):
+def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-@kind(UNREADABLE, refused=NO_PARQUET)
-def of_noise(path):
-    path.write_bytes(np.random.default_rng(0).bytes(100_000))
+def double_a_column(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.append_column(table.column_names[5], pa.nulls(len(table))), path)
 
 
-@kind("0 rows instead of", refused="0 rows, but a window", of=EITHER)
-def of_no_rows(path):
-    change(path, lambda t: t.iloc[:0])
-
-
-@kind("no finite value", refused="holds no value")
-def all_nan(path):
-    change_columns(path, lambda pairs: [(n, np.full(len(v), np.nan, np.float32)) for n, v in pairs])
-
-
-@kind("no finite value", refused="infinite", of=EITHER)
-def all_infinite(path):
-    change(path, lambda t: t * np.float32(0) + np.float32("inf"))
-
-
-@kind("no finite value", refused="not numbers")
-def all_words(path):
-    change(path, lambda t: t.astype(str).replace(".*", "much", regex=True))
-
-
-@kind(same=True, refused="not numbers", of=EITHER)
-def numbers_as_text(path):
-    change(path, lambda t: t.astype(str))
-
-
-@kind(same=True, of=EITHER)
-def doubles(path):
-    change(path, lambda t: t.astype(np.float64))
-
-
-@kind(of=EITHER)
-def whole_numbers(path):
-    change(path, lambda t: t.round().fillna(0).astype(np.int32))
-
-
-@kind(same=True, of=EITHER)
-def columns_in_reverse(path):
-    change(path, lambda t: t[t.columns[::-1]])
-
-
-@kind(same=True, of=EITHER)
-def with_another_column(path):
-    change(path, lambda t: t.assign(note="recorded at night"))
-
-
-@kind(same=True, refused="missing column", of=EITHER)
-def names_in_other_case(path):
-    change(path, lambda t: t.rename(columns=lambda name: f" {name.swapcase()}"))
-
-
-@kind(repaired="without", refused="not numbers", of=EITHER)
-def a_column_of_words(path):
-    change(path, lambda t: t.assign(**{t.columns[5]: "much"}))
-
-
-@kind(repaired="without", refused="missing column", of=EITHER)
-def a_column_missing(path):
-    change(path, lambda t: t.drop(columns=t.columns[5]))
-
-
-@kind(repaired="the first of two columns", same=True, refused="occurs twice", of=EITHER)
-def a_column_twice(path):
-    change_columns(path, lambda pairs: [*pairs, (pairs[5][0], pa.nulls(len(pairs[5][1])))])
-
-
-@kind(repaired="without", refused=UNREADABLE, of=EITHER)
-def a_damaged_page(path):
+def damage_a_page(path: Path) -> None:
     chunk = pq.read_metadata(path).row_group(0).column(5)
     at = chunk.dictionary_page_offset or chunk.data_page_offset
     content = bytearray(path.read_bytes())
@@ -194,117 +74,72 @@ def a_damaged_page(path):
     path.write_bytes(content)
 
 
-@kind(same=True)
-def in_many_row_groups(path):
-    change(path, lambda t: t, row_group_size=700)
+EEG, SPECTROGRAM, EITHER = ("eeg",), ("spectrogram",), ("eeg", "spectrogram")
+NO_FILE, UNREADABLE, NO_PARQUET = "no such file", "not a readable parquet file", "not a parquet"
+ENDS, NO_VALUE = "a window of train.csv ends at row", "no finite value"
 
-
-# -- EEGs ------------------------------------------------------------------------------
-
-
-@kind(repaired="rows instead of 10000")
-def longer(path):
-    change(path, lambda t: pd.concat([t, t.iloc[:2000]]))
-
-
-@kind(repaired="6000 rows instead of 10000", refused="but a window of train.csv ends at row")
-def shorter(path):
-    change(path, lambda t: t.iloc[:6000])
-
-
-@kind("1999 rows instead of 10000", refused="but a window of train.csv ends at row")
-def shorter_than_its_label(path):
-    change(path, lambda t: t.iloc[:1999])
-
-
-@kind()
-def nine_nan_channels(path):
-    change(path, lambda t: t.assign(**dict.fromkeys(ELECTRODES[:9], np.float32("nan"))))
-
-
-@kind("9 of 19 channels have a signal")
-def ten_nan_channels(path):
-    change(path, lambda t: t.assign(**dict.fromkeys(ELECTRODES[:10], np.float32("nan"))))
-
-
-@kind()
-def gaps(path):
-    fill_rows(path, slice(1000, 4000), np.nan)
-
-
-@kind()
-def a_constant_channel(path):
-    change(path, lambda t: t.assign(Cz=np.float32(7)))
-
-
-@kind("0 of 19 channels have a signal")
-def constant(path):
-    change(path, lambda t: t * np.float32(0) + np.float32(7))
-
-
-@kind(refused="infinite")
-def some_infinities(path):
-    fill_rows(path, slice(0, None, 500), -np.inf)
-
-
-@kind(repaired="1 samples beyond 1 V left out", refused="column Cz reaches 3e+38 microvolts")
-def a_giant(path):
-    change(path, lambda t: t.assign(Cz=t["Cz"].where(t.index != 5000, 3e38).astype(np.float32)))
-
-
-@kind(repaired="taken for volts", same=True, refused="microvolts")
-def in_volts(path):
-    change(path, lambda t: t * np.float32(1e-6))
-
-
-@kind(repaired="taken for millionths", same=True, refused="microvolts")
-def a_million_times_too_large(path):
-    change(path, lambda t: t * np.float32(1e6))
-
-
-@kind(same=True)
-def without_ekg(path):
-    change(path, lambda t: t.drop(columns="EKG"))
-
-
-# -- spectrograms ----------------------------------------------------------------------
-
-
-@kind(repaired="rows instead of 300", of=SPECTROGRAM)
-def longer_by_50_rows(path):
-    change(path, lambda t: pd.concat([t, t.iloc[:50]]))
-
-
-@kind(
-    repaired="100 rows instead of 300", refused="a window of train.csv ends at row", of=SPECTROGRAM
-)
-def of_100_rows(path):
-    change(path, lambda t: t.iloc[:100])
-
-
-@kind("no finite value", of=SPECTROGRAM)  # a gap in training, as some real rows are
-def all_null(path):
-    change(path, lambda t: t * np.float32("nan"))
-
-
-@kind(of=SPECTROGRAM)
-def gaps_in_time(path):
-    fill_rows(path, slice(0, None, 3), np.nan)
-
-
-@kind(refused="infinite", of=SPECTROGRAM)
-def infinite_rows(path):
-    fill_rows(path, slice(0, None, 50), np.inf)
-
-
-@kind(of=SPECTROGRAM)
-def all_zero(path):
-    change(path, lambda t: t * np.float32(0))
-
-
-@kind(same=True, of=SPECTROGRAM)
-def without_time(path):
-    change(path, lambda t: t.drop(columns="time"))
+FILES = [
+    FileKind(recording, f"{recording} {name}", spoil, **expected)
+    for recordings, name, spoil, expected in (
+        (EITHER, "missing", Path.unlink, {"lost": NO_FILE, "refused": NO_FILE}),
+        (EITHER, "truncated", truncate, {"lost": UNREADABLE, "refused": NO_PARQUET}),
+        (EEG, "of no bytes", lambda path: path.write_bytes(b""),
+         {"lost": UNREADABLE, "refused": NO_PARQUET}),
+        (EITHER, "of no rows", change(lambda t: t.iloc[:0]),
+         {"lost": "0 rows instead of", "refused": "0 rows, but a window"}),
+        (EEG, "all NaN", fill(slice(None), np.nan),
+         {"lost": NO_VALUE, "refused": "holds no value"}),
+        # a gap in training, as some real rows are
+        (SPECTROGRAM, "all NaN", fill(slice(None), np.nan), {"lost": NO_VALUE}),
+        (EITHER, "all infinite", fill(slice(None), np.inf),
+         {"lost": NO_VALUE, "refused": "infinite"}),
+        (EITHER, "numbers as text", change(lambda t: t.astype(str)),
+         {"same": True, "refused": "not numbers"}),
+        (EITHER, "doubles", change(lambda t: t.astype(np.float64)), {"same": True}),
+        (EITHER, "whole numbers", change(lambda t: t.round().fillna(0).astype(np.int32)), {}),
+        (EITHER, "columns in reverse", change(lambda t: t[t.columns[::-1]]), {"same": True}),
+        (EITHER, "with another column", change(lambda t: t.assign(note="at night")),
+         {"same": True}),
+        (EITHER, "names in other case", change(lambda t: t.rename(columns=str.swapcase)),
+         {"same": True, "refused": "missing column"}),
+        (EITHER, "a column of words", change(lambda t: t.assign(**{t.columns[5]: "much"})),
+         {"repaired": "without", "refused": "not numbers"}),
+        (EITHER, "a column missing", change(lambda t: t.drop(columns=t.columns[5])),
+         {"repaired": "without", "refused": "missing column"}),
+        (EITHER, "a column twice", double_a_column,
+         {"repaired": "the first of two columns", "same": True, "refused": "occurs twice"}),
+        (EITHER, "a damaged page", damage_a_page, {"repaired": "without", "refused": UNREADABLE}),
+        (EEG, "in many row groups", change(lambda t: t, row_group_size=700), {"same": True}),
+        (EEG, "longer", change(lambda t: pd.concat([t, t.iloc[:2000]])),
+         {"repaired": "12000 rows instead of 10000"}),
+        (SPECTROGRAM, "longer", change(lambda t: pd.concat([t, t.iloc[:50]])),
+         {"repaired": "350 rows instead of 300"}),
+        (EEG, "shorter", change(lambda t: t.iloc[:6000]),
+         {"repaired": "6000 rows instead of 10000", "refused": ENDS}),
+        (SPECTROGRAM, "shorter", change(lambda t: t.iloc[:100]),
+         {"repaired": "100 rows instead of 300", "refused": ENDS}),
+        (EEG, "shorter than its label", change(lambda t: t.iloc[:1999]),
+         {"lost": "1999 rows instead of 10000", "refused": ENDS}),
+        (EEG, "nine NaN channels", electrodes(9, np.nan), {}),
+        (EEG, "ten NaN channels", electrodes(10, np.nan),
+         {"lost": "9 of 19 channels have a signal"}),
+        (EEG, "nine flat channels", electrodes(9, 7), {}),
+        (EEG, "flat", electrodes(19, 7), {"lost": "0 of 19 channels have a signal"}),
+        (EEG, "gaps", fill(slice(1000, 4000), np.nan), {}),
+        (SPECTROGRAM, "gaps", fill(slice(0, None, 3), np.nan), {}),
+        (EEG, "some infinities", fill(slice(0, None, 500), -np.inf), {"refused": "infinite"}),
+        (EEG, "a giant sample", change(lambda t: t.assign(Cz=t["Cz"].where(t.index != 5000, 3e38))),
+         {"repaired": "1 samples beyond 1 V left out",
+          "refused": "column Cz reaches 3e+38 microvolts"}),
+        (EEG, "in volts", change(lambda t: t * np.float32(1e-6)),
+         {"repaired": "taken for volts", "same": True, "refused": "microvolts"}),
+        (EEG, "a million times too large", change(lambda t: t * np.float32(1e6)),
+         {"repaired": "taken for millionths", "same": True, "refused": "microvolts"}),
+        (EEG, "without EKG", change(lambda t: t.drop(columns="EKG")), {"same": True}),
+        (SPECTROGRAM, "without time", change(lambda t: t.drop(columns="time")), {"same": True}),
+    )
+    for recording in recordings
+]  # fmt: skip
 
 
 # -- test.csv --------------------------------------------------------------------------
@@ -315,207 +150,133 @@ class Expected:
     """The submission for a spoiled table: its ids in order, and those that get the prior."""
 
     ids: list
-    lost: set
+    lost: set = field(default_factory=set)
 
 
 TABLES: list[Callable[[Path], Expected]] = []
 
 
-def table(spoil):
-    """Add a function to the catalogue of test tables."""
-    TABLES.append(spoil)
-    return spoil
+def table(spoil: Callable[[Path, pd.DataFrame], Expected | None]) -> Callable[[Path], Expected]:
+    """Add a function of the folder and its table to the catalogue; by default no id changes."""
+
+    @wraps(spoil)
+    def apply(folder: Path) -> Expected:
+        test = pd.read_csv(folder / "test.csv")
+        return spoil(folder, test) or Expected(test["eeg_id"].tolist())
+
+    TABLES.append(apply)
+    return apply
 
 
-def read(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / "test.csv")
+def write(folder: Path, test: pd.DataFrame, **options) -> None:
+    test.to_csv(folder / "test.csv", index=False, **options)
 
 
-def write(folder: Path, table: pd.DataFrame, **options) -> None:
-    table.to_csv(folder / "test.csv", index=False, **options)
+def with_first_id(folder: Path, test: pd.DataFrame, name: object) -> list:
+    """Give the first EEG another id, but not its file; return the ids as text."""
+    test = test.astype({"eeg_id": object})
+    test.loc[0, "eeg_id"] = name
+    write(folder, test)
+    return [str(i) for i in test["eeg_id"]]
 
 
-def as_it_was(folder: Path) -> Expected:
-    return Expected(read(folder)["eeg_id"].tolist(), set())
-
-
-def with_first_id(folder: Path, name: object, *, renamed: bool = True) -> Expected:
-    """Give the first EEG another id, its file too; return ids as text, as they are then read."""
-    ids = read(folder).astype({"eeg_id": object})
-    old = ids.loc[0, "eeg_id"]
-    if renamed:
-        (folder / "test_eegs" / f"{old}.parquet").rename(folder / "test_eegs" / f"{name}.parquet")
-    ids.loc[0, "eeg_id"] = name
-    write(folder, ids)
-    return Expected([str(i) for i in ids["eeg_id"]], set() if renamed else {str(name)})
-
-
-def spelled(folder: Path, spell: Callable[[int], str]) -> Expected:
-    """Write all ids in another way; the files keep their names."""
-    ids = read(folder)
-    ids["eeg_id"] = [spell(eeg_id) for eeg_id in ids["eeg_id"]]
-    write(folder, ids)
-    return Expected(ids["eeg_id"].tolist(), set())
+def rename_first(folder: Path, test: pd.DataFrame, name: object) -> None:
+    old = test["eeg_id"][0]
+    (folder / "test_eegs" / f"{old}.parquet").rename(folder / "test_eegs" / f"{name}.parquet")
 
 
 @table
-def unsorted(folder):
-    write(folder, read(folder)[::-1])
-    return as_it_was(folder)
+def unsorted(folder, test):
+    write(folder, test[::-1])
+    return Expected(test["eeg_id"].tolist()[::-1])
 
 
 @table
-def ids_twice(folder):
-    expected = as_it_was(folder)
-    write(folder, pd.concat([read(folder)] * 2))
-    return expected
+def ids_twice(folder, test):
+    write(folder, pd.concat([test] * 2))
 
 
 @table
-def more_columns(folder):
-    write(folder, read(folder).assign(age=71.5, note='said "well", then left'))
-    return as_it_was(folder)
+def more_columns(folder, test):
+    write(folder, test.assign(age=71.5, note='said "well", then left'))
 
 
 @table
-def only_ids(folder):
-    write(folder, read(folder)[["eeg_id"]])
-    return as_it_was(folder)
+def only_ids(folder, test):
+    write(folder, test[["eeg_id"]])
 
 
 @table
-def no_rows(folder):
-    write(folder, read(folder).head(0))
-    return Expected([], set())
+def no_rows(folder, test):
+    write(folder, test.head(0))
+    return Expected([])
 
 
 @table
-def id_beyond_doubles(folder):
+def id_beyond_doubles(folder, test):
     # beside a column of floats, which must not make the ids float
-    expected = with_first_id(folder, 2**53 + 1)
-    write(folder, read(folder).assign(age=71.5))
-    return Expected([int(i) for i in expected.ids], set())
+    name = 2**53 + 1
+    rename_first(folder, test, name)
+    write(folder, test.assign(eeg_id=[name, *test["eeg_id"][1:]], age=71.5))
+    return Expected([name, *test["eeg_id"][1:]])
 
 
 @table
-def id_beyond_64_bits(folder):
-    return with_first_id(folder, 2**64 + 1)
+def id_of_words(folder, test):
+    rename_first(folder, test, "patient 7, night")
+    return Expected(with_first_id(folder, test, "patient 7, night"))
 
 
 @table
-def id_of_words(folder):
-    return with_first_id(folder, "patient 7, night")
+def id_missing(folder, test):
+    return Expected(with_first_id(folder, test, ""), {""})
 
 
 @table
-def id_missing(folder):
-    return with_first_id(folder, "", renamed=False)
+def id_that_leads_out(folder, test):
+    name = "../test_spectrograms/elsewhere"
+    return Expected(with_first_id(folder, test, name), {name})
 
 
 @table
-def id_not_a_number(folder):
-    return with_first_id(folder, "NaN", renamed=False)
+def ids_as_floats(folder, test):
+    write(folder, test.assign(eeg_id=[f"{i}.0" for i in test["eeg_id"]]))
+    return Expected([f"{i}.0" for i in test["eeg_id"]])
 
 
 @table
-def id_that_leads_out(folder):
-    return with_first_id(folder, "../test_spectrograms/elsewhere", renamed=False)
+def saved_by_a_spreadsheet(folder, test):
+    options = {"encoding": "utf-8-sig", "lineterminator": "\r\n", "quoting": csv.QUOTE_ALL}
+    write(folder, test[["eeg_id", "spectrogram_id"]].astype(str), **options)
 
 
 @table
-def ids_as_floats(folder):
-    return spelled(folder, lambda i: f"{i}.0")
+def in_latin1(folder, test):
+    write(folder, test.assign(name="Jörg"), encoding="latin-1")
 
 
 @table
-def ids_with_exponents(folder):
-    return spelled(folder, lambda i: f"{i / 10**9:.9f}e9")
-
-
-@table
-def ids_with_zeros_before(folder):
-    return spelled(folder, lambda i: f"{i:012d}")
-
-
-@table
-def ids_quoted(folder):
-    write(folder, read(folder).astype(str), quoting=csv.QUOTE_ALL)
-    return as_it_was(folder)
-
-
-@table
-def with_a_byte_order_mark(folder):
-    write(folder, read(folder)[["eeg_id", "spectrogram_id"]], encoding="utf-8-sig")
-    return as_it_was(folder)
-
-
-@table
-def in_latin1(folder):
-    expected = as_it_was(folder)
-    write(folder, read(folder).assign(name="Jörg"), encoding="latin-1")
-    return expected
-
-
-@table
-def lines_ended_as_in_windows(folder):
-    write(folder, read(folder), lineterminator="\r\n")
-    return as_it_was(folder)
-
-
-@table
-def blank_lines(folder):
-    expected = as_it_was(folder)
+def blank_lines(folder, test):
     path = folder / "test.csv"
     path.write_text(path.read_text().replace("\n", "\n\n") + "\n ,,\n\n")
-    return expected
 
 
 @table
-def commas_at_the_ends(folder):
-    expected = as_it_was(folder)
-    path = folder / "test.csv"
-    header, *lines = path.read_text().splitlines()
-    path.write_text("\n".join([header, *(f"{line},,1" for line in lines)]))
-    return expected
+def columns_in_capitals(folder, test):
+    write(folder, test.rename(columns=lambda name: f" {name.upper()}"))
 
 
 @table
-def short_lines(folder):
-    ids = read(folder)["eeg_id"].tolist()
-    (folder / "test.csv").write_text(
-        "\n".join(["eeg_id,patient_id,spectrogram_id", *map(str, ids)])
-    )
-    return Expected(ids, set())
-
-
-@table
-def columns_in_capitals(folder):
-    expected = as_it_was(folder)
-    write(folder, read(folder).rename(columns=lambda name: f" {name.upper()}"))
-    return expected
-
-
-@table
-def the_ids_column_twice(folder):
-    expected = as_it_was(folder)
-    ids = read(folder)
-    write(folder, pd.concat([ids, ids[["eeg_id"]] + 1], axis=1))
-    return expected
-
-
-@table
-def no_ids_but_in_the_sample(folder):
-    expected = as_it_was(folder)
-    sample = read(folder)[["eeg_id"]].assign(**dict.fromkeys(VOTE_COLUMNS, 1 / 6))
+def no_ids_but_in_the_sample(folder, test):
+    sample = test[["eeg_id"]].assign(**dict.fromkeys(VOTE_COLUMNS, 1 / 6))
     sample.to_csv(folder / "sample_submission.csv", index=False)
     (folder / "test.csv").write_bytes(np.random.default_rng(0).bytes(1000))
-    return expected
 
 
 @table
-def no_folder_of_eegs(folder):
+def no_folder_of_eegs(folder, test):
     shutil.rmtree(folder / "test_eegs")
-    ids = read(folder)["eeg_id"].tolist()
+    ids = test["eeg_id"].tolist()
     return Expected(ids, set(ids))
 
 
@@ -524,13 +285,13 @@ def no_folder_of_eegs(folder):
 
 def hidden_set(competition: Competition, folder: Path, rows: int = 2) -> Path:
     """Copy the first rows of a competition's test set and their files."""
-    ids = competition.test.head(rows)
-    for recording, locate in (("eeg", competition.eeg_path), ("spectrogram", None)):
-        locate = locate or competition.spectrogram_path
+    test = competition.test.head(rows)
+    for recording in EITHER:
         (folder / f"test_{recording}s").mkdir(parents=True)
-        for i in ids[f"{recording}_id"]:
-            shutil.copy(locate("test", i), folder / f"test_{recording}s")
-    ids.to_csv(folder / "test.csv", index=False)
+        for i in test[f"{recording}_id"]:
+            name = f"test_{recording}s/{i}.parquet"
+            shutil.copy(competition.path / name, folder / name)
+    write(folder, test)
     return folder
 
 
@@ -539,13 +300,11 @@ def one_of_each(competition: Competition, folder: Path, kinds: list[FileKind]) -
     source = competition.test.iloc[0]
     for recording in EITHER:
         (folder / f"test_{recording}s").mkdir(parents=True)
-    for i, kind in enumerate(kinds):
-        for recording in EITHER:
-            path = folder / f"test_{recording}s" / f"{i}.parquet"
-            original = competition.path / f"test_{recording}s"
-            shutil.copy(original / f"{source[f'{recording}_id']}.parquet", path)
+        original = competition.path / f"test_{recording}s/{source[f'{recording}_id']}.parquet"
+        for i, kind in enumerate(kinds):
+            path = Path(shutil.copy(original, folder / f"test_{recording}s/{i}.parquet"))
             if recording == kind.recording:
                 kind.spoil(path)
     ids = {f"{name}_id": range(len(kinds)) for name in (*EITHER, "patient")}
-    pd.DataFrame(ids).to_csv(folder / "test.csv", index=False)
+    write(folder, pd.DataFrame(ids))
     return folder
