@@ -10,10 +10,20 @@ from scipy.signal import oaconvolve
 
 from hbac_utils.data.layout import SAMPLING_RATE
 from hbac_utils.montage import ELECTRODES
-from hbac_utils.synthetic import noise
 from hbac_utils.synthetic.forward_model import direction, patch_field, sensor_positions
-from hbac_utils.synthetic.noise import log_uniform
-from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, SessionSignal
+from hbac_utils.synthetic.signals import (
+    MARGIN,
+    SLOW_RATE,
+    SessionSignal,
+    Spectrum,
+    aperiodic,
+    fluctuation,
+    gate,
+    gaussian,
+    log_uniform,
+    rhythm,
+    white,
+)
 
 N_ELECTRODES = len(ELECTRODES)
 BAD_CHANNEL = 0.06  # share of the recordings with a flat or missing channel
@@ -32,7 +42,7 @@ def add_artifacts(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
     for add_artifact, prevalence in ARTIFACTS.items():
         if rng.random() < prevalence:
             add_artifact(signal, rng)
-    signal.add_noise(rng, rng.uniform(0.3, 2.0) * _UNIT_FIELDS, noise.white)
+    signal.add_noise(rng, rng.uniform(0.3, 2.0) * _UNIT_FIELDS, white)
     return ekg
 
 
@@ -62,7 +72,7 @@ def _add_heartbeat(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
     for start, seconds in signal.intervals:
         begin = (start + MARGIN) * SAMPLING_RATE
         own = beats[begin : begin + seconds * SAMPLING_RATE]
-        drift = noise.fluctuation(rng, len(own), 2) + 0.3 * rng.standard_normal(len(own))
+        drift = fluctuation(rng, len(own), 2) + 0.3 * rng.standard_normal(len(own))
         ekg.append((size * (connected * own + share * drift)).astype(np.float32))
     return ekg
 
@@ -98,13 +108,13 @@ def add_muscle(signal: SessionSignal, rng: Generator) -> None:
     """Add muscle activity, continuous or in bursts."""
     size, spectrum = log_uniform(rng, 3, 80), _muscle_spectrum(rng)
     if rng.random() < 0.35:
-        tension = noise.fluctuation(rng, len(signal.times), log_uniform(rng, 1, 60), SLOW_RATE)
+        tension = fluctuation(rng, len(signal.times), log_uniform(rng, 1, 60), SLOW_RATE)
         signal.add_noise(rng, _muscle_fields(rng, size), spectrum, np.exp(0.6 * tension))
         return
     for begin in _event_times(rng, signal, log_uniform(rng, 0.5, 8)):
         n, fields = int(SAMPLING_RATE * log_uniform(rng, 0.5, 15)), _muscle_fields(rng, size)
-        waves = noise.gaussian(rng, spectrum, len(fields), n)
-        signal.add(begin, fields, waves * np.exp(0.5 * noise.fluctuation(rng, n, 0.5)))
+        waves = gaussian(rng, spectrum, len(fields), n)
+        signal.add(begin, fields, waves * np.exp(0.5 * fluctuation(rng, n, 0.5)))
 
 
 def add_seizure_muscle(
@@ -112,8 +122,8 @@ def add_seizure_muscle(
 ) -> None:
     """Add a seizure's muscle activity of ``size`` µV between two times (seconds)."""
     ramp = rng.uniform(1, 10)
-    held = noise.gate(signal.times, begin + rng.uniform(0, 5), end, ramp)
-    bursts = noise.fluctuation(rng, len(signal.times), log_uniform(rng, 0.3, 10), SLOW_RATE)
+    held = gate(signal.times, begin + rng.uniform(0, 5), end, ramp)
+    bursts = fluctuation(rng, len(signal.times), log_uniform(rng, 0.3, 10), SLOW_RATE)
     envelope = held * np.exp(rng.uniform(0.2, 1) * bursts)
     signal.add_noise(rng, _muscle_fields(rng, size), _muscle_spectrum(rng), envelope)
 
@@ -126,8 +136,8 @@ def _muscle_fields(rng: Generator, size: float) -> np.ndarray:
     return size * rng.uniform(0.2, 1.2, (count, 1)) * _UNIT_FIELDS[which]
 
 
-def _muscle_spectrum(rng: Generator) -> noise.Spectrum:
-    return noise.rhythm(rng.uniform(35, 60), rng.uniform(15, 30))
+def _muscle_spectrum(rng: Generator) -> Spectrum:
+    return rhythm(rng.uniform(35, 60), rng.uniform(15, 30))
 
 
 def add_chewing(signal: SessionSignal, rng: Generator) -> None:
@@ -136,9 +146,9 @@ def add_chewing(signal: SessionSignal, rng: Generator) -> None:
     tongue = patch_field(90, 0, 50)[None, :N_ELECTRODES]
     for begin in _event_times(rng, signal, rng.uniform(0.2, 1.5)):
         n = len(np.arange(0, rng.uniform(3, 20), 1 / SAMPLING_RATE))
-        pace = rng.uniform(0.8, 2) * (1 + 0.15 * noise.fluctuation(rng, n, 1))
+        pace = rng.uniform(0.8, 2) * (1 + 0.15 * fluctuation(rng, n, 1))
         swing = np.sin(np.pi * np.cumsum(pace) / SAMPLING_RATE)
-        waves = noise.gaussian(rng, noise.rhythm(45, 20), len(temporal), n) * swing**8
+        waves = gaussian(rng, rhythm(45, 20), len(temporal), n) * swing**8
         signal.add(begin, rng.uniform(20, 120) * temporal, waves)
         signal.add(begin, rng.uniform(5, 60) * tongue, swing[None] ** 2)
 
@@ -154,15 +164,15 @@ def add_electrode_pops(signal: SessionSignal, rng: Generator) -> None:
 
 def add_loose_electrodes(signal: SessionSignal, rng: Generator) -> None:
     """Add the slow, intermittent noise of one or two loose electrodes."""
-    contact = noise.fluctuation(rng, len(signal.times), log_uniform(rng, 3, 60), SLOW_RATE)
-    spectrum = noise.aperiodic(0.5, rng.uniform(0.5, 3))
+    contact = fluctuation(rng, len(signal.times), log_uniform(rng, 3, 60), SLOW_RATE)
+    spectrum = aperiodic(0.5, rng.uniform(0.5, 3))
     fields = log_uniform(rng, 10, 2000) * _some_electrodes(rng, 2)
     signal.add_noise(rng, fields, spectrum, np.clip(contact + 0.7, 0, 1))
 
 
 def add_sweat(signal: SessionSignal, rng: Generator) -> None:
     """Add drifts below 0.5 Hz at several electrodes."""
-    signal.add_noise(rng, rng.uniform(10, 120) * _some_electrodes(rng, 12), noise.rhythm(0.2, 0.1))
+    signal.add_noise(rng, rng.uniform(10, 120) * _some_electrodes(rng, 12), rhythm(0.2, 0.1))
 
 
 def add_mains(signal: SessionSignal, rng: Generator) -> None:
@@ -184,7 +194,7 @@ def add_movement(signal: SessionSignal, rng: Generator) -> None:
     for begin in _event_times(rng, signal, log_uniform(rng, 0.1, 2)):
         n = int(SAMPLING_RATE * rng.uniform(1, 8))
         sizes = np.exp(rng.normal(np.log(typical), 0.7, (N_ELECTRODES, 1)))
-        swings = noise.gaussian(rng, noise.aperiodic(0.7, 2.5), N_ELECTRODES, n)
+        swings = gaussian(rng, aperiodic(0.7, 2.5), N_ELECTRODES, n)
         signal.add(begin, sizes * _UNIT_FIELDS, swings * np.sin(np.pi * np.arange(n) / n))
 
 

@@ -11,9 +11,16 @@ import numpy as np
 from numpy.random import Generator
 
 from hbac_utils.data.layout import SAMPLING_RATE
-from hbac_utils.synthetic import noise
 from hbac_utils.synthetic.forward_model import apply_reference, mirror_fields, patch_field
-from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, SessionSignal
+from hbac_utils.synthetic.signals import (
+    MARGIN,
+    SLOW_RATE,
+    SessionSignal,
+    aperiodic,
+    fluctuation,
+    log_uniform,
+    rhythm,
+)
 
 RAMP = 0.15  # seconds from a burst to a suppression and back
 
@@ -23,7 +30,7 @@ class Background:
     """Parameters of the background EEG; frequencies in Hz, a rhythm of amplitude 0 is absent."""
 
     amplitude: float  # µV RMS of the aperiodic activity at the electrodes
-    exponent: float  # see `noise.aperiodic`
+    exponent: float  # see `signals.aperiodic`
     knee: float
     delta: float  # RMS relative to ``amplitude``, as that of the other rhythms
     delta_frequency: float
@@ -51,7 +58,7 @@ def draw_background(rng: Generator) -> Background:
 
     return Background(
         amplitude=float(np.exp(rng.normal(np.log(12), 0.6)).clip(2, 60)),
-        exponent=uniform(1.0, 3.4), knee=noise.log_uniform(rng, 0.3, 4),
+        exponent=uniform(1.0, 3.4), knee=log_uniform(rng, 0.3, 4),
         delta=sometimes(0.75, 0.3, 2.2), delta_frequency=uniform(0.7, 2.8),
         theta=sometimes(0.6, 0.2, 1.2), theta_frequency=uniform(4, 7.5),
         alpha=sometimes(0.3, 0.1, 1.2), alpha_frequency=uniform(7.5, 11.5),
@@ -76,17 +83,17 @@ def add_background(
     b, half = background, background.asymmetry / 2
     theta, alpha, beta = rng.uniform((0.6, 0.4, 1.5), (2.0, 1.2, 4.0))  # Hz, widths
     generators = [  # relative amplitude, spectrum with frequency and shape, fields
-        (1.0, noise.aperiodic, b.knee, b.exponent, _scattered_fields(rng, 14, 0)),
-        (b.delta, noise.rhythm, b.delta_frequency, 0.6, _scattered_fields(rng, 6, b.asymmetry)),
-        (b.theta, noise.rhythm, b.theta_frequency, theta, _scattered_fields(rng, 4, half)),
-        (b.alpha, noise.rhythm, b.alpha_frequency, alpha, _posterior_fields(rng)),
-        (b.beta, noise.rhythm, b.beta_frequency, beta, _scattered_fields(rng, 4, -half)),
+        (1.0, aperiodic, b.knee, b.exponent, _scattered_fields(rng, 14, 0)),
+        (b.delta, rhythm, b.delta_frequency, 0.6, _scattered_fields(rng, 6, b.asymmetry)),
+        (b.theta, rhythm, b.theta_frequency, theta, _scattered_fields(rng, 4, half)),
+        (b.alpha, rhythm, b.alpha_frequency, alpha, _posterior_fields(rng)),
+        (b.beta, rhythm, b.beta_frequency, beta, _scattered_fields(rng, 4, -half)),
     ]
 
-    def fluctuation(seconds: float) -> np.ndarray:
-        return noise.fluctuation(rng, len(signal.times), seconds, SLOW_RATE)
+    def waxing(seconds: float) -> np.ndarray:
+        return fluctuation(rng, len(signal.times), seconds, SLOW_RATE)
 
-    common = np.exp(b.reactivity * fluctuation(rng.uniform(60, 240)))
+    common = np.exp(b.reactivity * waxing(rng.uniform(60, 240)))
     if b.suppression:
         common = common * _continuity(signal, b, rng)
     for relative, spectrum, frequency, shape, fields in generators:
@@ -94,7 +101,7 @@ def add_background(
             fields = apply_reference(fields, reference)
             size = b.amplitude * relative / np.sqrt((fields**2).sum(axis=0).mean())
             for part in np.split(fields, [len(fields) // 2]):
-                envelope = common * np.exp(0.35 * fluctuation(rng.uniform(1, 8)))
+                envelope = common * np.exp(0.35 * waxing(rng.uniform(1, 8)))
                 own = rng.uniform(0.88, 1.12) * frequency  # a little different for each part
                 signal.add_noise(rng, size * part, spectrum(own, shape), envelope)
     for _ in range(rng.poisson(b.spindles * signal.seconds / 60)):
@@ -136,7 +143,7 @@ def _add_transients(signal: SessionSignal, b: Background, reference: str, rng: G
         side, midline = rng.choice((-1, 1)), rng.random() < 0.35
         inclination, azimuth = rng.uniform(5, 100), 0 if midline else side * rng.uniform(15, 165)
         field = patch_field(inclination, azimuth, rng.uniform(12, 40), rng.normal(0, 0.5, 3))
-        width, slow = noise.log_uniform(rng, 0.015, 0.12), rng.uniform(0.06, 0.16)
+        width, slow = log_uniform(rng, 0.015, 0.12), rng.uniform(0.06, 0.16)
         wave = rng.uniform(0, 1) * np.exp(-0.5 * ((x - 2 * width - slow) / slow) ** 2)
         wave = np.exp(-0.5 * (x / width) ** 2) - wave
         size = b.amplitude * rng.uniform(2, 8) * rng.choice((-1, 1), p=(0.7, 0.3))

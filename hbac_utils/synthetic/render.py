@@ -22,13 +22,12 @@ from hbac_utils.data.competition import Competition
 from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_COLUMNS, SPECTROGRAM_STEP
 from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS
 from hbac_utils.montage import CHAINS, CHANNELS, DOUBLE_BANANA, derivation_matrix
-from hbac_utils.synthetic import artifacts, noise
+from hbac_utils.synthetic import artifacts
 from hbac_utils.synthetic.background import add_background
 from hbac_utils.synthetic.forward_model import apply_reference
-from hbac_utils.synthetic.patterns import pattern_fields
+from hbac_utils.synthetic.patterns import episode_waveforms, pattern_fields
 from hbac_utils.synthetic.sessions import PATIENT_IDS, PlacedEpisode, Plan, Session, make_plan
-from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, SessionSignal
-from hbac_utils.synthetic.waveforms import episode_waveforms
+from hbac_utils.synthetic.signals import MARGIN, SLOW_RATE, SessionSignal, gate, rhythm
 from hbac_utils.utils.errors import InputError
 
 EEGS_PER_PATIENT = 17_089 / 1_950  # of the real competition
@@ -166,9 +165,9 @@ def add_episodes(
     for one, scaled in zip(episodes, fields, strict=True):
         # the background is attenuated after an episode, and slow waves replace a seizure
         if size := one.episode.aftermath:
-            after = noise.gate(signal.times, one.end + 1, one.quiet_until - 1, 2)
+            after = gate(signal.times, one.end + 1, one.quiet_until - 1, 2)
             signal.scale(1 - size * after)
-            slow = noise.rhythm(rng.uniform(0.8, 2), 0.5)
+            slow = rhythm(rng.uniform(0.8, 2), 0.5)
             signal.add_noise(rng, size * rng.uniform(0, 0.25) * scaled[:2], slow, after)
     for one, scaled in zip(episodes, fields, strict=True):
         begin, end, episode = one.begin, one.end, one.episode

@@ -17,8 +17,8 @@ from hbac_utils.data.layout import SPECTROGRAM_SECONDS, WINDOW_SECONDS
 from hbac_utils.labels import CLASSES, DECISIONS, N_CLASSES, VOTE_COLUMNS, consensus
 from hbac_utils.synthetic import raters
 from hbac_utils.synthetic.background import Background, draw_session_background
-from hbac_utils.synthetic.noise import log_uniform
 from hbac_utils.synthetic.patterns import Episode, draw_episode
+from hbac_utils.synthetic.signals import log_uniform
 
 LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)  # of the quantiles below
 EEGS_PER_PATIENT = (1, 1, 2, 3, 5, 19, 37, 94, 269)

@@ -9,9 +9,8 @@ from scipy.ndimage import gaussian_filter1d
 from hbac_utils.montage import LEFT, RIGHT, derivation_matrix
 from hbac_utils.synthetic.background import add_background, draw_background
 from hbac_utils.synthetic.forward_model import apply_reference
-from hbac_utils.synthetic.patterns import draw_episode, pattern_fields
-from hbac_utils.synthetic.signal import SessionSignal
-from hbac_utils.synthetic.waveforms import episode_waveforms
+from hbac_utils.synthetic.patterns import draw_episode, episode_waveforms, pattern_fields
+from hbac_utils.synthetic.signals import SessionSignal
 
 SIGNS = {
     "LPD": (2, -1, 1, 1),

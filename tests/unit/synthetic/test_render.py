@@ -9,7 +9,7 @@ from hbac_utils.data.layout import SPECTROGRAM_COLUMNS
 from hbac_utils.data.readers import read_eeg, read_spectrogram
 from hbac_utils.montage import CHANNELS
 from hbac_utils.synthetic.render import spectrogram, synthesize
-from hbac_utils.synthetic.signal import decimate
+from hbac_utils.synthetic.signals import decimate
 from hbac_utils.utils.errors import InputError
 
 

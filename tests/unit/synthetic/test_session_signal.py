@@ -7,18 +7,24 @@ from scipy.signal.windows import dpss
 
 from hbac_utils.data.layout import FREQUENCIES
 from hbac_utils.montage import CHAINS, ELECTRODES
-from hbac_utils.synthetic import artifacts, noise
+from hbac_utils.synthetic import artifacts
 from hbac_utils.synthetic.render import spectrogram
-from hbac_utils.synthetic.signal import MARGIN, SLOW_RATE, SessionSignal
+from hbac_utils.synthetic.signals import (
+    MARGIN,
+    SLOW_RATE,
+    SessionSignal,
+    aperiodic,
+    fluctuation,
+    gaussian,
+    rhythm,
+)
 
 RNG = np.random.default_rng
 
 
-@pytest.mark.parametrize(
-    "spectrum", [noise.rhythm(20, 5), noise.aperiodic(1.0, 1.0), noise.aperiodic(1.0, 2.5)]
-)
+@pytest.mark.parametrize("spectrum", [rhythm(20, 5), aperiodic(1.0, 1.0), aperiodic(1.0, 2.5)])
 def test_noise_has_the_density_of_its_spectrum(spectrum):
-    drawn = noise.gaussian(RNG(0), spectrum, 8, 40_000)
+    drawn = gaussian(RNG(0), spectrum, 8, 40_000)
     f, density = sps.welch(drawn, 200, nperseg=800)
     part = (f > 10) & (f < 30)
     np.testing.assert_allclose(density.mean(axis=0)[part], spectrum(f[part]) ** 2, rtol=0.2)
@@ -27,7 +33,7 @@ def test_noise_has_the_density_of_its_spectrum(spectrum):
 
 
 def test_fluctuations_are_standard_normal_and_slow():
-    drawn = np.stack([noise.fluctuation(RNG(i), 4000, 2.0) for i in range(200)])
+    drawn = np.stack([fluctuation(RNG(i), 4000, 2.0) for i in range(200)])
     assert (drawn.mean(), drawn.std()) == pytest.approx((0, 1), abs=0.05)
     assert np.corrcoef(drawn[:, 0], drawn[:, 20])[0, 1] > 0.9
     assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1000])[0, 1]) < 0.2
