@@ -3,7 +3,7 @@
 import sys
 
 from hbac_utils.cli import main
-from hbac_utils.utils.process import ignore_signals
+from hbac_utils.utils.commands import ignore_signals
 
 
 def run() -> None:

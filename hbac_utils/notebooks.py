@@ -16,8 +16,7 @@ from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillExecutionError
 
 from hbac_utils.utils.errors import DiskError, InputError, KernelDied
-from hbac_utils.utils.files import replacing
-from hbac_utils.utils.resources import PACKAGE, resource_root
+from hbac_utils.utils.files import PACKAGE, replacing, resource_root
 
 FOLDER = resource_root() / "notebooks"
 TEMPLATE = PACKAGE / "templates"

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from hbac_utils.data.cluster import workers
 from hbac_utils.data.competition import Competition
@@ -32,6 +31,7 @@ from hbac_utils.data.splits import group_windows
 from hbac_utils.data.store import REPACK, Store, digest, file_stamps, open_store, store_key
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.recipe import Data, Recipe
+from hbac_utils.utils import interactive
 from hbac_utils.utils.errors import DiskError, InputError
 from hbac_utils.utils.files import NO_SPACE, lock, writing
 
@@ -208,17 +208,15 @@ class _Packing:
             )
             for i, path, rows, start in left[["path", "rows", "start"]].itertuples()
         )  # fmt: skip
-        with tqdm(
-            desc=f"pack {kind.label}", total=len(recordings), initial=len(done), unit="file",
-            disable=not progress,
-        ) as bar:  # fmt: skip
-            if not len(left):
-                return
-            with _closing(parallel(calls)) as results:
-                for i, missing in results:
-                    stamp = self.stamps[recordings["path"][i]]
-                    journal.record(kind.name, i, {"source": stamp, "missing": missing})
-                    bar.update()
+        if not len(left):
+            return
+        with _closing(parallel(calls)) as results:
+            shown = interactive.progress(
+                results, len(recordings), f"pack {kind.label}", len(done), show=progress
+            )
+            for i, missing in shown:
+                stamp = self.stamps[recordings["path"][i]]
+                journal.record(kind.name, i, {"source": stamp, "missing": missing})
 
     def _write_tables(self, journal: PackJournal) -> None:
         windows = self.table.copy()

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.layout import KAGGLE_INPUT
@@ -22,6 +21,7 @@ from hbac_utils.models.classifier import load_classifier
 from hbac_utils.models.test_time import predict_batch
 from hbac_utils.recipe import Recipe, TestTime
 from hbac_utils.training.runs import fold_weights, read_metrics, read_recipe
+from hbac_utils.utils import interactive
 from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError, one_line
 
@@ -141,15 +141,15 @@ def predict(
     for predictor in predictors:
         data = predictor.run.recipe.data
         alike.setdefault((data.band, data.clip), []).append(predictor)
-    total = len(test) * len(alike)
-    with tqdm(total=total, desc="predict", unit="EEG", disable=not progress) as bar:
-        for group in alike.values():
-            recipes = [predictor.run.recipe for predictor in group]
-            inputs = tuple(dict.fromkeys(i for recipe in recipes for i in recipe.inputs))
-            for batch in read_batches(competition, test, recipes[0].data, inputs):
-                for predictor in group:
-                    predictor.add(batch)
-                bar.update(len(batch.rows))
+    for group in alike.values():
+        recipes = [predictor.run.recipe for predictor in group]
+        inputs = tuple(dict.fromkeys(i for recipe in recipes for i in recipe.inputs))
+        batches = read_batches(competition, test, recipes[0].data, inputs)
+        for batch in interactive.progress(
+            batches, len(test), "predict", size=lambda batch: len(batch.rows), show=progress
+        ):
+            for predictor in group:
+                predictor.add(batch)
     return _combined(predictors, test["eeg_id"], blend)
 
 

@@ -19,7 +19,7 @@ from hbac_utils.notebooks import check_parameters
 from hbac_utils.recipe import load_recipe, override
 from hbac_utils.utils.config_io import parse_yaml
 from hbac_utils.utils.errors import InputError
-from hbac_utils.utils.resources import find_resource
+from hbac_utils.utils.files import find_resource
 
 BUILD = Path("build")
 METADATA_FILE = "kernel-metadata.json"  # the name that the client expects

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 
 from hbac_utils import __version__
-from hbac_utils.utils.resources import PACKAGE, resource_root
+from hbac_utils.utils.files import PACKAGE, resource_root
 
 EXCLUDED = ("synthetic", "sweeps", "kernels")  # packages that no notebook imports
 

@@ -5,11 +5,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from tqdm import tqdm
-
 from hbac_utils.data.layout import SLUG
 from hbac_utils.kernels.api import Kaggle, KaggleError
 from hbac_utils.utils.errors import InputError, one_line
+from hbac_utils.utils.interactive import progress
 
 ARCHIVE_SIZE = 26e9  # bytes; parquet is compressed already, so its files take as much again
 
@@ -37,7 +36,8 @@ def download(kaggle: Kaggle, folder: Path) -> None:
         kaggle.download_competition(folder)
     try:
         with zipfile.ZipFile(archive) as content:
-            for entry in tqdm(content.infolist(), desc="unpack", unit="file"):
+            entries = content.infolist()
+            for entry in progress(entries, len(entries), "unpack"):
                 path = folder / entry.filename
                 if not path.is_file() or path.stat().st_size != entry.file_size:
                     content.extract(entry, folder)

@@ -29,9 +29,9 @@ from hbac_utils.recipe import save_recipe
 from hbac_utils.sweeps.config import Settings, SweepPlan, describe
 from hbac_utils.sweeps.study import ENDED, SweepStudy, TrialFailed
 from hbac_utils.sweeps.trials import TrialMonitor, TrialRun, execute_notebook, read_result
+from hbac_utils.utils.commands import terminable
 from hbac_utils.utils.errors import DiskError, InputError, KernelDied
 from hbac_utils.utils.files import writing
-from hbac_utils.utils.process import terminable
 
 PERIOD = 2.0  # s, between two looks for a trial while the last ones run elsewhere
 

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from numpy.random import Generator
 from scipy.signal.windows import dpss
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_COLUMNS, SPECTROGRAM_STEP
@@ -28,6 +27,7 @@ from hbac_utils.synthetic.forward_model import apply_reference
 from hbac_utils.synthetic.patterns import episode_waveforms, pattern_fields
 from hbac_utils.synthetic.sessions import PATIENT_IDS, PlacedEpisode, Plan, Session, make_plan
 from hbac_utils.synthetic.signals import MARGIN, SLOW_RATE, SessionSignal, gate, rhythm
+from hbac_utils.utils import interactive
 from hbac_utils.utils.errors import InputError
 
 EEGS_PER_PATIENT = 17_089 / 1_950  # of the real competition
@@ -97,7 +97,7 @@ def synthesize(
             (folder / name).mkdir()
         tasks = (joblib.delayed(_write_session)(session, folder, seed) for session in plan.sessions)
         done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-        for _ in tqdm(done, total=len(plan.sessions), unit="session", disable=not progress):
+        for _ in interactive.progress(done, len(plan.sessions), "simulate", show=progress):
             pass
         if out.is_dir():
             out.rmdir()

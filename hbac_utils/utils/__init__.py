@@ -1,1 +1,1 @@
-"""Errors, atomic files, configuration files, processes, TensorFlow set-up."""
+"""Errors, files, configuration files, commands, interactive display, TensorFlow set-up."""

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hbac_utils.utils.errors import InputError, one_line
-from hbac_utils.utils.resources import find_resource
+from hbac_utils.utils.files import find_resource
 
 MAX_BYTES = 1_000_000  # of a file; the largest configuration, a blend of fifty members, has 20 kB
 

@@ -1,4 +1,4 @@
-"""Atomic files, folder locks, and one-line messages for errors of the disk."""
+"""Atomic files, folder locks, errors of the disk in one line, and where shipped files lie."""
 
 import errno
 import os
@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from hbac_utils.utils.errors import DiskError
 
+PACKAGE = Path(__file__).resolve().parents[1]
 DRAFT = ".draft."  # prefix of the name of a file that is still being written
 
 
@@ -91,3 +92,16 @@ def writing(place: str | Path) -> Iterator[None]:
         else:
             raise
         raise DiskError(f"{place}: {problem}") from error
+
+
+def resource_root() -> Path:
+    """Return the folder that holds ``recipes``, ``sweeps``, ``notebooks`` and kernel metadata."""
+    # in an installed wheel; else a checkout, or the library that a kernel unpacks
+    installed = PACKAGE / "_resources"
+    return installed if installed.is_dir() else PACKAGE.parent
+
+
+def find_resource(path: str | Path) -> Path:
+    """Return a relative path in the working folder if it exists there, else in `resource_root`."""
+    path = Path(path)
+    return path if path.exists() else resource_root() / path

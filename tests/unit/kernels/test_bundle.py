@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hbac_utils.kernels.bundle import bundle_library
-from hbac_utils.utils.resources import PACKAGE
+from hbac_utils.utils.files import PACKAGE
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,12 @@
-"""Interactive execution: detection in a kernel, live figures, figures that may fail."""
+"""Interactive execution: detection in a kernel, live figures, progress without a terminal."""
+
+import sys
 
 from jupyter_client.manager import start_new_kernel
 
 from hbac_utils.plots.style import new_figure
 from hbac_utils.utils import interactive
-from hbac_utils.utils.interactive import LiveFigure, draw_safely
+from hbac_utils.utils.interactive import LiveFigure, draw_safely, progress
 
 
 def test_a_kernel_is_live_only_for_a_front_end_with_a_user():
@@ -48,3 +50,23 @@ def test_a_figure_that_fails_is_reported_and_not_raised(capsys):
     assert draw_safely(divmod, 7, 2) == (3, 1)
     assert draw_safely(divmod, 7, 0) is None
     assert capsys.readouterr().out.startswith("not drawn: ZeroDivisionError:")
+
+
+def test_progress_is_a_line_every_tenth_unless_somebody_looks(monkeypatch, capsys):
+    assert list(progress(range(5000), 5000, "pack")) == [*range(5000)]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "pack: 10 % (500 of 5,000)"
+    assert lines[-1] == "pack: 100 % (5,000 of 5,000)"
+    assert len(lines) == 10
+
+    sizes = [20, 30, 0, 10]
+    assert list(progress(sizes, 100, "pack", done=40, size=int)) == sizes
+    assert capsys.readouterr().err.split("pack: ")[1:] == [
+        "60 % (60 of 100)\n", "90 % (90 of 100)\n", "100 % (100 of 100)\n"
+    ]  # fmt: skip
+    assert list(progress("ab", 2, "pack", show=False)) == ["a", "b"]
+    assert not capsys.readouterr().err
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    list(progress("ab", 2, "pack"))
+    assert "2/2" in capsys.readouterr().err

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
+from hbac_utils.utils.commands import terminable
 from hbac_utils.utils.errors import Terminated
-from hbac_utils.utils.process import terminable
 
 SHUTDOWN = """
 import atexit, sys, time
-from hbac_utils.utils.process import ignore_signals
+from hbac_utils.utils.commands import ignore_signals
 atexit.register(lambda: (print("leaving", flush=True), time.sleep(0.3)))
 ignore_signals()
 sys.exit(2)
