@@ -25,7 +25,7 @@ from hbac_utils.eda.examples import (
     sample_windows,
     votes_of,
 )
-from hbac_utils.labels import CLASSES, N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
+from hbac_utils.labels import CLASSES, N_CLASSES, RELIABLE_VOTES, vote_fractions
 from hbac_utils.metric import both_scores
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, LEFT, RIGHT, derivation_matrix
 
@@ -38,7 +38,9 @@ def overview(train: pd.DataFrame) -> pd.DataFrame:
     last = train.groupby("spectrogram_id")["spectrogram_label_offset_seconds"].max()
     counts = {
         "labelled windows": len(train),
-        f"windows with ≥ {RELIABLE_VOTES} votes": (total_votes(train) >= RELIABLE_VOTES).sum(),
+        f"windows with ≥ {RELIABLE_VOTES} votes": (
+            votes_of(train).sum(axis=1) >= RELIABLE_VOTES
+        ).sum(),
         "(EEG, vote vector) groups": len(one_per_vote_vector(train)),
         "EEGs": len(eeg),
         "spectrograms": len(last),
@@ -49,19 +51,12 @@ def overview(train: pd.DataFrame) -> pd.DataFrame:
     return pd.Series(counts, name="count", dtype=np.int64).to_frame()
 
 
-def total_votes(train: pd.DataFrame) -> pd.Series:
-    """Return the number of votes of each window."""
-    return train[list(VOTE_COLUMNS)].sum(axis=1)
-
-
-def windows_per_eeg(train: pd.DataFrame) -> np.ndarray:
-    """Return the number of windows of each EEG, shape (n_eegs,)."""
-    return train["eeg_id"].value_counts().to_numpy()
-
-
-def eegs_per_patient(train: pd.DataFrame) -> np.ndarray:
-    """Return the number of EEGs of each patient, shape (n_patients,)."""
-    return train.groupby("patient_id")["eeg_id"].nunique().to_numpy()
+def recording_counts(train: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Count the windows of each EEG, shape (n_eegs,), and the EEGs of each patient."""
+    return {
+        "Windows per EEG": train["eeg_id"].value_counts().to_numpy(),
+        "EEGs per patient": train.groupby("patient_id")["eeg_id"].nunique().to_numpy(),
+    }
 
 
 def agreement_table(train: pd.DataFrame) -> pd.DataFrame:

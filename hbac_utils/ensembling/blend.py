@@ -12,11 +12,17 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from hbac_utils.data.splits import patient_folds
-from hbac_utils.ensembling.blend_file import FILE, BlendFile, BlendMember
-from hbac_utils.ensembling.calibration import stack, temperature, vector_scaling
 from hbac_utils.ensembling.members import Members
-from hbac_utils.ensembling.optimize import Mixture, class_weights, convex_weights, selected_weights
-from hbac_utils.ensembling.pooling import Pool, geometric_mean, mean
+from hbac_utils.ensembling.optimize import (
+    Mixture,
+    class_weights,
+    convex_weights,
+    selected_weights,
+    stack,
+    temperature,
+    vector_scaling,
+)
+from hbac_utils.ensembling.pooling import FILE, BlendFile, BlendMember, Pool, geometric_mean, mean
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.metric import kl_by_class, resampled_means
 from hbac_utils.utils.errors import InputError

@@ -37,7 +37,7 @@ class Run:
 
 
 class Blend(Protocol):
-    """Combination of runs, as `hbac_utils.ensembling.blend_file.BlendFile`; ``str`` names it."""
+    """Combination of runs, as `hbac_utils.ensembling.pooling.BlendFile`; ``str`` names it."""
 
     def order(self, runs: Sequence[Run]) -> list[Run]:
         """Select the members among runs, in the order of the weights."""

@@ -109,7 +109,7 @@ def _build(name: str, settings: list[str] | None, blend: str, timeout: float):
 
     parameters: dict[str, object] = dict(parse_pair(text, "set") for text in settings or ())
     if blend:
-        from hbac_utils.ensembling.blend_file import load_blend
+        from hbac_utils.ensembling.pooling import load_blend
 
         parameters["blend"] = load_blend(blend).model_dump_json()
     kernel = build_kernel(name, parameters)

@@ -26,6 +26,7 @@ from hbac_utils.plots.style import (
     class_bars,
     class_legend,
     draw_matrix,
+    new_axes,
     new_figure,
     styled,
 )
@@ -36,8 +37,7 @@ def confusion_matrix(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
     """Draw the leading class of vote fractions against that of predictions, shape (n, 6)."""
     counts = metrics.confusion_matrix(truth.argmax(1), probabilities.argmax(1), labels=PLACES)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    figure = new_figure(4.4)
-    axes = figure.subplots()
+    figure, axes = new_axes(4.4)
     draw_matrix(axes, counts, shares, CLASSES, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="Predicted class", ylabel="Class with most votes")
     accuracy = np.trace(counts) / counts.sum()
@@ -90,8 +90,7 @@ def prediction_bars(probabilities: np.ndarray, ids: Sequence, *, most: int = 40)
     """Draw predictions, shape (n, 6), as stacked bars, one row for each of the first ``most``."""
     shown = np.asarray(probabilities)[:most]
     names = [str(name) for name in list(ids)[:most]]
-    figure = new_figure(1.1 + 0.24 * len(shown))
-    axes = figure.subplots()
+    figure, axes = new_axes(1.1 + 0.24 * len(shown))
     for color, widths, ends in zip(COLORS, shown.T, shown.cumsum(axis=1).T, strict=True):
         axes.barh(names, widths, 0.8, left=ends - widths, color=color, ec="white", lw=0.6)
     axes.set(xlim=(0, 1), xlabel="Predicted probability", ylim=(len(shown) - 0.4, -0.6))
@@ -134,8 +133,7 @@ def fold_predictions(
 @styled
 def distribution_against_prior(probabilities: np.ndarray, prior: np.ndarray) -> Figure:
     """Draw the mean of predictions, shape (n, 6), beside the training prior, shape (6,)."""
-    figure = new_figure(3.2)
-    axes = figure.subplots()
+    figure, axes = new_axes(3.2)
     mean = f"mean of {len(probabilities):,} predictions", np.mean(probabilities, axis=0), False
     class_bars(axes, [mean, ("training prior", prior, True)])
     axes.set_ylabel("Mean probability")
@@ -145,8 +143,7 @@ def distribution_against_prior(probabilities: np.ndarray, prior: np.ndarray) -> 
 @styled
 def score_bars(scores: Mapping[str, Mapping[str, float | None]]) -> Figure:
     """Draw both scores (`metric.both_scores`) of several predictions by name; lower is better."""
-    figure = new_figure(1.3 + 0.55 * len(scores))
-    axes = figure.subplots()
+    figure, axes = new_axes(1.3 + 0.55 * len(scores))
     places = np.arange(len(scores))
     for key, shift, label, options in (
         ("kl_reliable", -0.19, f"≥ {RELIABLE_VOTES} votes", {"color": TRAIN_COLOR}),
@@ -190,18 +187,11 @@ def kl_by_class(truth: np.ndarray, probabilities: np.ndarray) -> Figure:
 def kl_by_group(scores: Mapping[str, np.ndarray], groups: pd.Categorical, label: str) -> Figure:
     """Draw the mean score of groups of windows, such as by agreement or number of votes.
 
-    Parameters
-    ----------
-    scores : mapping from name to array, shape (n,), nats
-        Score of each window: ``model``, and optionally ``prior`` and ``oracle``.
-    groups : Categorical, length n
-        Group of each window; empty groups are not drawn.
-    label : str
-        Label of the axis of groups.
+    ``scores`` holds those of each window, shape (n,), nats: ``model``, and optionally ``prior``
+    and ``oracle``. ``groups`` has length n; empty groups are not drawn.
     """
     groups = groups.remove_unused_categories()
-    figure = new_figure(3.6)
-    axes = figure.subplots()
+    figure, axes = new_axes(3.6)
     _draw_groups(axes, scores["model"], groups)
     for name, line in {"prior": "-", "oracle": ":"}.items():
         if name in scores:
@@ -239,8 +229,7 @@ def error_correlation(names: Sequence[str], correlation: np.ndarray) -> Figure:
 
     An error is prediction − vote fraction, over all windows and classes.
     """
-    figure = new_figure(1.8 + 0.45 * min(len(names), 16))
-    axes = figure.subplots()
+    figure, axes = new_axes(1.8 + 0.45 * min(len(names), 16))
     # numbers have room in 16 rows; a zero is not written
     numbers = correlation.round(2) if len(names) <= 16 else np.zeros_like(correlation)
     image = draw_matrix(axes, numbers, correlation, names)

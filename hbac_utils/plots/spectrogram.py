@@ -39,14 +39,9 @@ def spectrogram_page(
 ) -> Figure:
     """Draw ten minutes of spectrogram in four chains, with the votes at the right.
 
-    Raises ValueError if the spectrogram does not have 400 columns.
-
-    Parameters
-    ----------
-    spectrogram : array, shape (300, 400), natural logarithm of power
-        One row every 2 s; columns as `layout.SPECTROGRAM_COLUMNS`. NaN is drawn grey.
-    votes, probabilities : arrays, shape (6,), optional
-        See `eeg_page`.
+    ``spectrogram``, shape (300, 400), is the natural logarithm of power: a row every 2 s, columns
+    as `layout.SPECTROGRAM_COLUMNS`; NaN is drawn grey. For votes and probabilities see
+    `eeg_page`. Raises ValueError if it does not have 400 columns.
     """
     figure = new_figure(5.6, title)
     draw_spectrogram(add_panels(figure, votes, probabilities, rows=len(CHAINS)), spectrogram)

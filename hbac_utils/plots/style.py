@@ -22,6 +22,7 @@ CLASS_COLORS = dict(
     zip(CLASSES, ("#5C1049", "#28559F", "#128670", "#E5783A", "#E4B429", "#DADADA"), strict=True)
 )
 COLORS = list(CLASS_COLORS.values())
+PLACES = np.arange(N_CLASSES)  # of the classes on an axis
 
 INK = "#22272E"
 MUTED = "#6B7480"
@@ -86,6 +87,12 @@ def new_figure(height: float, title: str = "") -> StyledFigure:
     return figure
 
 
+def new_axes(height: float) -> tuple[StyledFigure, Axes]:
+    """Create a figure with one pair of axes; see `new_figure`."""
+    figure = new_figure(height)
+    return figure, figure.subplots()
+
+
 def text_color(background) -> str:
     """Return dark or white ink, whichever is readable on a background colour."""
     return "white" if np.dot([0.299, 0.587, 0.114], to_rgb(background)) < 0.55 else INK
@@ -95,9 +102,6 @@ def color_range(values: np.ndarray) -> tuple[float, float]:
     """Return the 2nd and 98th percentile of the finite values; (0, 1) if there are none."""
     finite = values[np.isfinite(values)]
     return tuple(np.percentile(finite, [2, 98])) if finite.size else (0.0, 1.0)
-
-
-PLACES = np.arange(N_CLASSES)
 
 
 def class_legend(figure: Figure) -> None:
@@ -157,17 +161,15 @@ def _draw_votes(axes: Axes, votes: np.ndarray | None, probabilities: np.ndarray 
     """Draw votes (counts or fractions) as bars, with predictions hatched beneath them."""
     captions, shares = [], np.asarray(probabilities)
     if votes is not None:
-        total = np.sum(votes)
-        shares = votes / total
+        shares = votes / np.sum(votes)
         # fractions do not tell the number of experts
-        captions.append(count_votes(total) if np.asarray(votes).dtype.kind in "iu" else "votes")
+        is_count = np.asarray(votes).dtype.kind in "iu"
+        captions.append(count_votes(np.sum(votes)) if is_count else "votes")
         axes.barh(PLACES, shares, 0.24, color=COLORS, label="votes", **EDGE)
     if probabilities is not None:
         captions.append("predicted ▨")
-        pale = [to_rgba(color, 0.35) for color in COLORS]
-        axes.barh(
-            PLACES + 0.24, probabilities, 0.24, color=pale, hatch=HATCH, label="predicted", **EDGE
-        )
+        options = {"color": [to_rgba(color, 0.35) for color in COLORS], "hatch": HATCH, **EDGE}
+        axes.barh(PLACES + 0.24, probabilities, 0.24, label="predicted", **options)
     for place, name, share in zip(PLACES, CLASSES, shares, strict=True):
         label = f"{name} {share:.0%}" if share > 0 else name
         axes.text(0.03, place - 0.19, label, fontsize=9, color=INK)

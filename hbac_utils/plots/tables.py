@@ -23,6 +23,7 @@ from hbac_utils.plots.style import (
     TRAIN_COLOR,
     class_bars,
     draw_matrix,
+    new_axes,
     new_figure,
     styled,
     text_color,
@@ -34,12 +35,11 @@ TRIANGLE = np.array([[0.5, np.sqrt(0.75)], [0, 0], [1, 0]])
 
 
 @styled
-def vote_totals(total_votes: np.ndarray) -> Figure:
-    """Draw the distribution of the votes per window, shape (n,), below and from 10 votes."""
-    values, counts = np.unique(total_votes, return_counts=True)
+def vote_totals(votes: np.ndarray) -> Figure:
+    """Draw the distribution of the number of votes, below and from 10; votes (n, 6)."""
+    values, counts = np.unique(np.sum(votes, axis=1), return_counts=True)
     many = values >= RELIABLE_VOTES
-    figure = new_figure(3.6)
-    axes = figure.subplots()
+    figure, axes = new_axes(3.6)
     for chosen, name, options in (
         (~many, FEW, {"color": PALE, "hatch": HATCH}),
         (many, MANY, {"color": TRAIN_COLOR}),
@@ -58,8 +58,7 @@ def class_balance(votes: np.ndarray) -> Figure:
     """Draw the mean vote fraction of each class, below and from 10 votes; votes (n, 6)."""
     fractions = vote_fractions(votes)
     many = np.sum(votes, axis=1) >= RELIABLE_VOTES
-    figure = new_figure(3.6)
-    axes = figure.subplots()
+    figure, axes = new_axes(3.6)
     series = [
         (f"{name} (n = {chosen.sum():,})", fractions[chosen].mean(axis=0), name == FEW)
         for name, chosen in ((FEW, ~many), (MANY, many))
@@ -76,17 +75,9 @@ def agreement_map(votes: np.ndarray, marked: np.ndarray | None = None) -> Figure
 
     Left: windows by the class with most votes and the runner-up; unanimous windows are on the
     diagonal. Right: windows by the shares of their leading pattern, of Other and of the other
-    patterns: idealized at the top, proto half way to Other, edge half way to other patterns.
-
-    Parameters
-    ----------
-    votes : array of int, shape (n, 6)
-    marked : array of int, shape (m, 6), optional
-        Vote vectors that get the letters A, B, … in the simplex, as in `window_grid`.
-
-    References
-    ----------
-    Jing et al., Neurology 2023, doi:10.1212/WNL.0000000000201670.
+    patterns: idealized at the top, proto half way to Other, edge half way to other patterns
+    (Jing et al., Neurology 2023, doi:10.1212/WNL.0000000000201670). ``votes`` and ``marked`` are
+    counts, shape (n, 6); marked vectors get the letters A, B, … as in `window_grid`.
     """
     figure = new_figure(4.7)
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
@@ -134,10 +125,7 @@ def _draw_simplex(axes: Axes, votes: np.ndarray) -> None:
 def count_histograms(counts: Mapping[str, np.ndarray]) -> Figure:
     """Draw histograms of counts on logarithmic axes, one panel each, with the median.
 
-    Parameters
-    ----------
-    counts : mapping from label to array of int, shape (n,)
-        For example ``{"Windows per EEG": …, "EEGs per patient": …}``; all counts ≥ 1.
+    ``counts``, such as ``{"Windows per EEG": …, "EEGs per patient": …}``, are integers ≥ 1.
     """
     figure = new_figure(3.2)
     panels = figure.subplots(1, len(counts), squeeze=False)[0]

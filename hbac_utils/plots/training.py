@@ -21,6 +21,7 @@ from hbac_utils.plots.style import (
     TRAIN_COLOR,
     color_range,
     draw_strip,
+    new_axes,
     new_figure,
     styled,
 )
@@ -131,8 +132,7 @@ def _draw_image(
 @styled
 def learning_rate_curve(epochs: np.ndarray, rates: np.ndarray) -> Figure:
     """Draw learning rates against fractional epochs since the start, both of shape (n,)."""
-    figure = new_figure(2.8)
-    axes = figure.subplots()
+    figure, axes = new_axes(2.8)
     axes.plot(epochs, rates, color=TRAIN_COLOR, marker="." if len(epochs) < 40 else "")
     axes.set(yscale="log", xlabel="Epochs since the start", ylabel="Learning rate")
     return figure
@@ -148,18 +148,12 @@ def training_curves(
 ) -> Figure:
     """Draw training loss and validation scores, one line per fold.
 
-    A ring marks the best epoch of each fold; the dashed line is the constant prior; dotted
-    lines separate stages.
+    A ring marks the best epoch of each fold; the dashed line is the constant prior (scores as of
+    `metric.both_scores`); dotted lines separate stages.
 
-    Parameters
-    ----------
-    history : DataFrame
-        One row per fold and epoch: ``fold``, ``epoch`` (from 0, across stages), ``loss``,
-        ``kl_all``, and ``kl_reliable`` (may be NaN) and ``stage`` if known.
-    prior : mapping, optional
-        ``kl_all`` and ``kl_reliable`` of the constant prior, as of `metric.both_scores`.
-    limits, epochs : optional
-        Range of the vertical axes and end of the horizontal ones, to compare several runs.
+    ``history`` has a row per fold and epoch: ``fold``, ``epoch`` (from 0, across stages), ``loss``,
+    ``kl_all``, and ``kl_reliable`` (may be NaN) and ``stage`` if known. ``limits`` (of the vertical
+    axes) and ``epochs`` (end of the horizontal ones) make several runs comparable.
     """
     history = history.sort_values("epoch")
     shown = [name for name in PANELS if name in history and history[name].notna().any()]
@@ -200,21 +194,13 @@ def setting_scores(
     prior: Mapping[str, float | None],
     best: int | None = None,
 ) -> Figure:
-    """Draw both scores of each setting as points; lower is better.
+    """Draw both scores of each setting as points, from the top; lower is better.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Settings, drawn from the top.
-    scores : mapping
-        ``kl_reliable`` and ``kl_all`` in the order of the names, nats; None if unknown.
-    prior : mapping
-        The same two scores of the constant prior, drawn as lines.
-    best : int, optional
-        Index of the setting to highlight.
+    ``scores`` holds ``kl_reliable`` and ``kl_all`` in the order of the names, nats, None if
+    unknown; ``prior`` the same two of the constant prior, drawn as lines. The setting with the
+    index ``best`` is highlighted.
     """
-    figure = new_figure(1.5 + 0.32 * len(names))
-    axes = figure.subplots()
+    figure, axes = new_axes(1.5 + 0.32 * len(names))
     places = np.arange(len(names))
     for score, color, marker, title in (
         ("kl_reliable", TRAIN_COLOR, "o", f"≥ {RELIABLE_VOTES} votes"),
@@ -237,8 +223,7 @@ def setting_scores(
 @styled
 def importance_bars(importances: Mapping[str, float]) -> Figure:
     """Draw the share of the objective's variance explained by each parameter, largest first."""
-    figure = new_figure(1.0 + 0.35 * len(importances))
-    axes = figure.subplots()
+    figure, axes = new_axes(1.0 + 0.35 * len(importances))
     axes.barh(list(importances), list(importances.values()), 0.6, color=TRAIN_COLOR)
     axes.set(xlim=(0, 1), xlabel="Share of the objective's variance")
     axes.invert_yaxis()

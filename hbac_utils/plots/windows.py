@@ -44,24 +44,18 @@ def eeg_page(
 ) -> Figure:
     """Draw EEG as a clinical page, negative up, with the votes at the right.
 
-    The labelled 10 s are shaded. The median of each trace is subtracted; the EEG is not
-    filtered.
+    The labelled 10 s are shaded. The median of each trace is subtracted; the EEG is not filtered.
 
     Parameters
     ----------
     eeg : array, shape (n_times, 19), microvolts, 200 Hz, referential
         Columns as `montage.ELECTRODES`; NaN leaves a gap.
-    votes : array, shape (6,), optional
-        Counts or fractions.
-    probabilities : array, shape (6,), optional
-        Prediction, drawn beneath the votes.
+    votes, probabilities : arrays, shape (6,), optional
+        Counts or fractions, and the prediction, drawn beneath them.
     seconds : (start, stop)
         Part of the window to show.
 
-    Raises
-    ------
-    ValueError
-        If ``eeg`` does not have 19 columns, or no samples within ``seconds``.
+    Raises ValueError if ``eeg`` does not have 19 columns, or no samples within ``seconds``.
     """
     figure = new_figure(6.6, title)
     (page,) = add_panels(figure, votes, probabilities)
@@ -90,16 +84,10 @@ def draw_eeg(axes: Axes, eeg: np.ndarray, seconds: tuple[float, float]) -> None:
 def draw_traces(
     axes: Axes, times: np.ndarray, traces: np.ndarray, sensitivity: float, scale: str
 ) -> None:
-    """Draw the derivations of the double banana, one row each.
+    """Draw the derivations of the double banana, shape (n_times, 18), one row each.
 
-    Parameters
-    ----------
-    times : array, shape (n_times,), seconds
-    traces : array, shape (n_times, 18)
-    sensitivity : float
-        Height of a row in the unit of the traces.
-    scale : str
-        Text of the scale bar, which is one row high.
+    ``sensitivity`` is the height of a row in the unit of the traces, ``scale`` the text of the
+    scale bar, which is one row high. High waves reach into other rows: they are not cut off.
     """
     is_short = np.ptp(times) <= 20
     axes.set_yticks(ROWS, DOUBLE_BANANA)
@@ -107,9 +95,10 @@ def draw_traces(
         name = tick.get_text()
         color = "#1F4E79" if name in LEFT else "#8A1C2B" if name in RIGHT else INK
         tick.set_color(color)
-        # the axis points down, so negative voltages point up; no trace leaves the next rows
-        shown = row + np.clip(trace / sensitivity, -2, 2)
-        axes.plot(times, shown, color=color, lw=0.7 if is_short else 0.5, gid=name)
+        # the axis points down, so negative voltages point up
+        axes.plot(
+            times, row + trace / sensitivity, color=color, lw=0.7 if is_short else 0.5, gid=name
+        )
         if np.isnan(trace).all():
             axes.text(times.mean(), row, "no signal", color=MUTED, ha="center", va="center")
     axes.margins(x=0)

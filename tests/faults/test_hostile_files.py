@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from hbac_utils.ensembling.blend_file import load_blend
+from hbac_utils.ensembling.pooling import load_blend
 from hbac_utils.notebooks import export_html
 from hbac_utils.recipe import load_recipe
 from hbac_utils.sweeps.config import load_sweep

@@ -20,12 +20,11 @@ def test_overview(handmade):
     assert statistics.overview(year)["count"]["hours of EEG"] == 3_000
 
 
-def test_counts_per_recording_and_patient(handmade):
-    assert sorted(statistics.windows_per_eeg(handmade.train)) == [1, 1, 3]
-    assert sorted(statistics.eegs_per_patient(handmade.train)) == [1, 2]
-
-
-def test_label_changes(handmade):
+def test_counts_per_recording_and_changes_of_its_label(handmade):
+    counts = statistics.recording_counts(handmade.train)
+    assert {name: sorted(values) for name, values in counts.items()} == {
+        "Windows per EEG": [1, 1, 3], "EEGs per patient": [1, 2],
+    }  # fmt: skip
     table = statistics.label_changes(handmade.train)
     assert table.index.tolist() == [1, 2]
     assert table["EEGs"].tolist() == [2, 1]

@@ -12,8 +12,8 @@ from ensembles import simulated
 
 from hbac_utils.cli import main
 from hbac_utils.ensembling.blend import blend
-from hbac_utils.ensembling.blend_file import load_blend, open_blend
 from hbac_utils.ensembling.members import Members, collect, read_member
+from hbac_utils.ensembling.pooling import load_blend, open_blend
 from hbac_utils.inference.predict import open_runs, predict
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS
 from hbac_utils.metric import kl_divergence

@@ -33,7 +33,7 @@ def means():
 
 
 def test_vote_totals_are_counted_below_and_from_ten_votes():
-    figure = plots.vote_totals([1, 3, 3, 7, 10, 12, 12, 12])
+    figure = plots.vote_totals(np.outer([1, 3, 3, 7, 10, 12, 12, 12], np.eye(6)[2]))
     assert bar_sizes(figure.axes[0]) == [[1, 2, 1], [1, 3]]
     assert "10 votes or more: 50% of windows" in texts(figure)
 
@@ -45,19 +45,16 @@ def test_class_balance_shows_the_mean_fractions_of_both_populations():
     assert many == pytest.approx([0, 0, 0.25, 0, 0, 0.75])
 
 
-def test_agreement_map_counts_first_and_second_choices():
-    votes = np.array([[3, 0, 0, 0, 0, 0]] * 2 + [[0, 2, 0, 0, 0, 1], [0, 1, 0, 0, 0, 2]])
-    counts = np.zeros((6, 6))
-    counts[0, 0], counts[1, 5], counts[5, 1] = 2, 1, 1
-    assert images(plots.agreement_map(votes))[0].get_array().filled() ** 2 == pytest.approx(counts)
-
-
-def test_agreement_map_marks_examples_with_letters():
+def test_agreement_map_counts_choices_and_marks_examples_with_letters():
     votes = np.array(
         [[4, 0, 0, 0, 0, 0], [0, 2, 0, 0, 0, 2], [0, 0, 2, 2, 0, 0], [0, 0, 0, 0, 0, 3]]
     )
-    panel = plots.agreement_map(votes, votes).axes[1]
-    letters = {text.get_text(): text.get_position() for text in panel.texts}
+    figure = plots.agreement_map(np.concatenate([votes, [[2, 0, 0, 0, 0, 1]] * 2]), votes)
+    counts = np.zeros((6, 6))
+    counts[0, 0] = counts[1, 5] = counts[2, 3] = counts[5, 5] = 1
+    counts[0, 5] = 2
+    assert images(figure)[0].get_array().filled() ** 2 == pytest.approx(counts)
+    letters = {text.get_text(): text.get_position() for text in figure.axes[1].texts}
     top = np.sqrt(0.75)
     assert letters["A"] == pytest.approx((0.5, top))
     assert letters["B"] == pytest.approx((0.25, top / 2))  # half way to Other
@@ -118,15 +115,12 @@ def test_confusion_matrix_counts_leading_classes():
     assert "accuracy 75%" in figure.axes[0].get_title(loc="left")
 
 
-def test_reliability_bins_by_hand():
+def test_reliability_diagram_bins_by_hand_and_connects_only_those_with_enough_windows():
     bins = reliability_bins([0.0, 0.2, 1.0], [0.02, 0.08, 1.0])
     assert bins["predicted"].tolist() == pytest.approx([0.05, 1.0])
     assert bins["observed"].tolist() == pytest.approx([0.1, 1.0])
     assert bins["error"].iloc[0] == pytest.approx(0.1)  # standard deviation 0.2 / √2, of two
     assert bins["n"].tolist() == [2, 1]
-
-
-def test_reliability_diagram_connects_only_bins_with_enough_windows():
     truth = np.tile(np.eye(6)[0], (7, 1))
     predicted = np.tile([0.9, 0.1, 0, 0, 0, 0], (7, 1))
     predicted[:2, :2] = [0.5, 0.5]
@@ -148,7 +142,7 @@ def test_prediction_bars_stack_to_one(predicted):
     assert axes.get_ylabel() == "EEG, first 12"
 
 
-def test_fold_predictions_show_each_model_over_the_mean(predicted):
+def test_fold_predictions_and_the_prior_are_drawn_over_the_mean(predicted):
     mean = (predicted[0] + predicted[1]) / 2
     figure = plots.fold_predictions(dict(zip("ab", predicted, strict=True)), mean, range(100, 160))
     panel = figure.axes[3]
@@ -158,9 +152,6 @@ def test_fold_predictions_show_each_model_over_the_mean(predicted):
         pytest.approx(predicted[0][3]), pytest.approx(predicted[1][3]),
     ]  # fmt: skip
     assert f"{np.abs(predicted[0] - mean).mean():.3f}" in figure.get_suptitle()
-
-
-def test_distribution_against_prior_shows_both(predicted):
     mean, prior = bar_sizes(plots.distribution_against_prior(predicted[0], PROBABILITIES).axes[0])
     assert mean == pytest.approx(predicted[0].mean(axis=0))
     assert prior == pytest.approx(PROBABILITIES)
@@ -225,15 +216,9 @@ def test_training_curves_draw_folds_stages_and_the_prior():
     (prior,) = by_gid(figure, "prior")
     assert (prior.axes, prior.get_ydata()[0]) == (kl, 1.2)
     assert [line.get_xdata()[0] for line in by_gid(figure, "stage")] == [2.5, 2.5]
-
-
-def test_training_curves_of_several_runs_have_the_same_axes():
-    history = pd.DataFrame({"fold": 0.0, "epoch": [0, 1], "loss": [2, 1], "kl_all": [1.0, 0.8]})
     for axes in plots.training_curves(history, limits=(0, 3), epochs=9).axes:
         assert (axes.get_xlim(), axes.get_ylim()) == ((0.5, 9.5), (0, 3))
 
-
-def test_learning_rate_curve_is_logarithmic():
     (axes,) = plots.learning_rate_curve([0, 1, 2], [1e-5, 1e-3, 1e-4]).axes
     assert axes.get_yscale() == "log"
     assert axes.lines[0].get_ydata() == pytest.approx([1e-5, 1e-3, 1e-4])
