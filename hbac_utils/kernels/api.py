@@ -4,8 +4,11 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import requests
 from kagglesdk import kaggle_client, kaggle_http_client
+from tqdm import tqdm
 from urllib3.util import Retry
 
 from hbac_utils.data.layout import SLUG
@@ -21,6 +25,8 @@ from hbac_utils.utils.errors import InputError, one_line
 MAX_ATTEMPTS = 4
 FIRST_PAUSE = 2.0  # seconds before the second attempt; doubled for each further one
 MAX_PAUSE = 120.0  # seconds; a longer Retry-After is reported instead of waited for
+
+ARCHIVE_SIZE = 26e9  # bytes; parquet is compressed already, so its files take as much again
 
 ACCOUNT_PAGE = "https://www.kaggle.com/settings"
 RULES_PAGE = f"https://www.kaggle.com/competitions/{SLUG}/rules"
@@ -141,11 +147,30 @@ class Kaggle:
         return answer.status.name, answer.error_description or answer.public_score
 
     def download_competition(self, folder: Path) -> None:
-        """Download the competition as ``folder/{SLUG}.zip``, or resume the download."""
-        self._request(
-            "download the competition's files", self._api.competition_download_files,
-            SLUG, str(folder), quiet=not sys.stderr.isatty(), remedies=DATA_REMEDIES,
-        )  # fmt: skip
+        """Download and unpack the competition; what is complete is skipped.
+
+        Raises InputError if the disk has too little space, and KaggleError if the archive is
+        damaged; it is removed then.
+        """
+        archive = folder / f"{SLUG}.zip"
+        tables = [folder / f"{name}.csv" for name in ("train", "test", "sample_submission")]
+        if not archive.exists() and all(path.is_file() for path in tables):
+            print(f"complete already: {folder}")
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if not zipfile.is_zipfile(archive):  # not yet whole: the table of contents comes last
+            needed = 2 * ARCHIVE_SIZE - (archive.stat().st_size if archive.exists() else 0)
+            free = shutil.disk_usage(folder).free
+            if needed > free:
+                raise InputError(
+                    f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free: "
+                    "make room, or name a folder on another disk (OUT=…)"
+                )
+            self._request(
+                "download the competition's files", self._api.competition_download_files,
+                SLUG, str(folder), quiet=not sys.stderr.isatty(), remedies=DATA_REMEDIES,
+            )  # fmt: skip
+        _unpack(archive, folder)
 
     def _request(
         self, action: str, call: Callable, *arguments, remedies=REMEDIES, repeat=True, **options
@@ -192,6 +217,21 @@ class Kaggle:
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(archive) as content:
+            for entry in tqdm(content.infolist(), desc="unpack", unit="file"):
+                path = folder / entry.filename
+                if not path.is_file() or path.stat().st_size != entry.file_size:
+                    content.extract(entry, folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        archive.unlink()
+        raise KaggleError(
+            f"{archive}: damaged ({one_line(error)}) and removed; run the command again"
+        ) from None
+    archive.unlink()
 
 
 def _import_client(timeout: float) -> Any:

@@ -1,7 +1,12 @@
 """Build a kernel: a notebook with library and parameters, and its metadata, in one folder."""
 
 import ast
+import base64
+import hashlib
+import io
 import json
+import subprocess
+import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +17,14 @@ import papermill
 import yaml
 from papermill.translators import translate_parameters
 
+from hbac_utils import __version__
 from hbac_utils.kernels.api import ACCOUNT_PAGE
-from hbac_utils.kernels.bundle import Bundle, bundle_library
 from hbac_utils.kernels.metadata import KernelMetadata, load_metadata
 from hbac_utils.notebooks import check_parameters
 from hbac_utils.recipe import load_recipe, override
 from hbac_utils.utils.config_io import parse_yaml
 from hbac_utils.utils.errors import InputError
-from hbac_utils.utils.files import find_resource
+from hbac_utils.utils.files import PACKAGE, find_resource, resource_root
 
 BUILD = Path("build")
 METADATA_FILE = "kernel-metadata.json"  # the name that the client expects
@@ -28,6 +33,51 @@ MAX_NOTEBOOK_BYTES = 1_000_000  # about; Kaggle does not document it
 
 # a GPU session ends after nine hours, without output; the last epoch and the figures take some
 KAGGLE_PARAMETERS = {"training": {"max_hours": 8}}
+
+
+EXCLUDED = ("synthetic", "sweeps", "kernels")  # packages that no notebook imports
+
+CELL = '''\
+# hbac_utils {version}, commit {commit}: the library, embedded by `make stage`
+import base64, hashlib, io, os, sys, tempfile, zipfile
+
+_library = base64.b64decode("""
+{library}
+""")
+_sha256 = hashlib.sha256(_library).hexdigest()
+if _sha256 != "{sha256}":
+    raise RuntimeError(f"the embedded library is damaged ({{_sha256}}): stage and push again")
+_folder = tempfile.mkdtemp(prefix="hbac_utils-")  # the working folder is saved as output
+zipfile.ZipFile(io.BytesIO(_library)).extractall(_folder)
+sys.path.insert(0, _folder)
+os.environ["PYTHONPATH"] = os.pathsep.join([_folder, *filter(None, [os.environ.get("PYTHONPATH")])])
+del _library
+print(f"hbac_utils {version}, commit {commit}, sha256 {{_sha256[:12]}}, in {{_folder}}")
+'''
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The zipped library, and the state of its repository."""
+
+    data: bytes  # equal files give equal bytes
+    commit: str  # with "+changes" if the library differs from it
+    changed: tuple[str, ...]  # paths that differ from the commit
+    sha256: str  # of the data, hexadecimal
+
+    def contains(self, text: str) -> bool:
+        """Search the files of the library for a text."""
+        with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
+            return any(text.encode() in archive.read(name) for name in archive.namelist())
+
+    def cell(self) -> nbformat.NotebookNode:
+        """Code cell that verifies the zip, unpacks it and puts it on ``sys.path``."""
+        library = base64.encodebytes(self.data).decode().strip()
+        source = CELL.format(
+            version=__version__, commit=self.commit, library=library, sha256=self.sha256
+        )
+        hidden = {"_kg_hide-input": True, "jupyter": {"source_hidden": True}}
+        return nbformat.v4.new_code_cell(source, metadata=hidden, id="hbac-library")
 
 
 @dataclass(frozen=True)
@@ -154,3 +204,38 @@ def _assemble(source: Path, parameters: dict, bundle: Bundle) -> nbformat.Notebo
         notebook.cells.insert(tags.index(["parameters"]) + 1, cell)
     notebook.cells.insert(0, bundle.cell())
     return notebook
+
+
+def bundle_library(package: Path = PACKAGE) -> Bundle:
+    """Zip the library, its recipes and those of the working folder."""
+    modules = {path.relative_to(package.parent): path for path in package.glob("**/*.py")}
+    files = {name: path for name, path in modules.items() if name.parts[1] not in EXCLUDED}
+    for folder in (resource_root() / "recipes", Path("recipes")):
+        files |= {Path("recipes", path.name): path for path in folder.glob("*.yaml")}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name.as_posix())  # of 1980: equal files give equal bytes
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, files[name].read_bytes(), zipfile.ZIP_DEFLATED, 9)
+    data, (commit, changed) = buffer.getvalue(), _git_state(package)
+    label = f"{commit}+changes" if changed else commit
+    return Bundle(data, label, changed, hashlib.sha256(data).hexdigest())
+
+
+def _git_state(package: Path) -> tuple[str, tuple[str, ...]]:
+    """Commit of the library's repository, and the changed paths of what is pushed."""
+    if (package / "_resources").is_dir():
+        return "release", ()
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    sent = ("hbac_utils", "recipes", "notebooks")
+    try:
+        commit = git("rev-parse", "--short", "HEAD").strip()
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", *sent)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown", ("no git repository",)
+    return commit, tuple(line[3:] for line in changed.splitlines())

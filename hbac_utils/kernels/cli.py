@@ -86,7 +86,7 @@ def submit(
     name: Name = "inference", minutes: Wait = 780, poll_interval: Poll = 30, timeout: Timeout = 60
 ) -> None:
     """Submit the pushed version and wait for its score."""
-    from hbac_utils.kernels.submit import submit
+    from hbac_utils.kernels.push import submit
 
     kaggle, pushed = _pushed(name, timeout)
     print(f"score  {submit(kaggle, pushed, Path('build', name), minutes, poll_interval)}")
@@ -96,9 +96,8 @@ def submit(
 def data(out: Annotated[Path, option("folder for the files")], timeout: Timeout = 60) -> None:
     """Download the competition, 26 GB."""
     from hbac_utils.kernels.api import Kaggle
-    from hbac_utils.kernels.download import download
 
-    download(Kaggle(timeout), out)
+    Kaggle(timeout).download_competition(out)
     print(f"competition  {out}")
 
 

@@ -14,11 +14,10 @@ import pandas as pd
 import pytest
 from kaggle_server import SLUG, Answer, KaggleServer, refusal
 
-from hbac_utils.kernels import api, download
+from hbac_utils.kernels import api
 from hbac_utils.kernels.api import Kaggle, KaggleError
 from hbac_utils.kernels.build import build_kernel
-from hbac_utils.kernels.push import PushedVersion, is_session_limit, push, read_record
-from hbac_utils.kernels.submit import submit
+from hbac_utils.kernels.push import PushedVersion, is_session_limit, push, read_record, submit
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.utils.errors import InputError
 
@@ -344,16 +343,16 @@ def files(server, monkeypatch) -> dict[str, bytes]:
         for name, body in files.items():
             content.writestr(name, body)
     server.archive = buffer.getvalue()
-    monkeypatch.setattr(download, "ARCHIVE_SIZE", len(server.archive))
+    monkeypatch.setattr(api, "ARCHIVE_SIZE", len(server.archive))
     return files
 
 
 def test_the_competition_is_downloaded_and_unpacked(server, kaggle, files, tmp_path, capsys):
     folder = tmp_path / "competition"
-    download.download(kaggle, folder)
+    kaggle.download_competition(folder)
     assert contents(folder) == files
     calls = len(server.calls)
-    download.download(kaggle, folder)
+    kaggle.download_competition(folder)
     assert "complete already" in capsys.readouterr().out
     assert len(server.calls) == calls
 
@@ -366,9 +365,9 @@ def test_an_interrupted_download_is_resumed(server, kaggle, files, tmp_path, mon
     lost = Answer(server.archive, 206, headers, cut=0)
     server.script[f"GET /archive/{SLUG}.zip"] = [cut, *[lost] * 99]
     with pytest.raises(KaggleError, match="connection failed.*run the same command again"):
-        download.download(kaggle, tmp_path / "competition")
+        kaggle.download_competition(tmp_path / "competition")
     server.reset()
-    download.download(kaggle, tmp_path / "competition")
+    kaggle.download_competition(tmp_path / "competition")
     assert contents(tmp_path / "competition") == files
     ranges = [call.headers["Range"] for call in server.calls if "Range" in call.headers]
     assert ranges == ["bytes=1048576-"]
@@ -377,14 +376,14 @@ def test_an_interrupted_download_is_resumed(server, kaggle, files, tmp_path, mon
 def test_unaccepted_rules_are_named(server, kaggle, files, tmp_path):
     server.script["DownloadDataFiles"] = [refusal(403, "You must accept this competition's rules")]
     with pytest.raises(KaggleError, match=f"rules first: https://www.kaggle.com/.*/{SLUG}/rules"):
-        download.download(kaggle, tmp_path / "competition")
+        kaggle.download_competition(tmp_path / "competition")
 
 
 def test_a_full_disk_is_found_before_the_download(server, kaggle, files, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 2 * len(server.archive) - 1})
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(api.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InputError, match="GB are needed"):
-        download.download(kaggle, tmp_path / "competition")
+        kaggle.download_competition(tmp_path / "competition")
     assert server.named("DownloadDataFiles") == []
 
 
@@ -394,7 +393,7 @@ def test_a_damaged_archive_is_removed(server, kaggle, files, tmp_path):
     server.archive = bytes(damaged)
     folder = tmp_path / "competition"
     with pytest.raises(KaggleError, match=r"damaged \(Bad CRC-32.*removed; run the command again"):
-        download.download(kaggle, folder)
+        kaggle.download_competition(folder)
     assert not list(folder.glob("*.zip*"))
 
 
