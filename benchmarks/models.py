@@ -27,7 +27,7 @@ from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.inference.submission import write_submission
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.recipe import Recipe, load_recipe, override
-from hbac_utils.sweeps.trials import count_parameters
+from hbac_utils.sweeps.study import count_parameters
 from hbac_utils.training.evaluation import RunResult, find_truth, score
 from hbac_utils.training.state import TrainingState
 from hbac_utils.training.trainer import train

@@ -23,8 +23,7 @@ from hbac_utils.kernels.push import (
 from hbac_utils.notebooks import export_html
 from hbac_utils.recipe import load_recipe
 from hbac_utils.sweeps.config import RECIPE, Settings, SweepPlan
-from hbac_utils.sweeps.trials import TrialRun, logged
-from hbac_utils.sweeps.worker import SweepJob, begin
+from hbac_utils.sweeps.worker import SweepJob, TrialRun, begin
 from hbac_utils.training.runs import STOP
 from hbac_utils.utils.errors import InputError
 
@@ -55,10 +54,10 @@ def execute_on_kaggle(sweep: str, poll_interval: float, run: TrialRun) -> None:
     that already runs. Raises KaggleError if Kaggle refuses it or it fails there, and InputError if
     its session ended before all folds were trained.
     """
-    with logged(run.folder):
+    with run.logged():
         kernel, kaggle = _build(sweep, run), Kaggle()
         try:
-            pushed = _find_push(kaggle, kernel, run) or _push(kaggle, kernel, run)
+            pushed = _push(kaggle, kernel, run)
             _wait(kaggle, pushed, run, poll_interval)
         except _Stopped:
             return
@@ -82,19 +81,14 @@ def _build(sweep: str, run: TrialRun) -> Kernel:
     return build_kernel(NOTEBOOK, parameters, title=f"hbac {sweep} {run.number:03d}")
 
 
-def _find_push(kaggle: Kaggle, kernel: Kernel, run: TrialRun) -> PushedVersion | None:
-    """Return the recorded push of the same parameters, unless it has failed."""
-    if not (run.folder / "kernel" / NOTEBOOK / RECORD_FILE).is_file():
-        return None
-    pushed = read_record(NOTEBOOK, run.folder / "kernel")
-    if pushed.parameters != kernel.parameters:
-        return None
-    state, _ = kaggle.status(pushed.kernel, pushed.version)
-    return None if state in FAILED_STATES else pushed
-
-
 def _push(kaggle: Kaggle, kernel: Kernel, run: TrialRun) -> PushedVersion:
-    """Push as soon as Kaggle has a free session."""
+    """Push as soon as Kaggle has a free session, unless the recorded push has not failed."""
+    if (run.folder / "kernel" / NOTEBOOK / RECORD_FILE).is_file():
+        pushed = read_record(NOTEBOOK, run.folder / "kernel")
+        if pushed.parameters == kernel.parameters:
+            state, _ = kaggle.status(pushed.kernel, pushed.version)
+            if state not in FAILED_STATES:
+                return pushed
     folder = kernel.write(kaggle.username, kaggle.secrets, run.folder / "kernel")
     while not (run.folder / STOP).exists():
         try:

@@ -5,6 +5,8 @@ interruption another one follows, with the same settings. Workers count as dead 
 (in a database), or if the lock on their trial's file is free (beside a journal file).
 """
 
+import itertools
+import json
 import os
 import warnings
 from collections.abc import Callable
@@ -12,7 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import h5py
 import optuna
 from filelock import BaseFileLock, FileLock, Timeout
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
@@ -25,6 +29,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from hbac_utils.sweeps.config import Range, Search, Settings, SweepPlan, label
+from hbac_utils.training.runs import read_history, read_metrics
 from hbac_utils.utils.errors import InputError, one_line
 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats, constant_liar
@@ -32,6 +37,7 @@ warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats, c
 HEARTBEAT = 30  # s, in a database
 MAX_KILLS = 3  # then a trial counts as failed: it may be what kills its workers
 ENDED = ("complete", "pruned", "failed")  # states of a trial that is not run again
+CURVES = ["fold", "epoch", "loss", "kl_all", "kl_reliable"]  # columns kept in the storage
 
 
 class TrialFailed(Exception):
@@ -78,7 +84,7 @@ class SweepTrial:
 
     @property
     def result(self) -> dict:
-        """Result of the attempt, as `trials.read_result` returns it."""
+        """Result of the attempt, as `read_result` returns it."""
         return self.attempt.user_attrs.get("result", {})
 
 
@@ -96,10 +102,9 @@ class SweepStudy:
         place = "the database" if url else folder / "journal.log"
         self.storage = _open_database(url) if url else _open_journal(folder)
         self._queue = FileLock(folder / ".queue.lock")
-        name = plan.sweep.name
+        name, pruning = plan.sweep.name, plan.sweep.pruning
         if data:
             optuna.create_study(study_name=name, storage=self.storage, load_if_exists=True)
-        pruning = plan.sweep.pruning
         pruner: BasePruner = NopPruner()
         if pruning:
             pruner = MedianPruner(pruning.startup_trials, pruning.warmup_epochs)
@@ -166,7 +171,13 @@ class SweepStudy:
 
     def _attempt(self, run: Callable[[Trial, int, Settings], float], trial: Trial) -> float:
         number = trial.user_attrs.get("number")
-        if number is None or self._is_superfluous(number, trial):
+        # another machine, which has a queue lock of its own, may have been faster
+        rivals = () if number is None else self.trials()[number].attempts
+        if number is None or any(
+            a.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            or (a.state == TrialState.RUNNING and a.number < trial.number)
+            for a in rivals
+        ):
             trial.set_user_attr("superfluous", True)
             raise TrialFailed
         self._held = self._trial_lock(number)
@@ -178,14 +189,6 @@ class SweepStudy:
         except UpdateFinishedTrialError:
             raise _TakenOver(f"trial {number}: another worker has taken it over") from None
 
-    def _is_superfluous(self, number: int, trial: Trial) -> bool:
-        """Tell whether another machine, which has a queue lock of its own, was faster."""
-        ended = (TrialState.COMPLETE, TrialState.PRUNED)
-        return any(
-            a.state in ended or (a.state == TrialState.RUNNING and a.number < trial.number)
-            for a in self.trials()[number].attempts
-        )
-
     def _enqueue(self, trial: SweepTrial) -> None:
         self.optuna.enqueue_trial(trial.settings, user_attrs={"number": trial.number})
 
@@ -195,13 +198,48 @@ class SweepStudy:
     def _fail_dead(self) -> None:
         """Fail the running attempts whose worker is dead."""
         if isinstance(self.storage, RDBStorage):
-            optuna.storages.fail_stale_trials(self.optuna)
-            return
+            return optuna.storages.fail_stale_trials(self.optuna)
         for attempt in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             lock = self._trial_lock(attempt.user_attrs.get("number", 0))
             with suppress(Timeout), lock.acquire(timeout=0):
                 # a worker that finished it meanwhile has stored so before freeing the lock
                 self.optuna.tell(attempt.number, state=TrialState.FAIL, skip_if_finished=True)
+        return None
+
+
+def read_result(folder: Path) -> dict:
+    """Collect the result of a run, complete or not, as JSON.
+
+    The keys are ``history`` (lists of the columns `CURVES`), ``epochs`` (of all folds),
+    ``training_minutes``, ``windows_per_second`` (median over the epochs); of a finished run also
+    ``scores`` and ``prior`` (both scores, nats) and ``parameters``.
+    """
+    result: dict[str, Any] = {}
+    if any(folder.glob("fold*/history.csv")):
+        history = read_history(folder)
+        curves = history[CURVES].astype(object)
+        result |= {
+            "history": curves.where(curves.notna(), None).to_dict("list"),
+            "epochs": len(history),
+            "training_minutes": float(history["seconds"].sum() / 60),
+            "windows_per_second": float(history["windows_per_second"].median()),
+        }
+    if (folder / "metrics.json").is_file():
+        scores = read_metrics(folder)["scores"]
+        result |= {"scores": scores["model"], "prior": scores["prior"]}
+    for weights in sorted(folder.glob("fold*/model.weights.h5"))[:1]:
+        result["parameters"] = count_parameters(weights)
+    return result
+
+
+def count_parameters(weights: Path) -> int:
+    """Count the parameters in a weights file, without the states of random generators."""
+    items: list[h5py.Group | h5py.Dataset] = []
+    with h5py.File(weights) as file:
+        file.visititems(lambda _, item: items.append(item))
+        return sum(
+            item.size for item in items if isinstance(item, h5py.Dataset) and item.dtype.kind == "f"
+        )
 
 
 def _sampler(search: Search | None, number: int) -> BaseSampler:
@@ -223,11 +261,25 @@ def _suggest(trial: Trial, key: str, axis: tuple | Range):
 
 def _open_journal(folder: Path) -> BaseStorage:
     path, lock = folder / "journal.log", FileLock(folder / ".journal.lock")
-    with lock:  # remove a line that a full disk has cut off: Optuna could not read past it
-        content = path.read_bytes() if path.exists() else b""
-        if content and not content.endswith(b"\n"):
-            os.truncate(path, content.rfind(b"\n") + 1)
+    # Optuna cannot read past a line cut off by a full disk, or zeros left by a power failure
+    with lock:
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        good = list(itertools.takewhile(_is_record, lines))
+        if any(map(_is_record, lines[len(good) :])):
+            raise InputError(
+                f"{path}: line {len(good) + 1} is damaged; restore the file, or remove the folder "
+                "to begin the sweep again"
+            )
+        if len(good) < len(lines):
+            os.truncate(path, sum(map(len, good)))
     return JournalStorage(JournalFileBackend(str(path), lock))  # type: ignore[arg-type]
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+    except ValueError:  # UnicodeDecodeError as well
+        return False
 
 
 def _open_database(url: str) -> BaseStorage:

@@ -1,6 +1,8 @@
 """Run a sweep: workers take one trial after the other until none is left.
 
-Workers, on one machine or several, coordinate through the study's storage alone.
+A trial is a training notebook executed in a folder of its own, which is a run. A trial that is run
+again continues after its last epoch. Workers, on one machine or several, coordinate through the
+study's storage alone.
 """
 
 import math
@@ -14,26 +16,59 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import joblib
 import optuna
+import pandas as pd
+from optuna.exceptions import UpdateFinishedTrialError
 
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.store import digest
+from hbac_utils.notebooks import run_notebook
 from hbac_utils.recipe import save_recipe
 from hbac_utils.sweeps.config import Settings, SweepPlan, describe
-from hbac_utils.sweeps.study import ENDED, SweepStudy, TrialFailed
-from hbac_utils.sweeps.trials import TrialMonitor, TrialRun, execute_notebook, read_result
+from hbac_utils.sweeps.study import ENDED, SweepStudy, TrialFailed, read_result
+from hbac_utils.training.runs import STOP, is_complete
 from hbac_utils.utils.commands import terminable
 from hbac_utils.utils.errors import DiskError, InputError, KernelDied
 from hbac_utils.utils.files import writing
 
-PERIOD = 2.0  # s, between two looks for a trial while the last ones run elsewhere
+PERIOD = 1.0  # s, between two checks of a running trial, and two looks for a trial
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """A trial's run: its folder, folds, and the parameters of its training notebook."""
+
+    number: int
+    folder: Path
+    folds: tuple[int, ...]
+    parameters: dict[str, Any]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every fold is trained."""
+        return all(is_complete(self.folder / f"fold{fold}") for fold in self.folds)
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """Append what is printed to ``log.txt`` in the folder, created if needed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as log:  # noqa: SIM117
+            with redirect_stdout(log), redirect_stderr(log):
+                yield
+
+
+def execute_notebook(run: TrialRun) -> None:
+    """Run the training notebook on this machine; its output goes to ``log.txt``."""
+    with run.logged():
+        run_notebook("training", run.parameters, run.folder)
 
 
 @dataclass(frozen=True)
@@ -59,14 +94,10 @@ class SweepJob:
         recipe = self.folder / "recipes" / f"{Path(plan.base(settings)).stem}.json"
         folds = plan.sweep.folds or tuple(range(plan.recipe(settings).data.folds))
         parameters = {
-            "data": self.competition,
-            "store": self.store,
-            "run": str(folder),
-            "recipe": str(recipe),
-            "overrides": plan.sweep.overrides | plan.changes(settings),
-            "folds": ",".join(map(str, folds)),
-            "max_hours": max_hours,
-        }
+            "data": self.competition, "store": self.store, "run": str(folder),
+            "recipe": str(recipe), "overrides": plan.sweep.overrides | plan.changes(settings),
+            "folds": ",".join(map(str, folds)), "max_hours": max_hours,
+        }  # fmt: skip
         return TrialRun(number, folder, folds, parameters)
 
 
@@ -163,7 +194,7 @@ def _run_trial(
     start, objective = time.monotonic(), job.plan.sweep.objective
     hours = 0 if math.isinf(end) else max(1e-9, (end - start) / 3600)
     run = job.trial_run(number, settings, hours)
-    monitor = TrialMonitor(run, trial, objective, partial(_is_over, job, end))
+    monitor = _Monitor(run, trial, objective, partial(_is_over, job, end))
     try:
         with writing(run.folder), monitor:
             job.execute(run)
@@ -187,7 +218,7 @@ def _run_trial(
             trial.set_user_attr("result", read_result(run.folder))
         print(f"trial {number}  failed  {text.splitlines()[-1]}  ({run.folder})", flush=True)
         raise TrialFailed from None
-    if not run.is_complete and (monitor.stopped or not monitor.pruned):
+    if not run.is_complete and not monitor.pruned:
         trial.set_user_attr("stopped", True)
         print(f"trial {number}  out of time; the same command continues", flush=True)
         raise _OutOfTime
@@ -199,6 +230,53 @@ def _run_trial(
         raise optuna.TrialPruned
     print(f"trial {number}  complete  {objective} {value:.4f}  {minutes:.1f} min", flush=True)
     return value
+
+
+class _Monitor(threading.Thread):
+    """Report a trial's epochs to its study; end the training if it is pruned or time is up."""
+
+    def __init__(
+        self, run: TrialRun, trial: optuna.Trial, objective: str, is_over: Callable[[], bool]
+    ):
+        super().__init__(daemon=True)
+        # only the first fold is reported: epochs of another one are not comparable
+        self.history = run.folder / f"fold{run.folds[0]}" / "history.csv"
+        self.stop = run.folder / STOP
+        self.trial, self.objective, self.is_over = trial, objective, is_over
+        self.pruned = False
+        self._ended = threading.Event()
+        self._reported = 0  # epochs
+
+    def __enter__(self) -> None:
+        self.stop.unlink(missing_ok=True)
+        self.start()
+
+    def __exit__(self, *_) -> None:
+        self._ended.set()
+        self.join()
+        self.stop.unlink(missing_ok=True)
+
+    def run(self) -> None:
+        """Check the trial until it has ended or is told to end, and once more when it has."""
+        ended = False
+        while not ended:
+            ended = self._ended.wait(PERIOD)
+            try:
+                self._report(ended)
+                if self.pruned or self.is_over():
+                    self.stop.touch()
+            except UpdateFinishedTrialError:  # another worker has taken the trial over
+                self.stop.touch()
+            except Exception as error:  # a database may be unreachable for a moment
+                print(f"epochs not reported ({error!r})", flush=True)
+
+    def _report(self, ended: bool) -> None:
+        history = pd.read_csv(self.history) if self.history.is_file() else pd.DataFrame()
+        for row in history.iloc[self._reported :].to_dict("records"):
+            self._reported += 1
+            if not math.isnan(row[self.objective]) and not self.stop.exists():
+                self.trial.report(row[self.objective], int(row["epoch"]))
+                self.pruned = self.pruned or (not ended and self.trial.should_prune())
 
 
 def _run_processes(job: SweepJob, workers: int) -> None:

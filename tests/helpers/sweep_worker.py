@@ -17,8 +17,7 @@ import pandas as pd
 
 from hbac_utils.sweeps import study as studies
 from hbac_utils.sweeps.config import Sweep, SweepPlan
-from hbac_utils.sweeps.trials import TrialRun
-from hbac_utils.sweeps.worker import SweepJob, begin, work
+from hbac_utils.sweeps.worker import SweepJob, TrialRun, begin, work
 from hbac_utils.training.runs import STOP
 
 EPOCHS = 2

@@ -17,7 +17,7 @@ from hbac_utils.sweeps import kaggle as kaggle_sweeps
 from hbac_utils.sweeps import worker
 from hbac_utils.sweeps.config import Sweep, SweepPlan
 from hbac_utils.sweeps.report import SweepResults
-from hbac_utils.sweeps.trials import TrialRun
+from hbac_utils.sweeps.worker import TrialRun
 from hbac_utils.utils.errors import InputError
 
 KEY = "00112233445566778899aabbccddeeff"
@@ -55,7 +55,7 @@ def server(kaggle, tmp_path, monkeypatch):
         (output / "__notebook__.ipynb").write_text(json.dumps(notebook))
         kaggle.outputs[f"alice/hbac-small-{number:03d}"] = output
     monkeypatch.setattr(kaggle_sweeps, "SESSION_WAIT", 0.01)
-    monkeypatch.setattr("hbac_utils.sweeps.trials.PERIOD", 0.02)
+    monkeypatch.setattr("hbac_utils.sweeps.worker.PERIOD", 0.02)
     monkeypatch.setattr("hbac_utils.kernels.api.FIRST_PAUSE", 0.001)
     return kaggle
 

@@ -23,7 +23,7 @@ from hbac_utils.recipe import load_recipe, override, save_recipe
 from hbac_utils.sweeps import study as studies
 from hbac_utils.sweeps import worker
 from hbac_utils.sweeps.report import SweepResults
-from hbac_utils.sweeps.trials import count_parameters
+from hbac_utils.sweeps.study import count_parameters
 from hbac_utils.sweeps.worker import run_sweep, work
 from hbac_utils.training.runs import read_metrics
 from hbac_utils.utils.errors import DiskError, InputError, KernelDied
@@ -39,7 +39,6 @@ def job_of(tmp_path):
 
 @pytest.fixture(autouse=True)
 def short_periods(monkeypatch):
-    monkeypatch.setattr("hbac_utils.sweeps.trials.PERIOD", 0.02)
     monkeypatch.setattr("hbac_utils.sweeps.worker.PERIOD", 0.02)
 
 
@@ -216,13 +215,22 @@ def test_a_trial_that_two_machines_have_queued_is_run_once(job_of):
     assert len(pids(job, 0)) == 1
 
 
-def test_a_journal_with_a_cut_off_line_is_repaired(job_of):
+@pytest.mark.parametrize("tail", [b'{"op_code": 8, "wor', b"\0" * 100, b"\0\n", b'\xff"\n{"a'])
+def test_a_damaged_end_of_the_journal_is_removed(job_of, tail):
+    """A full disk cuts a line off; a power failure leaves zeros."""
     job = job_of({"budget": {"trials": 1}})
     run_sweep(job)
-    with (job.folder / "journal.log").open("a") as journal:
-        journal.write('{"op_code": 8, "wor')
+    with (job.folder / "journal.log").open("ab") as journal:
+        journal.write(tail)
     run_sweep(job_of({}))
     assert states(job) == ["complete"] * 3
+
+
+def test_damage_inside_the_journal_is_one_line(job_of):
+    path = job_of({}).folder / "journal.log"
+    path.write_bytes(path.read_bytes() + b"\0\0{}\n{}\n")
+    with pytest.raises(InputError, match=r"journal\.log: line \d is damaged; restore the file"):
+        job_of({})
 
 
 def test_a_full_disk_ends_the_sweep_and_fails_no_trial(job_of):
