@@ -93,6 +93,13 @@ def new_axes(height: float) -> tuple[StyledFigure, Axes]:
     return figure, figure.subplots()
 
 
+def blank(text: str) -> StyledFigure:
+    """Create a low figure that says why there is nothing to draw."""
+    figure = new_figure(1)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=MUTED)
+    return figure
+
+
 def text_color(background) -> str:
     """Return dark or white ink, whichever is readable on a background colour."""
     return "white" if np.dot([0.299, 0.587, 0.114], to_rgb(background)) < 0.55 else INK

@@ -25,7 +25,7 @@ from hbac_utils.plots.style import (
     new_figure,
     styled,
 )
-from hbac_utils.plots.windows import FILL, draw_traces, typical_amplitude
+from hbac_utils.plots.windows import draw_traces, row_height
 
 if TYPE_CHECKING:
     from hbac_utils.recipe import Branch
@@ -59,7 +59,7 @@ def batch_series(series: np.ndarray, labels: np.ndarray, view: "Waveform") -> Fi
     The view gives the sampling rate and the scale of the values.
     """
     series = np.asarray(series)[:4]
-    height = typical_amplitude(series.reshape(-1, series.shape[2])) / FILL
+    height = row_height(series.reshape(-1, series.shape[2]))
     # inverse of the view's sign(x) ln(1 + |x| / scale)
     scale = f"{height:.1f}\n({view.scale * np.expm1(height):.0f} µV)"
     figure, panels = _batch_panels(len(series), 2, 4.1, view)

@@ -18,6 +18,7 @@ from hbac_utils.plots.style import (
     INK,
     MUTED,
     add_panels,
+    blank,
     count_votes,
     draw_strip,
     new_figure,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from hbac_utils.eda.examples import Window
 
 EMPTY = "no such window in the data"
-FILL = 0.7  # part of its row that a typical trace fills
 ROWS = np.arange(len(DOUBLE_BANANA)) + 0.8 * (np.arange(len(DOUBLE_BANANA)) // 4)
 """Vertical positions of the 18 traces, with gaps between the chains of four."""
 
@@ -75,7 +75,7 @@ def draw_eeg(axes: Axes, eeg: np.ndarray, seconds: tuple[float, float]) -> None:
     segment = middle - SEGMENT_SECONDS / 2, middle + SEGMENT_SECONDS / 2
     axes.axvspan(*segment, facecolor=HIGHLIGHT, edgecolor="none", gid="segment")
     traces = bipolar_traces(eeg[first:last])
-    sensitivity = float(f"{typical_amplitude(traces) / FILL:.0e}")  # one significant digit
+    sensitivity = float(f"{row_height(traces):.0e}")  # one significant digit
     draw_traces(axes, times, traces, sensitivity, f"{sensitivity:g} µV")
     axes.set_xlim(seconds)
     axes.set_xlabel("Time in the window (s); labelled 10 s shaded; negative is up")
@@ -91,18 +91,18 @@ def draw_traces(
     """
     is_short = np.ptp(times) <= 20
     axes.set_yticks(ROWS, DOUBLE_BANANA)
-    for trace, row, tick in zip(traces.T, ROWS, axes.get_yticklabels(), strict=True):
+    rows = ROWS + traces / sensitivity  # the axis points down, so negative voltages point up
+    for trace, row, tick in zip(rows.T, ROWS, axes.get_yticklabels(), strict=True):
         name = tick.get_text()
         color = "#1F4E79" if name in LEFT else "#8A1C2B" if name in RIGHT else INK
         tick.set_color(color)
-        # the axis points down, so negative voltages point up
-        axes.plot(
-            times, row + trace / sensitivity, color=color, lw=0.7 if is_short else 0.5, gid=name
-        )
+        axes.plot(times, trace, color=color, lw=0.7 if is_short else 0.5, gid=name)
         if np.isnan(trace).all():
             axes.text(times.mean(), row, "no signal", color=MUTED, ha="center", va="center")
     axes.margins(x=0)
-    axes.set_ylim(ROWS[-1] + 1.2, ROWS[0] - 1.2)
+    # room for high waves of the outer rows
+    highest, lowest = (f(rows[np.isfinite(rows)], initial=0) for f in (np.min, np.max))
+    axes.set_ylim(np.clip(lowest, ROWS[-1] + 1.2, ROWS[-1] + 3), np.clip(highest, -3, -1.2))
     axes.xaxis.set_major_locator(MultipleLocator(1 if is_short else 5))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -131,15 +131,19 @@ def bipolar_traces(eeg: np.ndarray) -> np.ndarray:
     return traces
 
 
-def typical_amplitude(traces: np.ndarray) -> float:
-    """Return the median over traces of the 98th percentile of absolute amplitude.
+def row_height(traces: np.ndarray) -> float:
+    """Choose the amplitude that a row stands for, in the unit of the traces, (n_times, n_traces).
 
-    Robust against a loose electrode and short artifacts. 1.0 if there is no signal.
+    The typical trace fills 0.7 of its row, and high traces reach 1.5 rows. Robust against short
+    artifacts, as the 98th percentile of a trace counts, and against a loose electrode, which is in
+    at most four derivations. 1.0 if there is no signal.
     """
     present = traces[:, np.isfinite(traces).any(axis=0)]
     if not present.size:
         return 1.0
-    return float(np.median(np.nanpercentile(np.abs(present), 98, axis=0))) or 1.0
+    levels = np.sort(np.nanpercentile(np.abs(present), 98, axis=0))
+    high = levels[max(0, len(levels) - 5)]
+    return float(max(np.median(levels) / 0.7, high / 1.5)) or 1.0
 
 
 @styled
@@ -192,7 +196,9 @@ def window_grid(windows: "Sequence[Window]", probabilities: np.ndarray | None = 
 
     ``probabilities``, shape (n, 6), are predictions in the order of the windows.
     """
-    rows = max(1, -(-len(windows) // 2))
+    if not windows:
+        return blank(EMPTY)
+    rows = -(-len(windows) // 2)
     figure = new_figure(4.3 * rows)
     parts = figure.subfigures(rows, 2, squeeze=False, wspace=0.02, hspace=0.02).flat
     for i, (part, window) in enumerate(zip(parts, windows, strict=False)):
@@ -209,6 +215,4 @@ def window_grid(windows: "Sequence[Window]", probabilities: np.ndarray | None = 
         page.tick_params(axis="y", labelsize=8)
         page.set_xlabel("Time in the window (s)")
         part.suptitle(f"{ascii_uppercase[i]}  {window.title}", x=0.01, ha="left", fontsize=10)
-    if not windows:
-        figure.text(0.5, 0.5, EMPTY, ha="center", va="center")
     return figure

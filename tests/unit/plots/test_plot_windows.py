@@ -10,7 +10,7 @@ from hbac_utils.data.layout import FREQUENCIES
 from hbac_utils.eda.examples import Window
 from hbac_utils.montage import DOUBLE_BANANA, ELECTRODES
 from hbac_utils.plots.style import new_figure
-from hbac_utils.plots.windows import ROWS, bipolar_traces, draw_traces, typical_amplitude
+from hbac_utils.plots.windows import ROWS, bipolar_traces, draw_traces, row_height
 from hbac_utils.registry import EegSpectrogram, KaggleSpectrogram, Waveform
 
 VOTES = np.array([0, 6, 14, 0, 0, 2])
@@ -82,15 +82,18 @@ def test_traces_lose_their_median_and_keep_their_gaps(eeg):
     assert texts(plots.eeg_page(eeg)).count("no signal") == 2
 
 
-def test_one_loose_electrode_does_not_change_the_sensitivity(eeg):
+def test_the_sensitivity_suits_typical_and_high_traces_but_not_a_loose_electrode(eeg):
     traces = bipolar_traces(eeg)
     loose = traces.copy()
-    loose[:, 0] *= 1_000
-    assert typical_amplitude(loose) == pytest.approx(typical_amplitude(traces), rel=0.01)
-    assert typical_amplitude(np.full((10, 18), np.nan)) == 1
+    loose[:, :4] *= 1_000
+    assert row_height(loose) == pytest.approx(row_height(traces), rel=0.02)
+    assert row_height(np.full((10, 18), np.nan)) == 1
     # 98 % of a normal distribution are within 2.33 deviations; two electrodes: √2; 70 % of a row
-    assert 30 * 2**0.5 * 2.33 / 0.7 == pytest.approx(140, abs=2)
+    assert row_height(traces) == pytest.approx(30 * 2**0.5 * 2.33 / 0.7, rel=0.05)
     assert "100 µV" in texts(plots.eeg_page(eeg))
+    frontal = traces.copy()
+    frontal[:, ::3] *= 10  # six of 18: their 98th percentile reaches 1.5 rows
+    assert row_height(frontal) == pytest.approx(10 * 30 * 2**0.5 * 2.33 / 1.5, rel=0.05)
 
 
 def test_votes_and_probabilities_are_drawn_beside_the_page(eeg):
