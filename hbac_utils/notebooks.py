@@ -3,12 +3,17 @@
 import asyncio
 import difflib
 import logging
+import math
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
@@ -49,22 +54,26 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     executed = out / source.name
-    ensure_event_loop().set_exception_handler(_ignore_dead_kernel)
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are raised as well
-    errors = _LineEnder(sys.stderr)
     try:
-        papermill.execute_notebook(
-            source,
-            executed,
-            parameters=parameters,
-            kernel_name="python3",
-            progress_bar=False,
-            start_timeout=600,  # seconds, on a busy machine
-            # no warnings about the loopback connection or the signal that ends the kernel
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            stdout_file=sys.stdout,
-            stderr_file=errors,
-        )
+        with _awaited_tasks(), tempfile.TemporaryDirectory(prefix="hbac-ipython-") as profile:
+            papermill.execute_notebook(
+                source,
+                executed,
+                parameters=parameters,
+                kernel_name="python3",
+                kernel_manager_class=_ThisPython,
+                progress_bar=False,
+                start_timeout=600,  # seconds, on a busy machine
+                extra_arguments=[
+                    # no warnings about the loopback connection or the signal that ends the kernel
+                    "--IPKernelApp.log_level=CRITICAL",
+                    f"--IPKernelApp.ipython_dir={profile}",
+                    "--IPKernelApp.exec_PYTHONSTARTUP=False",
+                ],
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+            )
     except PapermillExecutionError as error:
         export_html(executed)
         if error.ename == "DiskError":
@@ -80,41 +89,40 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
             f"{name}: the notebook's process was killed, possibly for lack of memory; run the "
             "same command again to resume"
         ) from None
-    finally:
-        errors.end_line()
     return export_html(executed)
 
 
-class _LineEnder:
-    """Stream wrapper that can end a line left open, for example by a progress bar."""
+class _ThisPython(AsyncKernelManager):
+    """Run a notebook by this interpreter, whatever kernel the user has installed as python3."""
 
-    def __init__(self, stream: TextIO):
-        self._stream, self._last = stream, "\n"
-
-    def write(self, text: str) -> None:
-        self._stream.write(text)
-        self._last = text[-1:] or self._last
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def end_line(self) -> None:
-        if self._last != "\n":
-            self.write("\n")
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=launch, language="python")
 
 
-def _ignore_dead_kernel(loop: asyncio.AbstractEventLoop, context: dict) -> None:
-    """Ignore a cell that still waits for a kernel ended by Ctrl-C or SIGTERM."""
-    if not isinstance(context.get("exception"), DeadKernelError):
-        loop.default_exception_handler(context)
+@contextmanager
+def _awaited_tasks() -> Iterator[None]:
+    """Let the tasks end that nbclient leaves behind after an error or Ctrl-C."""
+    loop = ensure_event_loop()
+    try:
+        yield
+    finally:
+        if not loop.is_running():  # it is not ours in a live notebook
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:
-    """Reject parameters that a notebook does not have; papermill only warns about them."""
+    """Reject parameters that a notebook does not have, and numbers below zero or not finite."""
     if not notebook.is_file():
         raise InputError(f"{notebook}: no such notebook")
     known = set(papermill.inspect_notebook(notebook))
-    for parameter in parameters:
+    for parameter, value in parameters.items():
+        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{notebook.name}: {parameter} is {value}; give a number from 0 up")
         if parameter not in known:
             near = difflib.get_close_matches(parameter, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}"

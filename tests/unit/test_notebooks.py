@@ -1,5 +1,7 @@
 """The three notebooks: thin sources, one execution of each, errors in one line."""
 
+import asyncio
+import json
 import os
 import sys
 from pathlib import Path
@@ -8,12 +10,12 @@ from unittest.mock import Mock
 import nbformat
 import pandas as pd
 import pytest
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
-from nbclient.exceptions import DeadKernelError
 
 from hbac_utils.cli import main
 from hbac_utils.metric import check_probabilities
-from hbac_utils.notebooks import FOLDER, _ignore_dead_kernel, check_parameters, run_notebook
+from hbac_utils.notebooks import FOLDER, check_parameters, run_notebook
 from hbac_utils.recipe import save_recipe
 from hbac_utils.utils.errors import InputError, KernelDied
 
@@ -116,14 +118,26 @@ def test_an_input_error_ends_a_notebook_with_one_line(tmp_path):
     assert "Traceback" not in page
 
 
-def test_a_killed_notebook_is_one_error_on_a_line_of_its_own(tmp_path, monkeypatch, capfd):
-    bar = "import os, sys, time; print('50%', end='', file=sys.stderr, flush=True); time.sleep(1)"
-    cells = [nbformat.v4.new_code_cell(source) for source in (bar, "os.kill(os.getpid(), 9)")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "bar.ipynb")
-    monkeypatch.setattr("hbac_utils.notebooks.FOLDER", tmp_path)
-    with pytest.raises(KernelDied, match="bar: the notebook's process was killed"):
-        run_notebook("bar", {}, tmp_path / "out")
-    assert capfd.readouterr().err.endswith("50%\n")
+def notebook_of(folder: Path, monkeypatch, *cells: str) -> None:
+    """Put a notebook of these cells in the place of the shipped ones."""
+    content = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=content), folder / "own.ipynb")
+    monkeypatch.setattr("hbac_utils.notebooks.FOLDER", folder)
+
+
+def test_a_killed_notebook_is_one_error(tmp_path, monkeypatch):
+    notebook_of(tmp_path, monkeypatch, "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(KernelDied, match="own: the notebook's process was killed"):
+        run_notebook("own", {}, tmp_path / "out")
+
+
+def test_an_error_leaves_no_task_behind(tmp_path, monkeypatch):
+    """Each would be a message when the interpreter ends; here nobody reads the output any more."""
+    notebook_of(tmp_path, monkeypatch, "print('text')")
+    monkeypatch.setattr(sys, "stdout", Mock(write=Mock(side_effect=BrokenPipeError)))
+    with pytest.raises(BrokenPipeError):
+        run_notebook("own", {}, tmp_path / "out")
+    assert not asyncio.all_tasks(ensure_event_loop())
 
 
 def test_a_notebook_that_is_killed_while_it_starts(tmp_path, monkeypatch):
@@ -133,10 +147,25 @@ def test_a_notebook_that_is_killed_while_it_starts(tmp_path, monkeypatch):
         run_notebook("eda", {}, tmp_path / "out")
 
 
-def test_only_the_error_of_a_dead_kernel_is_ignored():
-    """Ctrl-C ends the kernel; the cell that still waits for it must not add a message."""
-    loop = Mock()
-    _ignore_dead_kernel(loop, {"exception": DeadKernelError("died")})
-    loop.default_exception_handler.assert_not_called()
-    _ignore_dead_kernel(loop, {"exception": ZeroDivisionError()})
-    loop.default_exception_handler.assert_called_once()
+def test_the_user_s_kernels_and_profiles_are_not_used(tmp_path, monkeypatch):
+    """A kernel `python3` of another Python, and code that IPython runs at its start."""
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    for folder in (kernel, startup):
+        folder.mkdir(parents=True)
+    spec = {"argv": ["/nowhere/python", "{connection_file}"], "display_name": "", "language": ""}
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    for path in (startup / "own.py", tmp_path / "startup.py"):
+        path.write_text("raise SystemExit")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
+    notebook_of(tmp_path, monkeypatch, f"import sys; assert sys.executable == {sys.executable!r}")
+    page = run_notebook("own", {}, tmp_path / "out")
+    assert outputs(page) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), -1, float("inf")])
+def test_numbers_of_a_notebook_are_finite_and_not_negative(value):
+    with pytest.raises(InputError, match="training.ipynb: max_hours is .*; give a number from 0"):
+        check_parameters(FOLDER / "training.ipynb", {"max_hours": value})
