@@ -69,8 +69,8 @@ test: $(READY) ## run the tests
 test-slow: $(READY) ## run the tests that take minutes each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-faults: $(READY) ## kill processes, fill disks, and count what survives: SEED= TABLE=FILE
-	@SEED=$(or $(SEED),0) $(BIN)/python -m pytest -m faults -n 2 --dist worksteal $(call option,table,TABLE) $(ARGS)
+test-faults: $(READY) ## kill processes, fill disks, and count what survives (half an hour): SEED=
+	@SEED=$(or $(SEED),0) $(BIN)/python -m pytest -m faults -n 2 --dist worksteal tests/faults $(ARGS)
 
 # Kaggle's versions need Kaggle's Python; the package is not installed there but on the path
 KAGGLE_VENV := .venv-kaggle
@@ -172,7 +172,7 @@ bench: bench-pipeline bench-sweeps bench-blending ## run all benchmarks: an hour
 bench-pipeline: $(READY) ## measure the pipeline against reference speeds: GROWTH=200,800,3200 DATA=
 	@$(BIN)/python benchmarks/pipeline.py $(call option,growth,GROWTH) $(call option,data,DATA)
 
-bench-sweeps: $(READY) ## run the paper's sweeps at reduced size; compare one and two workers: DATA=
+bench-sweeps: $(READY) ## run the paper's sweeps at reduced size: DATA=
 	@$(BIN)/python benchmarks/sweeps.py $(call option,data,DATA)
 
 bench-blending: $(READY) ## blend 50 members of 107,000 rows

@@ -3,24 +3,21 @@
     python benchmarks/models.py --data FOLDER --out FOLDER [--minutes 12] [--real FOLDER]
                                 [--only compact,waveform]
 
-Each model is a recipe, reduced for a CPU where `CONTESTANTS` says so. Its step is timed first;
-its stages get as many epochs as fit into the time, in the recipe's proportion; then fold 0 is
-trained from scratch. The table holds the KL divergence on the held-out windows, and its excess
-over the floor (the score of the true probabilities) as a share of the constant prior's.
-``--real`` names a competition folder with ``solution_votes.csv`` to score the models on; nothing
-is chosen by it. Finished models are not trained again.
+Each model is a recipe, reduced for a CPU where `CONTESTANTS` says so, with as many epochs as fit
+into twelve minutes on two cores. Fold 0 is trained from scratch. The table holds the KL divergence
+on the held-out windows, and its excess over the floor (the score of the true probabilities) as a
+share of the constant prior's. ``--real`` names a competition folder with ``solution_votes.csv`` to
+score the models on; nothing is chosen by it. Finished models are not trained again.
 """
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from hbac_utils.data.competition import open_competition
-from hbac_utils.data.dataset import FoldData
 from hbac_utils.data.packing import open_or_pack
 from hbac_utils.data.store import Store
 from hbac_utils.inference.predict import open_run, predict
@@ -29,26 +26,30 @@ from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.recipe import Recipe, load_recipe, override
 from hbac_utils.sweeps.study import count_parameters
 from hbac_utils.training.evaluation import RunResult, find_truth, score
-from hbac_utils.training.state import TrainingState
 from hbac_utils.training.trainer import train
-from hbac_utils.utils.backend import keras, tf
 
 SMALL = {"backbone.variant": "b0", "backbone.weights": "none"}
 SMALL_BRANCH = {"branches.0.view.frames": 128, "branches.0.view.bins": 16}
+ONCE = {
+    "stages.0.epochs": 1, "stages.0.warmup_epochs": 0.25, "stages.1.epochs": 1,
+}  # fmt: skip
 
 CONTESTANTS: dict[str, tuple[str, dict[str, object]]] = {
     "compact": ("compact", {}),
-    "waveform": ("waveform-b3", {**SMALL, "view.rate": 40}),
+    "waveform": (
+        "waveform-b3",
+        {**SMALL, **ONCE, "view.rate": 40, "stages.0.epochs": 3, "stages.0.warmup_epochs": 0.75},
+    ),
     "eeg-spectrogram": ("eeg-spectrogram", {"view.frames": 128, "view.bins": 16}),
     "multiview": (
-        "multiview", {"view.rate": 40, **SMALL_BRANCH, "branches.1.view.size": [100, 75]}
+        "multiview",
+        {**SMALL_BRANCH, **ONCE, "view.rate": 40, "branches.1.view.size": [100, 75]},
     ),
-    "paper-efficientnetv2": ("paper-efficientnetv2b2", {**SMALL, "view.size": [200, 150]}),
+    "paper-efficientnetv2": (
+        "paper-efficientnetv2b2", {**SMALL, "view.size": [200, 150], "stages.0.epochs": 6}
+    ),
 }  # fmt: skip
 """Line of the table: recipe, and overrides that reduce it."""
-
-MARGIN = 0.93  # share of the time that is planned for
-TIMED_STEPS = 12
 
 
 def build(name: str) -> Recipe:
@@ -57,61 +58,11 @@ def build(name: str) -> Recipe:
     return override(load_recipe(recipe), changes)
 
 
-def time_epochs(recipe: Recipe, store: Store) -> tuple[list[float], float]:
-    """Seconds of an epoch of each stage, scoring included, and of building and tracing."""
-    data, begun = FoldData(store, recipe, 0), time.perf_counter()
-    state = TrainingState(recipe)
-    state.begin_fold()
-    once, epochs = time.perf_counter() - begun, []
-    held_out = data.evaluation_dataset()
-    for index, stage in enumerate(recipe.stages):
-        state.begin_stage(stage)
-        batches = data.training_dataset(index)
-        first, few, more = (_time_fit(state.model, batches, n) for n in (1, 1, 1 + TIMED_STEPS))
-        step = (more - few) / TIMED_STEPS  # without the start of `fit`
-        begun = time.perf_counter()
-        state.model.predict(held_out, verbose=0)
-        scoring = time.perf_counter() - begun
-        once += first - step
-        epochs.append(step * data.steps_per_epoch(index) + scoring)
-    return epochs, once
-
-
-def _time_fit(model: keras.Model, dataset: tf.data.Dataset, steps: int) -> float:
-    batches = dataset.take(steps).cache()
-    for _ in batches:
-        pass
-    begun = time.perf_counter()
-    model.fit(batches, verbose=0, shuffle=False)
-    return time.perf_counter() - begun
-
-
-def fit_into(recipe: Recipe, epochs: list[float], seconds: float) -> Recipe:
-    """Reduce the epochs of all stages in proportion."""
-    planned = sum(s.epochs * cost for s, cost in zip(recipe.stages, epochs, strict=True))
-    factor = min(1.0, max(seconds, 0.0) / planned)
-    changes = {}
-    for i, stage in enumerate(recipe.stages):
-        n = max(1, int(stage.epochs * factor))
-        changes[f"stages.{i}.epochs"] = n
-        changes[f"stages.{i}.warmup_epochs"] = min(stage.warmup_epochs, n / 4)
-    return override(recipe, changes)
-
-
 def compete(name: str, store: Store, out: Path, minutes: float) -> dict:
     """Train a line and score it on the held-out windows of fold 0."""
-    run, notes = out / name, out / f"{name}.json"
-    if not notes.is_file():
-        recipe = build(name)
-        keras.utils.set_random_seed(recipe.seed)
-        epochs, once = time_epochs(recipe, store)
-        recipe = fit_into(recipe, epochs, MARGIN * 60 * minutes - once)
-        shown = " + ".join(str(stage.epochs) for stage in recipe.stages)
-        print(f"{name}: {shown} epochs planned", flush=True)
-        begun = time.perf_counter()
-        train(recipe, store, run, [0], max_hours=minutes / 60)
-        seconds = time.perf_counter() - begun
-        notes.write_text(json.dumps({"minutes": seconds / 60, "epochs planned": shown}) + "\n")
+    run = out / name
+    if not (run / "metrics.json").is_file():
+        train(build(name), store, run, [0], max_hours=minutes / 60)
     metrics = json.loads((run / "metrics.json").read_text())
     history = pd.read_csv(run / "fold0" / "history.csv")
     return {
@@ -121,8 +72,8 @@ def compete(name: str, store: Store, out: Path, minutes: float) -> dict:
         "last_reliable": metrics["scores"]["last"]["kl_reliable"],
         "windows_per_second": history["windows_per_second"].median(),
         "epochs": len(history),
+        "minutes": history["seconds"].sum() / 60,
         "parameters": count_parameters(run / "fold0" / "model.weights.h5"),
-        **json.loads(notes.read_text()),
     }
 
 

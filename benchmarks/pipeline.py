@@ -5,7 +5,7 @@
 Each line compares two cases that are measured alternately; its number is the median over the turns,
 for growth the ratio of the best turns. Without ``--data`` a competition is simulated once under
 ``--out`` (two minutes for 800 EEGs on two cores). ``bench.json`` beside the folder ``--out`` holds
-the raw numbers.
+the table.
 """
 
 import argparse
@@ -37,9 +37,6 @@ FILL = 4  # batches before the clock starts, while the pipeline fills
 STARTER_FILES = 53  # spectrogram files a second into .npy, two workers
 STARTER_MIXED, STARTER_PLAIN = 1_311, 4_666  # images a second, batches of 64, from its RAM cache
 TIMES_FASTER = 4
-
-SMALLEST = {"backbone.variant": "b0", "backbone.weights": "none"}
-B0 = override(load_recipe("waveform-b3"), SMALLEST).backbone
 
 
 @dataclass(frozen=True)
@@ -145,8 +142,7 @@ def pack_lines(competition: Competition, work: Path, effort: Effort) -> list[Lin
         speed = {case: megabytes / value for case, value in seconds.items()}
         note = f"{speed['pack']:.0f} : {speed['pyarrow']:.0f} MB/s, {len(paths)} files"
         share = ratio(measured, "pyarrow", "pack")
-        raw = {"seconds": measured, "megabytes": megabytes, "files": len(paths)}
-        lines.append(Line(f"pack {name} : pyarrow decoding", share, floor, note=note, raw=raw))
+        lines.append(Line(f"pack {name} : pyarrow decoding", share, floor, note=note))
     rate = {case: len(paths) / value for case, value in seconds.items()}
     note = f"4 × the starter's {STARTER_FILES}; pyarrow only decodes {rate['pyarrow']:.0f}"
     floor = TIMES_FASTER * STARTER_FILES
@@ -192,11 +188,7 @@ def warm_up(data: FoldData) -> None:
 
 def window_lines(store: Store, effort: Effort) -> list[Line]:
     """EEG windows into batches against copying; Kaggle spectrograms against the starter's speed."""
-    compact, paper, n = (
-        load_recipe("compact"),
-        load_recipe("paper-efficientnetv2b2"),
-        effort.windows,
-    )
+    compact, paper = load_recipe("compact"), load_recipe("paper-efficientnetv2b2")
     moved, unmixed = {"augment.shift": 5.0}, {"augment.mixup": 0.0}
     windows = {
         "plain": training_data(store, compact, **moved, **unmixed),
@@ -211,12 +203,11 @@ def window_lines(store: Store, effort: Effort) -> list[Line]:
     cases["numpy"] = partial(copy_speed, store, windows["plain"], n)
     measured = take_turns(effort.turns, cases)
     speed = {name: float(np.median(values)) for name, values in measured.items()}
-    raw = {"windows per second": measured}
     lines = [
         Line(
             f"EEG windows into batches{text} : numpy copying",
             ratio(measured, name, "numpy"), floor,
-            note=f"{speed[name]:,.0f} : {speed['numpy']:,.0f} windows/s", raw=raw,
+            note=f"{speed[name]:,.0f} : {speed['numpy']:,.0f} windows/s",
         )
         for name, text, floor in (("plain", "", 0.5), ("mixed", ", MixUp", 0.2))
     ]  # fmt: skip
@@ -261,13 +252,19 @@ def prediction_step(model: keras.Model, dataset: tf.data.Dataset, steps: int) ->
     return clock.seconds_per_step()
 
 
+def deep_recipe(effort: Effort) -> Recipe:
+    """EfficientNetV2-B0 on EEG spectrograms."""
+    bins, frames = effort.image
+    changes = {
+        "stages.0.batch_size": effort.deep_batch, "view.bins": bins, "view.frames": frames,
+        "backbone.weights": "none",
+    }  # fmt: skip
+    return override(load_recipe("eeg-spectrogram"), changes)
+
+
 def model_lines(store: Store, effort: Effort) -> list[Line]:
     """Training and prediction through the pipeline against a batch in memory."""
-    bins, frames = effort.image
-    small = {
-        "stages.0.batch_size": effort.deep_batch, "view.bins": bins, "view.frames": frames
-    }  # fmt: skip
-    deep = override(load_recipe("eeg-spectrogram"), small)
+    deep = deep_recipe(effort)
     return [
         *_model_lines("compact", store, load_recipe("compact"), effort.steps, effort.turns),
         *_model_lines("EfficientNetV2-B0", store, deep, effort.deep_steps, effort.turns),
@@ -292,53 +289,34 @@ def _model_lines(name: str, store: Store, recipe: Recipe, steps: int, turns: int
         note = f"{ms['memory']:.0f} : {ms['pipeline']:.0f} ms per batch of {size}; processors "
         note += f"{own['memory']:.0f} : {own['pipeline']:.0f} ms"
         what = f"{step.__name__.replace('_', ' ')}, {name}: pipeline : memory"
-        raw = {"seconds": wall, "processor seconds": processor}
-        lines.append(Line(what, ratio(wall, "memory", "pipeline"), floor, note=note, raw=raw))
+        lines.append(Line(what, ratio(wall, "memory", "pipeline"), floor, note=note))
     return lines
 
 
-def view_lines(effort: Effort) -> list[Line]:
-    """Each view's layers against its backbone's forward pass."""
-    bins, frames = effort.image
-    compact, eeg_spectrogram = load_recipe("compact"), load_recipe("eeg-spectrogram")
-    eeg_spectrogram = override(eeg_spectrogram, {"view.bins": bins, "view.frames": frames})
-    cases = [
-        ("EEG spectrogram", eeg_spectrogram, B0, 0.35),
-        ("waveform image", load_recipe("waveform-b3"), B0, None),
-        ("Kaggle spectrogram", load_recipe("paper-efficientnetv2b2"), B0, None),
-        ("waveform series", compact, compact.backbone, None),
-    ]
-    return [_view_line(*case, effort) for case in cases]
-
-
-def _view_line(name: str, recipe: Recipe, backbone, ceiling, effort: Effort) -> Line:
-    (source,) = recipe.inputs
+def view_line(effort: Effort) -> Line:
+    """Time the EEG spectrogram's layers against the backbone's forward pass."""
+    recipe = deep_recipe(effort)
     view = recipe.view.build("view")
-    raw = tf.random.normal((effort.deep_batch, *SHAPES[source]), stddev=3.0)
-    seen = view(raw)
-    if len(seen.shape) == 4:
-        seen = tf.repeat(seen, 3, axis=-1)
-    network = backbone.build(tuple(seen.shape[1:]))
+    raw = tf.random.normal((effort.deep_batch, *SHAPES["eeg"]), stddev=3.0)
+    seen = tf.repeat(view(raw), 3, axis=-1)
+    network = recipe.backbone.build(tuple(seen.shape[1:]))
+
+    def seconds(function: Callable, value: tf.Tensor) -> float:
+        begun = time.perf_counter()
+        np.asarray(function(value))
+        return time.perf_counter() - begun
+
     cases = {
-        "view": partial(_seconds, tf.function(view), raw),
-        "backbone": partial(_seconds, tf.function(lambda x: network(x, training=False)), seen),
+        "view": partial(seconds, tf.function(view), raw),
+        "backbone": partial(seconds, tf.function(lambda x: network(x, training=False)), seen),
     }
     take_turns(1, cases)  # traces
     measured = take_turns(effort.turns, cases)
     ms = {k: 1e3 * np.median(v) for k, v in measured.items()}
     size = "×".join(str(n) for n in seen.shape[1:3])
-    label = "EfficientNetV2-B0" if backbone is B0 else backbone.kind
-    return Line(
-        f"view {name}, {size} : forward pass of {label}", ratio(measured, "view", "backbone"),
-        ceiling=ceiling, raw={"seconds": measured},
-        note=f"{ms['view']:.0f} : {ms['backbone']:.0f} ms per {effort.deep_batch} windows",
-    )  # fmt: skip
-
-
-def _seconds(function: Callable, value: tf.Tensor) -> float:
-    begun = time.perf_counter()
-    np.asarray(function(value))
-    return time.perf_counter() - begun
+    note = f"{ms['view']:.0f} : {ms['backbone']:.0f} ms per {effort.deep_batch} windows"
+    name = f"view EEG spectrogram, {size} : forward pass of EfficientNetV2-B0"
+    return Line(name, ratio(measured, "view", "backbone"), ceiling=0.35, note=note)
 
 
 # -- growth --------------------------------------------------------------------
@@ -371,8 +349,7 @@ def growth_lines(competition: Competition, work: Path, effort: Effort) -> list[L
         note = ", ".join(f"{counts[int(k)]:,} EEGs {v:.3g}" for k, v in per_eeg.items())
         name, share = f"growth, {name}: slowest : fastest size", max(per_eeg.values())
         share /= min(per_eeg.values())
-        raw = {"seconds per EEG": measured}
-        lines.append(Line(name, share, ceiling=1.15, note=f"ms per EEG: {note}", raw=raw))
+        lines.append(Line(name, share, ceiling=1.15, note=f"ms per EEG: {note}"))
     return lines
 
 
@@ -387,7 +364,7 @@ def measure(competition: Competition, work: Path, effort: Effort) -> list[Line]:
         lambda: pack_lines(small, work, effort),
         lambda: window_lines(store, effort),
         lambda: model_lines(store, effort),
-        lambda: view_lines(effort),
+        lambda: [view_line(effort)],
         lambda: growth_lines(competition, work, effort),
     )
     print(HEAD)

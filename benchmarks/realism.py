@@ -4,9 +4,9 @@
     python benchmarks/realism.py --synthetic <folder> --out <folder>
 
 Both folders are competitions; one without ``train.csv`` needs ``solution_votes.csv`` with its test
-EEGs. Classes are compared in equal shares. Writes ``realism.md`` (a table, also printed) and
-``realism.png`` (pages of each class, simulated beside real); without real recordings only
-``simulated.png``, a page of each class.
+EEGs. Classes are compared in equal shares. Writes ``simulated.png``, a page of each class with the
+highest agreement of experts; with real recordings also ``real.png`` and ``realism.csv``, a table
+that is printed.
 """
 
 import argparse
@@ -30,7 +30,6 @@ import matplotlib.pyplot as plt
 BANDS = {"delta": (0.5, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 55)}
 WINDOWS = 600  # simulated windows that are compared
 PAGE_SECONDS = (15, 30)  # of the window's 50 s
-EXAMPLES = 2  # real and simulated pages of each class
 DRAWS = 20  # samples of the size of the real set
 
 BIPOLAR = derivation_matrix(DOUBLE_BANANA)
@@ -213,45 +212,11 @@ def distance_by_chance(synthetic: pd.DataFrame, n: int) -> float:
     return float(np.median(means))
 
 
-def as_markdown(table: pd.DataFrame, counts: tuple[int, int], chance: float) -> str:
-    """Write the table of distances."""
-    lines = [
-        f"{counts[0]} real and {counts[1]} simulated windows of 50 s, classes in equal shares; "
-        f"mean KS distance {table['KS'].mean():.2f} ({counts[0]} simulated ones against the "
-        f"others: {chance:.2f}).",
-        "",
-        "| feature | real median | simulated median | difference / IQR | KS | p |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {name} | {row['real']:.2f} | {row['simulated']:.2f} | {row['difference / IQR']:+.2f} "
-        f"| {row['KS']:.2f} | {row['p']:.3f} |"
-        for name, row in table.iterrows()
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def draw_pages(real: pd.DataFrame, synthetic: pd.DataFrame, path: Path) -> None:
-    """Draw pages in the double-banana montage: a row per class, real left, simulated right."""
-    figure, axes = plt.subplots(len(CLASSES), 2 * EXAMPLES, figsize=(24, 6 * len(CLASSES)))
-    for row, name in zip(axes, CLASSES, strict=True):
-        for first, title, windows in ((0, "real", real), (EXAMPLES, "simulated", synthetic)):
-            chosen = windows[windows["consensus"] == name].head(EXAMPLES)
-            for axis, window in zip(row[first:], chosen.itertuples(), strict=False):
-                _draw_page(axis, window)
-                axis.set_title(f"{name}, {title}", fontsize=9)
-        for axis in row:
-            axis.set_yticks([])
-    figure.tight_layout()
-    figure.savefig(path, dpi=60)
-    plt.close(figure)
-
-
-def draw_simulated(synthetic: pd.DataFrame, path: Path) -> None:
-    """Draw a page of each class, with the highest agreement of experts."""
+def draw(windows: pd.DataFrame, path: Path) -> None:
+    """Draw a page of each class, with the highest agreement of experts, double-banana montage."""
     figure, axes = plt.subplots(2, 3, figsize=(15, 11))
     for axis, name in zip(axes.ravel(), CLASSES, strict=True):
-        of_class = synthetic[synthetic["consensus"] == name]
+        of_class = windows[windows["consensus"] == name]
         window = of_class.sort_values("agreement", ascending=False, kind="stable").iloc[0]
         _draw_page(axis, window)
         axis.set_title(f"{name}: {window.agreement:.0%} of the votes", fontsize=11)
@@ -282,18 +247,21 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     synthetic = list_windows(arguments.synthetic)
+    draw(synthetic, arguments.out / "simulated.png")
     if arguments.real is None:
-        draw_simulated(synthetic, arguments.out / "simulated.png")
         return
     real = list_windows(arguments.real)
+    draw(real, arguments.out / "real.png")
     synthetic = in_equal_shares(synthetic, real)
     measured = measure(synthetic)
     table = compare(measure(real), measured)
-    chance = distance_by_chance(measured, len(real))
-    text = as_markdown(table, (len(real), len(synthetic)), chance)
-    (arguments.out / "realism.md").write_text(text)
-    draw_pages(real, synthetic, arguments.out / "realism.png")
-    print(text)
+    table.round(3).to_csv(arguments.out / "realism.csv")
+    print(table.round(3).to_string())
+    print(
+        f"{len(real)} real and {len(synthetic)} simulated windows, classes in equal shares; "
+        f"mean KS distance {table['KS'].mean():.2f} ({len(real)} simulated ones against the "
+        f"others: {distance_by_chance(measured, len(real)):.2f})"
+    )
 
 
 if __name__ == "__main__":

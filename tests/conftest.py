@@ -17,8 +17,6 @@ from hbac_utils.data.store import Store
 from hbac_utils.recipe import Recipe, parse_recipe
 from hbac_utils.synthetic.render import synthesize
 
-pytest_plugins = ["fault_table"]
-
 REAL_EEG = Path(__file__).parents[2] / "shared" / "real_eeg"
 
 

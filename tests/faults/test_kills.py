@@ -7,92 +7,58 @@ import signal
 import time
 
 import pytest
-from fault_table import seeded
-from operations import Operation, Result, Running, infer, pack, running, sweep, train
+from operations import finish, kill, running
 
 pytestmark = pytest.mark.faults
 
 
-def killed(operation: Operation, key: int, times: int, what: str = "all") -> None:
+def tried(fault: str, **tries: int) -> list:
+    """Parameters of the tests: names of commands, and how often each is disturbed."""
+    return [
+        pytest.param(name, n, marks=pytest.mark.fault(f"{fault}, {name}", tries=n), id=name)
+        for name, n in tries.items()
+    ]
+
+
+KILLED = {"pack": 12, "train": 8, "train, notebook": 1, "infer": 2, "blend": 4, "sweep": 12}
+SIGNALLED = dict.fromkeys(["pack", "train, notebook", "infer", "blend", "sweep"], 1)
+TOGETHER = dict.fromkeys(["pack", "train", "infer", "sweep"], 1)
+
+
+@pytest.mark.parametrize(("operation", "tries"), tried("SIGKILL", **KILLED), indirect=["operation"])
+def test_a_killed_command_continues(operation, tries, random):
+    """Half of the times only the command's own process is killed, not those that it started."""
+
+    def strike(process):
+        kill(process, children=random.random() < 0.5)
+
+    operation.disturb(random, tries, strike, lambda result: result.code == -signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("operation", "tries"), tried("Ctrl-C or SIGTERM", **SIGNALLED), indirect=["operation"]
+)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_command_ends_in_one_line(operation, tries, number, code, random):
+    def strike(process):
+        time.sleep(2)  # before that, Python is still importing
+        process.send_signal(number)
+
     operation.disturb(
-        seeded(key), times, lambda started: started.kill(what), lambda result: result.code == -9
+        random, tries, strike, lambda result: (result.code, result.last) == (code, "stopped")
     )
 
 
-@pytest.mark.fault("SIGKILL, pack")
-@pytest.mark.parametrize("what", ["all", "verb"])
-def test_a_killed_pack(what, competition, tmp_path, record_property):
-    record_property("tries", 6)
-    killed(pack(competition, tmp_path), 1, 6, what)
-
-
-@pytest.mark.fault("SIGKILL, training")
-def test_a_killed_training(rich, competition, store, tmp_path, record_property):
-    record_property("tries", 8)
-    killed(train(rich, competition, store, tmp_path), 2, 8)
-
-
-@pytest.mark.fault("SIGKILL, training")
-def test_a_killed_training_in_the_notebook(tiny, competition, store, tmp_path):
-    killed(train(tiny, competition, store, tmp_path, notebook=True), 3, 1)
-
-
-@pytest.mark.fault("SIGKILL, inference")
-def test_a_killed_inference(competition, run, tmp_path, record_property):
-    record_property("tries", 4)
-    killed(infer(competition, run, tmp_path), 4, 4)
-
-
-@pytest.mark.fault("SIGKILL, sweep")
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_sweep(workers, tiny, competition, store, tmp_path, record_property):
-    record_property("tries", 6)
-    killed(sweep(tiny, competition, store, tmp_path, workers), 5, 6)
-
-
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-
-
-@pytest.mark.fault("Ctrl-C or SIGTERM")
-@pytest.mark.parametrize("number", list(CODES), ids=lambda number: number.name)
-@pytest.mark.parametrize("name", ["pack", "training", "inference", "sweep"])
-def test_an_interrupted_verb_ends_in_one_line(
-    name, number, tiny, competition, store, run, tmp_path, record_property
-):
-    operation = {
-        "pack": lambda: pack(competition, tmp_path),
-        "training": lambda: train(tiny, competition, store, tmp_path, notebook=True),
-        "inference": lambda: infer(competition, run, tmp_path, notebook=True),
-        "sweep": lambda: sweep(tiny, competition, store, tmp_path, 1),
-    }[name]()
-    record_property("tries", 2)
-
-    def strike(started: Running) -> None:
-        time.sleep(2)  # before that, Python is still importing
-        started.process.send_signal(number)
-
-    def may_end(result: Result) -> bool:
-        return result.code == CODES[number] and result.last == "stopped"
-
-    operation.disturb(seeded(6, int(number)), 2, strike, may_end)
-
-
-@pytest.mark.fault("two at once")
-@pytest.mark.parametrize("name", ["pack", "training", "inference", "sweep"])
-def test_two_processes_at_once_in_one_folder(name, tiny, competition, store, run, tmp_path):
-    operation = {
-        "pack": lambda: pack(competition, tmp_path),
-        "training": lambda: train(tiny, competition, store, tmp_path),
-        "inference": lambda: infer(competition, run, tmp_path),
-        "sweep": lambda: sweep(tiny, competition, store, tmp_path, 2),
-    }[name]()
+@pytest.mark.parametrize(
+    ("operation", "_"), tried("two at once", **TOGETHER), indirect=["operation"]
+)
+def test_two_processes_at_once_in_one_folder(operation, _, random, tmp_path):
     folder = tmp_path / "both"
     folder.mkdir()
-    command = operation.command(folder)
-    with running(command, tmp_path / "first.log") as first:
-        time.sleep(seeded(7).uniform(0, 0.5) * operation.seconds)
-        with running(command, tmp_path / "second.log") as second:
-            results = [second.wait(), first.wait()]
-    for result in results:
-        assert result.code == 0, result.errors[-3000:]
+    command, logs = operation.command(folder), (tmp_path / "first.log", tmp_path / "second.log")
+    with running(command, logs[0]) as first:
+        time.sleep(random.uniform(0, 0.5) * operation.seconds)
+        with running(command, logs[1]) as second:
+            results = [finish(first, logs[0]), finish(second, logs[1])]
+    assert [result.code for result in results] == [0, 0], results
     operation.finish(folder)

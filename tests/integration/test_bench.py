@@ -20,16 +20,13 @@ NAMES = [
     "training step, EfficientNetV2-B0: pipeline : memory",
     "prediction step, EfficientNetV2-B0: pipeline : memory",
     "view EEG spectrogram, 32×32 : forward pass of EfficientNetV2-B0",
-    "view waveform image, 160×1000 : forward pass of EfficientNetV2-B0",
-    "view Kaggle spectrogram, 400×300 : forward pass of EfficientNetV2-B0",
-    "view waveform series, 5000×18 : forward pass of compact",
     "growth, pack: slowest : fastest size",
     "growth, an epoch's batches: slowest : fastest size",
 ]
 MUST = [
     "≥ 0.50", "≥ 0.60", "≥ 212", "≥ 0.50", "≥ 0.20", "≥ 5,244", "≥ 18,664",
     "≥ 0.95", "≥ 0.90", "≥ 0.95", "≥ 0.90",
-    "≤ 0.35", "reported", "reported", "reported", "≤ 1.15", "≤ 1.15",
+    "≤ 0.35", "≤ 1.15", "≤ 1.15",
 ]  # fmt: skip
 
 
@@ -58,7 +55,7 @@ def test_every_line_is_measured_and_written(pipeline, competition, tmp_path, mon
     printed = capsys.readouterr().out
     for line in report["lines"]:
         assert line["measured"] > 0
-        assert line["verdict"] in (("",) if line["must"] == "reported" else ("ok", "short"))
+        assert line["verdict"] in ("ok", "short")
         assert line["name"] in printed
     assert report["cores"] >= 1
     assert report["versions"]["tensorflow"]
@@ -69,7 +66,6 @@ def test_a_line_has_a_verdict(pipeline):
     assert pipeline.Line("a", 0.5, floor=0.5).verdict == "ok"
     assert pipeline.Line("a", 0.49, floor=0.5).verdict == "short"
     assert pipeline.Line("a", 0.36, ceiling=0.35).verdict == "short"
-    assert pipeline.Line("a", 9.0).verdict == ""
 
 
 def test_cases_take_turns_there_and_back(pipeline):

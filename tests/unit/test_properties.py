@@ -54,7 +54,6 @@ IDS = st.one_of(
 CELLS = st.one_of(IDS, st.just(""), st.just("NaN"))
 
 
-@pytest.mark.fault("any test table, predicted")
 @TRIED
 @given(
     ids=st.lists(IDS, max_size=6),
@@ -81,7 +80,6 @@ def test_any_test_table_gives_a_valid_submission(ids, names, end, mark, data, tm
     check_submission(path, competition)
 
 
-@pytest.mark.fault("any training table, accepted or refused")
 @TRIED
 @given(data=st.data())
 def test_any_training_table_is_consistent_or_refused(data, competition, tmp_path):
@@ -105,7 +103,6 @@ def test_any_training_table_is_consistent_or_refused(data, competition, tmp_path
         assert (train.groupby("eeg_id")["patient_id"].nunique() == 1).all()
 
 
-@pytest.mark.fault("any training table, accepted or refused")
 @TRIED
 @given(raw=st.binary(max_size=300), keep=st.integers(0, 2000))
 def test_any_bytes_for_a_training_table_are_refused_or_read(raw, keep, competition, tmp_path):
@@ -162,7 +159,6 @@ def _change(draw, place, key) -> None:
             place[draw(st.text(max_size=6))] = draw(SCALARS)
 
 
-@pytest.mark.fault("any recipe, accepted or refused")
 @TRIED
 @given(content=st.one_of(DOCUMENTS, changed_recipes()))
 def test_any_document_is_a_recipe_or_refused(content, tmp_path):
@@ -176,7 +172,6 @@ def test_any_document_is_a_recipe_or_refused(content, tmp_path):
         assert parse_recipe(json.loads(recipe.model_dump_json())) == recipe
 
 
-@pytest.mark.fault("any recipe, accepted or refused")
 @TRIED
 @given(raw=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
 def test_any_bytes_for_a_recipe_are_refused(raw, tmp_path):
@@ -187,7 +182,6 @@ def test_any_bytes_for_a_recipe_are_refused(raw, tmp_path):
     check_line(caught.value)
 
 
-@pytest.mark.fault("any recipe, accepted or refused")
 @pytest.mark.parametrize(
     "text",
     ["&a [*a]", "[" * 1000, "a: " * 50 + "1", "2024-02-30", "!!python/object/apply:os.getcwd []"],
@@ -199,7 +193,6 @@ def test_a_document_of_tricks_is_refused(text, tmp_path):
     check_line(caught.value)
 
 
-@pytest.mark.fault("any recipe, accepted or refused")
 @pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
 @pytest.mark.parametrize("key", ["weight_decay", "augment.gain", "stages.0.learning_rate"])
 def test_a_number_without_end_is_refused(key, number):
@@ -253,7 +246,6 @@ def good_file(request) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.fault("any damage of a file, refused or read")
 @TRIED
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_read(data, good_file, tmp_path):

@@ -94,7 +94,6 @@ def test_a_training_table_that_is_not_csv_is_refused(raw, own_competition):
         _ = open_competition(own_competition.path).train
 
 
-@pytest.mark.fault("bad test table, no id lost")
 @pytest.mark.parametrize("spoil", spoiled.TABLES, ids=lambda spoil: spoil.__name__)
 def test_a_bad_test_table_keeps_all_ids_and_finds_their_files(spoil, competition, tmp_path):
     folder = spoiled.hidden_set(competition, tmp_path / "hidden")

@@ -241,7 +241,6 @@ def test_the_second_process_waits_and_takes_the_firsts_store(own, tmp_path, capf
 # -- a full disk -----------------------------------------------------------------------
 
 
-@pytest.mark.fault("full disk, pack")
 def test_a_full_disk_is_one_line_and_nothing_is_left(small, packed, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -35,7 +35,6 @@ def file(kind, competition, tmp_path) -> Path:
     return next(folder.iterdir())
 
 
-@pytest.mark.fault("bad test file, read")
 @kinds
 def test_a_lenient_reader_reads_what_it_can_and_notes_what_was_wrong(kind, file):
     before, _ = LENIENT[kind.recording](file)
@@ -54,7 +53,6 @@ def test_a_lenient_reader_reads_what_it_can_and_notes_what_was_wrong(kind, file)
         np.testing.assert_allclose(values[known], before[known], rtol=1e-5, atol=1e-3)
 
 
-@pytest.mark.fault("bad training file, refused")
 @kinds
 def test_training_refuses_a_bad_recording_and_packs_an_unusual_one(kind, competition, tmp_path):
     folder = training_folder(competition, tmp_path / "competition")
