@@ -1,11 +1,29 @@
 # A thin layer over the `hbac` command: `make` lists the verbs, variables are the options' names.
 
-DATA   ?=
-RECIPE ?= compact
-RUN    ?= outputs/runs/$(notdir $(basename $(RECIPE)))
-STORE  ?= outputs/stores/$(or $(notdir $(abspath $(DATA))),competition)
-NB     ?= inference
-export HBAC_STORAGE ?= $(STORAGE)
+# -- variables ----------------------------------------------------------------------------
+# A verb takes the variables in its line of help. The shell gets them from the environment, so
+# that values may have blanks and other signs in them.
+space := $() $()
+TAKES := $(sort $(shell grep -E '^($(or $(subst $(space),|,$(MAKECMDGOALS)),help)):.*\#\# ' Makefile | \
+	grep -oE '[A-Z_]+=' | tr -d =))
+$(foreach name,$(TAKES),$(if $(value $(name)),$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+
+ALLOWED := $(TAKES) ARGS PYTHON KAGGLE_PYTHON VENV HBAC SHELL V VERBOSE CC CXX CFLAGS CXXFLAGS LDFLAGS MAKEFLAGS
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(ALLOWED),$(GIVEN))
+ifneq ($(UNKNOWN),)
+$(error $(or $(MAKECMDGOALS),make) takes no $(addsuffix =,$(UNKNOWN)); \
+	it takes $(or $(addsuffix =,$(TAKES)),no variables: `make` lists the verbs))
+endif
+
+# --name "value" if the variable is set; --name alone; the value, which must be set
+option = $(if $($2),--$1 "$$$2")
+flag   = $(if $($2),--$1)
+needed = $(if $($1),"$$$1",$(error name $2))
+
+# the environment holds the pinned packages, and nothing of the user's
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PIP_TARGET PIP_PREFIX
+export PIP_USER := 0
 
 # the first interpreter that is supported
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -19,28 +37,28 @@ READY := $(VENV)/.ready
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
 # only files with the tested hashes are installed; what is built here is built by pinned tools
 LOCKED := $(PIP) --require-hashes --no-build-isolation --requirement
-# --NAME "value" if the variable is set; --NAME alone
-option = $(if $($2),--$1 "$($2)")
-flag   = $(if $($2),--$1)
 
 .DEFAULT_GOAL := help
-.PHONY: $(shell grep -oE "^[a-z-]+:" $(MAKEFILE_LIST) | tr -d :)
+.PHONY: $(shell grep -oE "^[a-z-]+:" Makefile | tr -d :)
 
 help: ## list the verbs
-	@echo "make VERB [VARIABLE=value …]"; echo; grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
+	@echo "make VERB [VARIABLE=value …]"; echo; grep -hE '^[a-z-]+:.*## ' Makefile | \
 		awk -F ':.*## ' '{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}'
-	@echo; echo "  DATA=competition folder  RECIPE=$(RECIPE)  RUN=$(RUN)  STORE=$(STORE)"
+	@echo; echo "  DATA=competition folder  RECIPE=compact  RUN=outputs/runs/RECIPE  STORE=outputs/stores/DATA"
 
 # -- environment -------------------------------------------------------------------------
-# an environment whose Python is gone or not supported is made again
+# an environment without pip, or whose Python is gone, not supported or not PYTHON, is made again
+FITS := $(BIN)/python -c 'import pip; $(SUPPORTED)' 2>/dev/null $(if $(filter command,$(origin PYTHON)),&& \
+	test "$$($(BIN)/python --version)" = "$$("$(PYTHON)" --version 2>/dev/null)")
 ifneq ($(wildcard $(READY)),)
-$(shell $(BIN)/python -c '$(SUPPORTED)' 2>/dev/null || rm -f $(READY))
+$(shell $(FITS) || rm -f $(READY))
 endif
 
 $(READY): constraints/build.txt constraints/tested.txt pyproject.toml requirements.txt
-	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=…" >&2; exit 2; }
-	@echo "installing into $(VENV) with $$($(PYTHON) --version); this takes a few minutes, once"
-	@$(BIN)/python -c '$(SUPPORTED)' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { \
+		echo "$(or $(PYTHON),PYTHON): no Python 3.11, 3.12 or 3.13; name one: make PYTHON=…" >&2; exit 2; }
+	@echo "installing into $(VENV) with $$("$(PYTHON)" --version); this takes a few minutes, once"
+	@{ $(FITS); } || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(LOCKED) constraints/build.txt
 	@$(LOCKED) constraints/tested.txt
 	@PYTHONWARNINGS=ignore $(PIP) --no-build-isolation --editable .
@@ -63,13 +81,13 @@ demo: $(READY) ## simulate a small competition, train, predict and score
 	@echo; echo "results in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"
 
 TESTS := -m "not slow and not faults" -n 2 --dist loadgroup
-test: $(READY) ## run the tests
+test: $(READY) ## run the tests: ARGS=
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
-test-slow: $(READY) ## run the tests that take minutes each
+test-slow: $(READY) ## run the tests that take minutes each: ARGS=
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-faults: $(READY) ## kill processes, fill disks, and count what survives (half an hour): SEED=
+test-faults: $(READY) ## kill processes, fill disks, and count what survives (half an hour): SEED= ARGS=
 	@SEED=$(or $(SEED),0) $(BIN)/python -m pytest -m faults -n 2 --dist worksteal tests/faults $(ARGS)
 
 # Kaggle's versions need Kaggle's Python; the package is not installed there but on the path
@@ -92,7 +110,7 @@ $(KAGGLE_VENV)/.ready: requirements.txt requirements-dev.txt constraints/kaggle.
 	@$(KAGGLE_PIP) --requirement requirements-dev.txt --constraint $(KAGGLE_VENV)/tools.txt
 	@touch $@
 
-test-kaggle: ## run the tests with the versions of Kaggle's image (needs a Python 3.12)
+test-kaggle: ## run the tests with the versions of Kaggle's image (needs a Python 3.12): ARGS=
 	@if test -z "$(KAGGLE_PYTHON)" && ! test -x $(KAGGLE_VENV)/bin/python; then \
 		echo "SKIPPED test-kaggle: no python3.12 found; name one: make test-kaggle KAGGLE_PYTHON=…" >&2; \
 	else \
@@ -101,73 +119,76 @@ test-kaggle: ## run the tests with the versions of Kaggle's image (needs a Pytho
 	fi
 
 # -- the steps, one by one ----------------------------------------------------------------
+DATA_AND_OUT = $(call option,data,DATA) $(call option,out,OUT)
+
 synth: $(READY) ## simulate a competition: OUT= EEGS= PATIENTS= SEED= EVIDENCE= BALANCED=1
-	@$(HBAC) synth --out "$(or $(OUT),outputs/synthetic)" $(call option,eegs,EEGS) $(call option,patients,PATIENTS) \
+	@$(HBAC) synth $(call option,out,OUT) $(call option,eegs,EEGS) $(call option,patients,PATIENTS) \
 		$(call option,seed,SEED) $(call option,evidence,EVIDENCE) $(call flag,balanced,BALANCED)
 
 pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE= LIMIT= MIN_VOTES= DASK=
-	@$(HBAC) pack --data "$(DATA)" --recipe "$(RECIPE)" --out "$(or $(OUT),$(STORE))" \
+	@$(HBAC) pack $(call option,data,DATA) $(call option,recipe,RECIPE) $(call option,out,STORE) \
 		$(call option,limit,LIMIT) $(call option,min-votes,MIN_VOTES) $(call option,dask,DASK)
 
 eda: $(READY) ## explore a competition: DATA= OUT=
-	@$(HBAC) eda --data "$(DATA)" --out "$(or $(OUT),outputs/eda)"
+	@$(HBAC) eda $(DATA_AND_OUT)
 
 train: $(READY) ## train a recipe, or continue: DATA= RECIPE= RUN= FOLDS= STORE= MAX_HOURS=
-	@$(HBAC) train --data "$(DATA)" --store "$(STORE)" --recipe "$(RECIPE)" --run "$(RUN)" \
-		$(call option,folds,FOLDS) $(call option,max-hours,MAX_HOURS)
+	@$(HBAC) train $(call option,data,DATA) $(call option,store,STORE) $(call option,recipe,RECIPE) \
+		$(call option,run,RUN) $(call option,folds,FOLDS) $(call option,max-hours,MAX_HOURS)
 
-infer: $(READY) ## predict a test folder with one or several runs: DATA= RUN="a b" BLEND= OUT=
-	@$(HBAC) infer --data "$(DATA)" $(foreach run,$(RUN),--run "$(run)") \
-		--out "$(or $(OUT),outputs/inference)" $(call option,blend,BLEND)
+infer: $(READY) ## predict a test folder with the RECIPE's run or others: DATA= RECIPE= RUN="a b" BLEND= OUT=
+	@$(HBAC) infer $(DATA_AND_OUT) $(call option,recipe,RECIPE) $(call option,run,RUN) \
+		$(call option,blend,BLEND)
 
 score: $(READY) ## score a submission: SUBMISSION= SOLUTION= TRUTH=
-	@$(HBAC) score "$(or $(SUBMISSION),outputs/inference/submission.csv)" \
-		"$(or $(SOLUTION),$(error name the true votes: SOLUTION=…/solution.csv))" $(call option,truth,TRUTH)
+	@$(HBAC) score "$${SUBMISSION:-outputs/inference/submission.csv}" \
+		$(call needed,SOLUTION,the true votes: SOLUTION=…/solution.csv) $(call option,truth,TRUTH)
 
 blend: $(READY) ## blend runs and other models' predictions: RUNS="a b c" DATA= OUT= METHOD= COMMON=1 MAPPING=
-	@$(HBAC) blend $(or $(RUNS),$(error name two or more: RUNS="outputs/runs/a outputs/runs/b")) \
-		--data "$(DATA)" --out "$(or $(OUT),outputs/blend)" $(call option,method,METHOD) \
-		$(call flag,common,COMMON) $(foreach pair,$(MAPPING),--mapping '$(pair)')
+	@$(HBAC) blend $(call needed,RUNS,two or more: RUNS="outputs/runs/a outputs/runs/b") \
+		$(DATA_AND_OUT) $(call option,method,METHOD) $(call flag,common,COMMON) \
+		$(call option,mapping,MAPPING)
 
 tta: $(READY) ## measure the gain from test-time augmentation: RUN= STORE=
-	@$(HBAC) tta "$(RUN)" --store "$(STORE)"
+	@$(HBAC) tta $(if $(RUN),"$$RUN") $(call option,store,STORE)
 
 html: $(READY) ## export executed notebooks as pages: OUT= or RUN= (default: all in outputs/)
-	@$(HBAC) html "$(or $(OUT),$(if $(filter command%,$(origin RUN)),$(RUN)),outputs)"
+	@$(HBAC) html "$${OUT:-$${RUN:-outputs}}"
 
 # -- many trainings: docs/sweeps.md -------------------------------------------------------
-SWEEP_OPTIONS = "$(or $(SWEEP),$(error name a sweep: SWEEP=sweeps/batch-size.yaml))" \
-	$(call flag,reduced,REDUCED) $(call option,out,OUT)
+SWEEP_OPTIONS = $(call needed,SWEEP,a sweep: SWEEP=sweeps/batch-size.yaml) \
+	$(call flag,reduced,REDUCED) $(call option,out,OUT) $(call option,storage,STORAGE)
 
-sweep: $(READY) ## run a parameter sweep, or continue: SWEEP= DATA= WORKERS= REDUCED=1 STORAGE= DASK= KAGGLE=1
-	@$(HBAC) sweep $(SWEEP_OPTIONS) $(if $(KAGGLE),--kaggle,--data "$(DATA)" --store "$(STORE)") \
-		$(call option,workers,WORKERS) $(call option,dask,DASK) \
+sweep: $(READY) ## run a sweep, or continue: SWEEP= DATA= STORE= OUT= WORKERS= REDUCED=1 RETRY_FAILED=1 STORAGE= DASK= KAGGLE=1 POLL_INTERVAL=
+	@$(HBAC) sweep $(SWEEP_OPTIONS) $(call flag,kaggle,KAGGLE) $(call option,data,DATA) \
+		$(call option,store,STORE) $(call option,workers,WORKERS) $(call option,dask,DASK) \
 		$(call option,poll-interval,POLL_INTERVAL) $(call flag,retry-failed,RETRY_FAILED)
 
-sweep-report: $(READY) ## write a sweep's page again: SWEEP= REDUCED=1 STORAGE=
+sweep-report: $(READY) ## write a sweep's page again: SWEEP= OUT= REDUCED=1 STORAGE=
 	@$(HBAC) sweep-report $(SWEEP_OPTIONS)
 
 # -- Kaggle: docs/kaggle.md ---------------------------------------------------------------
+NAME = "$${NB:-inference}"
 ASK  = $(call option,timeout,TIMEOUT)
 WAIT = $(call option,minutes,MINUTES) $(call option,poll-interval,POLL_INTERVAL) $(ASK)
 
-data: $(READY) ## download the competition, 26 GB: OUT=
-	@$(HBAC) data --out "$(or $(OUT),outputs/hms-harmful-brain-activity-classification)" $(ASK)
+data: $(READY) ## download the competition, 26 GB: OUT= TIMEOUT=
+	@$(HBAC) data --out "$${OUT:-outputs/hms-harmful-brain-activity-classification}" $(ASK)
 
 stage push: $(READY)
-	@$(HBAC) $@ "$(NB)" $(foreach setting,$(SET),--set '$(setting)') $(call option,blend,BLEND) $(ASK)
-stage: ## write build/NB as it would be pushed: NB=inference|training|eda SET="name=value …"
-push: ## push a notebook to Kaggle, where it runs: NB= SET="recipe=waveform-b3 folds=0" BLEND=
+	@$(HBAC) $@ $(NAME) $(call option,set,SET) $(call option,blend,BLEND) $(ASK)
+stage: ## write build/NB as it would be pushed: NB=inference|training|eda SET="name=value …" BLEND= TIMEOUT=
+push: ## push a notebook to Kaggle, where it runs: NB= SET="recipe=waveform-b3 folds=0" BLEND= TIMEOUT=
 
 status logs output submit: $(READY)
-	@$(HBAC) $@ "$(NB)" $(WAIT) $(if $(filter output,$@),$(call option,out,OUT))
+	@$(HBAC) $@ $(NAME) $(WAIT) $(if $(filter output,$@),$(call option,out,OUT))
 status: ## wait for the pushed version: NB= MINUTES= POLL_INTERVAL= TIMEOUT=
-logs: ## wait, and show what it printed: NB= MINUTES=
-output: ## wait, and download its output: NB= MINUTES= OUT=
-submit: ## submit the pushed version and wait for its score: NB= MINUTES=
+logs: ## wait, and show what it printed: NB= MINUTES= POLL_INTERVAL= TIMEOUT=
+output: ## wait, and download its output: NB= OUT= MINUTES= POLL_INTERVAL= TIMEOUT=
+submit: ## submit the pushed version and wait for its score: NB= MINUTES= POLL_INTERVAL= TIMEOUT=
 
 # -- measuring ----------------------------------------------------------------------------
-bench: bench-pipeline bench-sweeps bench-blending ## run all benchmarks: an hour and more
+bench: bench-pipeline bench-sweeps bench-blending ## run all benchmarks, an hour and more: GROWTH= DATA=
 
 bench-pipeline: $(READY) ## measure the pipeline against reference speeds: GROWTH=200,800,3200 DATA=
 	@$(BIN)/python benchmarks/pipeline.py $(call option,growth,GROWTH) $(call option,data,DATA)
@@ -191,7 +212,7 @@ format: $(READY) ## format code, strip notebooks
 	@$(BIN)/ruff format .
 	@$(BIN)/nbstripout notebooks/*.ipynb
 
-coverage: $(READY) ## run the tests and list the lines that none reaches
+coverage: $(READY) ## run the tests and list the lines that none reaches: ARGS=
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(TESTS) $(ARGS)
 
 docs: $(READY) ## build the documentation site in outputs/site

@@ -11,15 +11,27 @@ import typer
 
 from hbac_utils import __version__
 from hbac_utils.kernels import cli as kaggle
-from hbac_utils.utils.commands import Verb, argument, flag, option, parse_pair, verbs
+from hbac_utils.utils.commands import (
+    Verb,
+    argument,
+    flag,
+    number,
+    option,
+    parse_pairs,
+    parse_paths,
+    verbs,
+)
 from hbac_utils.utils.errors import InputError
 
 app = verbs(help="Classify harmful brain activity from EEG: simulate, train, predict, submit.")
 
 Data = Annotated[str, option("competition folder (default: search /kaggle/input)")]
-Jobs = Annotated[int, option("worker processes; -1: one per core")]
+Jobs = Annotated[int, number("worker processes; -1: one per core", 1, also=-1)]
 RecipeName = Annotated[str, option("recipe file, or a name in recipes/")]
-StorePath = Annotated[Path, option("folder of the store; packed first if it does not exist")]
+StorePath = Annotated[
+    Path | None,
+    option("store, packed first if it does not exist (default: outputs/stores/, the data's name)"),
+]
 SweepFile = Annotated[str, argument("sweep file, or a name in sweeps/")]
 SweepFolder = Annotated[Path, option("folder of all sweeps")]
 Reduced = Annotated[bool, flag("use the reduced size that the file gives", "--reduced")]
@@ -48,6 +60,14 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _default_store(data: str) -> Path:
+    return Path("outputs/stores") / (Path(data).absolute().name if data else "competition")
+
+
+def _default_run(recipe: str) -> Path:
+    return Path("outputs/runs") / Path(recipe).stem
+
+
 @app.callback()
 def _application(
     debug: Annotated[bool, flag("show the traceback of an error", "--debug")] = False,
@@ -60,11 +80,13 @@ def _application(
 
 @app.command(cls=Verb)
 def synth(
-    out: Annotated[Path, option("folder to write")],
-    eegs: Annotated[int, option("number of training EEGs")] = 300,
-    patients: Annotated[int | None, option("number of training patients")] = None,
-    seed: Annotated[int, option("random seed")] = 0,
-    evidence: Annotated[float, option("evidence for the classes; 1: realistic, 5: easy")] = 1.0,
+    out: Annotated[Path, option("folder to write")] = Path("outputs/synthetic"),
+    eegs: Annotated[int, number("number of training EEGs", 1)] = 300,
+    patients: Annotated[int | None, number("number of training patients", 1)] = None,
+    seed: Annotated[int, number("random seed")] = 0,
+    evidence: Annotated[
+        float, number("evidence for the classes; 1: realistic, 5: easy", above=True)
+    ] = 1.0,
     balanced: Annotated[bool, flag("make classes equally frequent", "--balanced")] = False,
     jobs: Jobs = -1,
 ) -> None:
@@ -80,11 +102,13 @@ def synth(
 
 @app.command(cls=Verb)
 def pack(
-    out: Annotated[Path, option("folder of the store")],
+    out: StorePath = None,
     data: Data = "",
     recipe: RecipeName = "compact",
-    limit: Annotated[int | None, option("about N EEGs, in whole patients (default: all)")] = None,
-    min_votes: Annotated[int, option("leave out windows with fewer votes")] = 0,
+    limit: Annotated[
+        int | None, number("about N EEGs, in whole patients (default: all)", 1)
+    ] = None,
+    min_votes: Annotated[int, number("leave out windows with fewer votes")] = 0,
     jobs: Jobs = -1,
     dask: Annotated[str, option("Dask scheduler tcp://HOST:PORT that reads recordings")] = "",
 ) -> None:
@@ -95,12 +119,17 @@ def pack(
 
     settings = load_recipe(recipe).data
     competition = open_competition(data)
-    store = pack(competition, out, settings, limit=limit, min_votes=min_votes, jobs=jobs, dask=dask)
+    store = pack(
+        competition, out or _default_store(data), settings,
+        limit=limit, min_votes=min_votes, jobs=jobs, dask=dask,
+    )  # fmt: skip
     print(f"store  {store.path}")
 
 
 @app.command(cls=Verb)
-def eda(out: Annotated[Path, option("folder for the page")], data: Data = "") -> None:
+def eda(
+    out: Annotated[Path, option("folder for the page")] = Path("outputs/eda"), data: Data = ""
+) -> None:
     """Explore a competition: run the EDA notebook."""
     from hbac_utils.notebooks import run_notebook
 
@@ -115,19 +144,22 @@ def _competition_path(data: str) -> str:  # checked before a notebook is started
 
 @app.command(cls=Verb)
 def train(
-    store: StorePath,
-    run: Annotated[Path, option("folder for the run")],
+    store: StorePath = None,
+    run: Annotated[
+        Path | None, option("folder for the run (default: outputs/runs/, the recipe's name)")
+    ] = None,
     data: Data = "",
     recipe: RecipeName = "compact",
     folds: Annotated[str, option('such as "0,2" (default: all)')] = "",
-    max_hours: Annotated[float, option("stop in time, to be continued; 0: no limit")] = 0,
+    max_hours: Annotated[float, number("stop in time, to be continued; 0: no limit")] = 0,
 ) -> None:
     """Train a recipe, or continue: run the training notebook."""
     from hbac_utils.notebooks import run_notebook
 
+    run = run or _default_run(recipe)
     parameters = {
-        "data": _competition_path(data), "store": str(store), "recipe": recipe, "run": str(run),
-        "folds": folds, "max_hours": max_hours,
+        "data": _competition_path(data), "store": str(store or _default_store(data)),
+        "recipe": recipe, "run": str(run), "folds": folds, "max_hours": max_hours,
     }  # fmt: skip
     page = run_notebook("training", parameters, run)
     scores(run)
@@ -136,17 +168,20 @@ def train(
 
 @app.command(cls=Verb)
 def infer(
-    run: Annotated[list[Path], option("trained run; may be repeated")],
-    out: Annotated[Path, option("folder for the submission")],
+    run: Annotated[
+        list[str] | None, option("trained run; may be repeated (default: that of the recipe)")
+    ] = None,
+    out: Annotated[Path, option("folder for the submission")] = Path("outputs/inference"),
     data: Data = "",
+    recipe: RecipeName = "compact",
     blend: Annotated[str, option("blend.json of these runs (default: equal weights)")] = "",
 ) -> None:
     """Predict a test folder: run the inference notebook."""
     from hbac_utils.notebooks import run_notebook
 
     parameters = {
-        "data": _competition_path(data), "run": [str(path) for path in run], "blend": blend,
-        "out": str(out),
+        "data": _competition_path(data), "blend": blend, "out": str(out),
+        "run": parse_paths(run or [str(_default_run(recipe))]),
     }  # fmt: skip
     page = run_notebook("inference", parameters, out)
     print(f"submission  {out / 'submission.csv'}\npage        {page}")
@@ -176,7 +211,7 @@ def score(
 @app.command(cls=Verb)
 def blend(
     members: Annotated[list[str], argument("runs, or files of out-of-fold predictions")],
-    out: Annotated[Path, option("folder for blend.json")],
+    out: Annotated[Path, option("folder for blend.json")] = Path("outputs/blend"),
     data: Data = "",
     method: Annotated[str, option("method to save (default: the simplest sufficient one)")] = "",
     common: Annotated[bool, flag("use only windows that all members have", "--common")] = False,
@@ -193,9 +228,11 @@ def blend(
     from hbac_utils.ensembling.blend import blend
     from hbac_utils.ensembling.members import collect, read_member
 
-    columns = dict(parse_pair(text, "mapping") for text in mapping or ())
+    columns = parse_pairs(mapping, "mapping")
     found = collect(
-        [read_member(path, columns) for path in members], open_competition(data), common
+        [read_member(path, columns) for path in parse_paths(members)],
+        open_competition(data),
+        common,
     )
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -214,8 +251,10 @@ def blend(
 
 @app.command(cls=Verb)
 def tta(
-    run: Annotated[Path, argument("trained run")],
-    store: Annotated[Path, option("store that it was trained on")],
+    run: Annotated[Path, argument("trained run")] = Path("outputs/runs/compact"),
+    store: Annotated[Path, option("store that it was trained on")] = Path(
+        "outputs/stores/competition"
+    ),
 ) -> None:
     """Measure the gain from test-time augmentation, out of fold."""
     from hbac_utils.data.store import open_store
@@ -225,7 +264,9 @@ def tta(
 
 
 @app.command(cls=Verb)
-def html(path: Annotated[Path, argument("a notebook, or a folder with all below it")]) -> None:
+def html(
+    path: Annotated[Path, argument("a notebook, or a folder with all below it")] = Path("outputs"),
+) -> None:
     """Export executed notebooks as self-contained HTML pages."""
     from hbac_utils.notebooks import export_executed
 
@@ -237,14 +278,16 @@ def html(path: Annotated[Path, argument("a notebook, or a folder with all below 
 def sweep(
     file: SweepFile,
     data: Data = "",
-    store: StorePath = Path("outputs/stores/competition"),
+    store: StorePath = None,
     out: SweepFolder = Path("outputs/sweeps"),
     storage: Storage = "",
     reduced: Reduced = False,
-    workers: Annotated[int | None, option("trials at once (default: as the file says)")] = None,
+    workers: Annotated[int | None, number("trials at once (default: as the file says)", 1)] = None,
     dask: Annotated[str, option("Dask scheduler tcp://HOST:PORT that runs the trials")] = "",
     kaggle: Annotated[bool, flag("run each trial as a kernel on Kaggle", "--kaggle")] = False,
-    poll_interval: Annotated[float, option("seconds between two requests to Kaggle")] = 60,
+    poll_interval: Annotated[
+        float, number("seconds between two requests to Kaggle", above=True)
+    ] = 60,
     retry_failed: Annotated[bool, flag("run failed trials again", "--retry-failed")] = False,
 ) -> None:
     """Run a parameter sweep, or continue."""
@@ -266,7 +309,8 @@ def sweep(
     else:
         from hbac_utils.data.competition import open_competition
 
-        job = worker.prepare(plan, open_competition(data), store, out, storage)
+        packed = store or _default_store(data)
+        job = worker.prepare(plan, open_competition(data), packed, out, storage)
     if not worker.run_sweep(job, workers, dask, retry_failed):
         print("complete already")
     sweep_report(file, out, storage, reduced)

@@ -4,15 +4,15 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from hbac_utils.utils.commands import Verb, argument, option, parse_pair, verbs
+from hbac_utils.utils.commands import Verb, argument, number, option, parse_pairs, verbs
 from hbac_utils.utils.errors import InputError
 
 app = verbs()
 
 Name = Annotated[str, argument("kernel: inference, training, eda, or a copy of one")]
-Timeout = Annotated[float, option("seconds to wait for one answer from Kaggle")]
-Wait = Annotated[float, option("minutes to wait at most")]
-Poll = Annotated[float, option("seconds between two requests for the status")]
+Timeout = Annotated[float, number("seconds to wait for one answer from Kaggle", above=True)]
+Wait = Annotated[float, number("minutes to wait at most")]
+Poll = Annotated[float, number("seconds between two requests for the status", above=True)]
 Blend = Annotated[str, option("blend.json to send with the inference kernel")]
 Settings = Annotated[
     list[str] | None,
@@ -106,7 +106,7 @@ def _build(name: str, settings: list[str] | None, blend: str, timeout: float):
     from hbac_utils.kernels.api import Kaggle
     from hbac_utils.kernels.build import build_kernel
 
-    parameters: dict[str, object] = dict(parse_pair(text, "set") for text in settings or ())
+    parameters: dict[str, object] = {**parse_pairs(settings, "set")}
     if blend:
         from hbac_utils.ensembling.pooling import load_blend
 

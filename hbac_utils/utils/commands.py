@@ -1,9 +1,14 @@
 """Typer commands that end with one line and an exit code instead of a traceback; signals."""
 
+import glob
+import math
+import os
+import re
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +17,8 @@ from typer.core import TyperCommand
 
 from hbac_utils.utils.errors import InputError, Terminated
 from hbac_utils.utils.files import writing
+
+LARGEST = 2**32 - 1  # number on the command line; seeds of numpy and pandas end there
 
 
 @contextmanager
@@ -38,6 +45,13 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def print_any_text() -> None:
+    """Let this process and its children escape what their terminal or file cannot show."""
+    os.environ.setdefault("PYTHONIOENCODING", ":backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
 class Verb(TyperCommand):
     """A command that turns errors and signals into one line and an exit code.
 
@@ -50,6 +64,7 @@ class Verb(TyperCommand):
         place = ctx.params.get("out") or ctx.params.get("run") or Path.cwd()
         try:
             with terminable(), writing(place):
+                _check_text(ctx.params.values())
                 return super().invoke(ctx)
         except InputError as error:
             if ctx.find_root().params.get("debug"):
@@ -59,6 +74,16 @@ class Verb(TyperCommand):
         except KeyboardInterrupt as error:
             print("stopped", file=sys.stderr)
             raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
+
+
+def _check_text(values: Iterable[object]) -> None:
+    """Refuse names that no notebook, JSON or YAML file can hold."""
+    for value in [Path.cwd(), *values]:
+        for text in map(str, value if isinstance(value, list | tuple) else [value]):
+            if not text.isascii() and text != text.encode(errors="replace").decode():
+                raise InputError(
+                    f"{text!a}: this name is not UTF-8; rename it, or make a link to it"
+                )
 
 
 def verbs(**settings) -> typer.Typer:
@@ -74,6 +99,19 @@ def option(text: str, *names: str, **settings):
     return typer.Option(*names, help=text, **settings)
 
 
+def number(text: str, low: float = 0, above: bool = False, also: float | None = None):
+    """Describe an option with a finite number of at least, or above, ``low``, or ``also``."""
+    wanted = f"{'above' if above else 'at least'} {low:g}" + (f", or {also}" if also else "")
+
+    def check(value: float | None) -> float | None:
+        valid = value is None or (math.isfinite(value) and low <= value <= LARGEST)
+        if value != also and (not valid or (above and value == low)):
+            raise typer.BadParameter(f"{value} is not a number {wanted}")
+        return value
+
+    return typer.Option(help=text, callback=check)
+
+
 def flag(text: str, name: str):
     """Describe an option without a value."""
     return typer.Option(name, help=text)
@@ -84,9 +122,26 @@ def argument(text: str):
     return typer.Argument(help=text)
 
 
-def parse_pair(text: str, name: str) -> tuple[str, str]:
-    """Split ``key=value``; ``name`` is the option in the message if there is no ``=``."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--{name} {text!r}: write key=value")
-    return key, value
+def parse_pairs(texts: Iterable[str] | None, name: str) -> dict[str, str]:
+    """Parse ``key=value``, or several with blanks between; ``name`` is the option in errors."""
+    pairs = {}
+    for text in texts or ():
+        for pair in re.split(r"\s+(?=\w+=)", text.strip()):
+            key, equals, value = pair.partition("=")
+            if not equals:
+                raise InputError(f"--{name} {text!r}: write key=value")
+            pairs[key] = value
+    return pairs
+
+
+def parse_paths(texts: Iterable[str]) -> list[str]:
+    """Parse paths, each a name as it is, or several with blanks between and wildcards in them."""
+    paths = []
+    for text in texts:
+        try:
+            parts = [text] if Path(text).exists() else shlex.split(text)
+        except ValueError:  # a quotation mark that belongs to the name
+            parts = [text]
+        for part in parts:
+            paths += sorted(glob.glob(part)) or [part]  # noqa: PTH207  also absolute ones
+    return paths
