@@ -1,6 +1,5 @@
 """Packing: complete, resumable, one process at a time, strict about its sources and the disk."""
 
-import contextlib
 import gc
 import hashlib
 import json
@@ -9,7 +8,6 @@ import resource
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -19,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dask_cluster import dask_cluster
 
 from hbac_utils.data import cluster
 from hbac_utils.data.competition import Competition, open_competition
@@ -305,40 +304,6 @@ def test_files_that_contradict_each_other_are_refused(packed, tmp_path):
 
 
 # -- a cluster -------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def dask_cluster(folder: Path, n_workers: int):
-    """Start a Dask scheduler and workers, each in its own process; yield address and workers."""
-    pytest.importorskip("distributed", reason="needs the package distributed")
-    note = folder / "scheduler.json"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    processes = []
-
-    def start(*arguments) -> subprocess.Popen:
-        command = [sys.executable, "-m", *map(str, arguments)]
-        processes.append(
-            subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=folder)
-        )
-        return processes[-1]
-
-    try:
-        start("dask", "scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard",
-              "--scheduler-file", note)  # fmt: skip
-        end = time.monotonic() + TIMEOUT
-        while not (note.exists() and note.read_text().endswith("}")):
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        address = json.loads(note.read_text())["address"]
-        yield address, [
-            start("dask", "worker", address, "--no-nanny", "--nthreads", 1, "--no-dashboard",
-                  "--local-directory", folder / f"worker{i}")
-            for i in range(n_workers)
-        ]  # fmt: skip
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 @pytest.mark.slow
