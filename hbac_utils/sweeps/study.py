@@ -283,22 +283,15 @@ def _is_record(line: bytes) -> bool:
 
 
 def _open_database(url: str) -> BaseStorage:
+    shown = "URL"
     try:
         shown = make_url(url).render_as_string(hide_password=True)
         # with pings it reconnects if cut off; without four heartbeats a worker counts as dead
         engine, grace = {"pool_pre_ping": True}, 4 * HEARTBEAT
         return RDBStorage(url, engine, heartbeat_interval=HEARTBEAT, grace_period=grace)
-    except ArgumentError:
+    except (ArgumentError, ImportError, SQLAlchemyError) as error:
+        reason = "" if shown == "URL" else f" ({one_line(getattr(error, 'orig', None) or error)})"
         raise InputError(
-            "storage: not a database URL; write postgresql+psycopg://user:password@host/database"
-        ) from None
-    except ImportError as error:
-        raise InputError(
-            f"storage {shown}: its driver is not installed ({error.name or error}); for "
-            'PostgreSQL: pip install "psycopg[binary]"'
-        ) from None
-    except SQLAlchemyError as error:
-        reason = one_line(getattr(error, "orig", None) or error)
-        raise InputError(
-            f"storage {shown}: cannot be used ({reason}); check server and URL"
+            f"storage {shown}: cannot be used{reason}; check server and URL, "
+            'postgresql+psycopg://user:password@host/database, and: pip install "psycopg[binary]"'
         ) from None

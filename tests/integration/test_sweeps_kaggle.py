@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import yaml
 from kaggle_server import Answer, KaggleServer, refusal
-from kaggle_session import run_as_kaggle
 from sweep_worker import FakeTraining
 
 from hbac_utils.cli import main
@@ -195,61 +194,3 @@ def test_what_cannot_be_pushed_is_refused_before_the_first_push(
 def test_dask_and_kaggle_exclude_each_other(server, tmp_path, capsys):
     assert main(sweep_command(tmp_path, "--dask", "tcp://127.0.0.1:1")) == 2
     assert "--dask, --kaggle: choose one of the two" in capsys.readouterr().err
-
-
-class RunningServer(Server):
-    """Runs a kernel as Kaggle does as soon as it is pushed."""
-
-    def __init__(self, competition: Path, folder: Path):
-        self.competition, self.folder = competition, folder
-        self.threads: list[threading.Thread] = []
-        self.at_once = self.most = 0
-        super().__init__()
-
-    def save_kernel(self, body: dict) -> dict:
-        if self.at_once == 1:  # this account may have one session
-            return {"error": FULL}
-        kernel = f"{body['slug']}/v1"
-        self.states[kernel] = "RUNNING"
-        self.at_once += 1
-        self.most = max(self.most, self.at_once)
-        thread = threading.Thread(target=self._run, args=(kernel, body["text"]))
-        self.threads.append(thread)
-        thread.start()
-        return super().save_kernel(body)
-
-    def _run(self, kernel: str, text: str) -> None:
-        owner, slug, _ = kernel.split("/")
-        place = self.folder / slug
-        inputs = {f"competitions/{SLUG}": self.competition}
-        self.outputs[f"{owner}/{slug}"] = place / "working"
-        try:
-            run_as_kaggle(text, place / "session", inputs, place / "working")
-        except BaseException:
-            self.states[kernel] = "ERROR"
-            raise
-        else:
-            self.states[kernel] = "COMPLETE"
-        finally:
-            self.at_once -= 1
-
-
-@pytest.mark.slow
-def test_pushed_trials_train_on_kaggle(competition, tmp_path, monkeypatch):
-    """Two worker processes, and an account with one session."""
-    monkeypatch.setattr(kaggle_sweeps, "SESSION_WAIT", 1.0)
-    server = RunningServer(competition.path, tmp_path / "kaggle")
-    small = {
-        "backbone.width": 8, "data.folds": 2, "stages.0.epochs": 1, "stages.0.warmup_epochs": 0,
-    }  # fmt: skip
-    with server.asked_by_this_process(tmp_path / "home", KEY):
-        command = sweep_command(tmp_path, "--workers", 2, "--poll-interval", 0.5, overrides=small)
-        assert main(command) == 0
-    table = pd.read_csv(tmp_path / "small" / "results.csv")
-    for thread in server.threads:
-        thread.join()
-    server.close()
-    assert table["state"].tolist() == ["complete", "complete"], table["error"].tolist()
-    assert server.most == 1
-    assert table["epochs"].tolist() == [1, 1]
-    assert (tmp_path / "small" / "trials" / "001" / "training.html").is_file()

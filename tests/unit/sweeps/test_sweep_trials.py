@@ -1,7 +1,6 @@
 """Which trials a sweep runs, how they end, and what follows a kill or an interruption."""
 
 import errno
-import threading
 from dataclasses import replace
 from functools import partial
 
@@ -9,15 +8,7 @@ import optuna
 import pandas as pd
 import pytest
 import yaml
-from sweep_worker import (
-    PARAMETERS,
-    assert_all_complete,
-    fake_job,
-    kill_one_of_two,
-    pids,
-    save_weights,
-    states,
-)
+from sweep_worker import PARAMETERS, fake_job, pids, save_weights, states
 
 from hbac_utils.recipe import load_recipe, override, save_recipe
 from hbac_utils.sweeps import study as studies
@@ -145,13 +136,6 @@ def test_when_time_is_up_a_trial_ends_after_its_epoch_and_continues_later(job_of
     assert [len(pids(job, number)) for number in range(3)] == [2, 1, 1]
 
 
-def test_the_stop_file_of_a_cluster_ends_a_worker(job_of):
-    job = job_of({}, seconds=0.4)
-    threading.Timer(0.6, job.stop.touch).start()
-    work(job)
-    assert states(job) == ["interrupted", "waiting", "waiting"]
-
-
 def begin_and_die(job) -> None:
     """Leave an attempt as a killed worker does: running, and its lock free."""
     study = job.study()
@@ -263,12 +247,6 @@ def test_workers_share_cores_and_gpus(monkeypatch):
     gpus = [worker.device_share(i, 3)["CUDA_VISIBLE_DEVICES"] for i in range(3)]
     assert gpus == ["4", "GPU-7f", "4"]
     assert "OMP_NUM_THREADS" not in worker.device_share(0, 3)
-
-
-@pytest.mark.slow
-def test_a_killed_worker_s_trial_is_completed_by_another(job_of, tmp_path):
-    job = job_of(SIX, seconds=0.3)
-    assert_all_complete(job, kill_one_of_two(job, tmp_path))
 
 
 def test_a_sweep_of_a_real_trial(competition, store, tiny_recipe, tmp_path, capsys):
