@@ -125,9 +125,10 @@ synth: $(READY) ## simulate a competition: OUT= EEGS= PATIENTS= SEED= EVIDENCE= 
 	@$(HBAC) synth $(call option,out,OUT) $(call option,eegs,EEGS) $(call option,patients,PATIENTS) \
 		$(call option,seed,SEED) $(call option,evidence,EVIDENCE) $(call flag,balanced,BALANCED)
 
-pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE= LIMIT= MIN_VOTES= DASK=
+pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE= LIMIT= MIN_VOTES= AVAILABLE=1 DASK=
 	@$(HBAC) pack $(call option,data,DATA) $(call option,recipe,RECIPE) $(call option,out,STORE) \
-		$(call option,limit,LIMIT) $(call option,min-votes,MIN_VOTES) $(call option,dask,DASK)
+		$(call option,limit,LIMIT) $(call option,min-votes,MIN_VOTES) $(call flag,available,AVAILABLE) \
+		$(call option,dask,DASK)
 
 eda: $(READY) ## explore a competition: DATA= OUT=
 	@$(HBAC) eda $(DATA_AND_OUT)

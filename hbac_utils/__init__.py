@@ -8,7 +8,7 @@ Examples
 >>> import hbac_utils as hbac
 >>> competition = hbac.synthesize("data", eegs=100, evidence=5)
 >>> recipe = hbac.load_recipe("compact")
->>> store = hbac.pack(competition, "store", recipe.data)
+>>> store = hbac.pack(competition, "store", recipe.data, recipe.inputs)
 >>> hbac.train(recipe, store, "run")
 >>> prediction = hbac.predict(["run"], competition)
 """

@@ -109,6 +109,9 @@ def pack(
         int | None, number("about N EEGs, in whole patients (default: all)", 1)
     ] = None,
     min_votes: Annotated[int, number("leave out windows with fewer votes")] = 0,
+    available: Annotated[
+        bool, flag("only the windows whose recordings are there", "--available")
+    ] = False,
     jobs: Jobs = -1,
     dask: Annotated[str, option("Dask scheduler tcp://HOST:PORT that reads recordings")] = "",
 ) -> None:
@@ -117,11 +120,10 @@ def pack(
     from hbac_utils.data.packing import pack
     from hbac_utils.recipe import load_recipe
 
-    settings = load_recipe(recipe).data
-    competition = open_competition(data)
+    wanted = load_recipe(recipe)
     store = pack(
-        competition, out or _default_store(data), settings,
-        limit=limit, min_votes=min_votes, jobs=jobs, dask=dask,
+        open_competition(data), out or _default_store(data), wanted.data, wanted.inputs,
+        limit=limit, min_votes=min_votes, available=available, jobs=jobs, dask=dask,
     )  # fmt: skip
     print(f"store  {store.path}")
 

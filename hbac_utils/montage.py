@@ -4,7 +4,9 @@ A derivation is written ``"Fp1-F7"`` and means anode minus cathode. Electrodes h
 the names of the data (T3, T4, T5, T6; newer names of these are T7, T8, P7, P8).
 """
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,6 +19,16 @@ ELECTRODES = (
 
 EKG = "EKG"
 CHANNELS = (*ELECTRODES, EKG)  # all columns of an EEG file, in order
+
+_NAMES = {name.casefold(): name for name in CHANNELS} | {
+    "t7": "T3", "t8": "T4", "p7": "T5", "p8": "T6", "ecg": EKG,
+}  # fmt: skip
+# what recorders write around an electrode's name; another electrode after it is a derivation
+_LABEL = re.compile(
+    rf"(?:eeg|pol)?[\s_:.-]*({'|'.join(_NAMES)})"
+    r"(?:[\s_:/-]+(?:ref\d?|reference|le|cler?|avg?|average|car|aa|[am][12](?:\+?[am]2)?|"
+    r"afz|fcz|cpz))?[\s.:]*"
+)
 
 CHAINS = {
     "LL": ("Fp1-F7", "F7-T3", "T3-T5", "T5-O1"),
@@ -31,6 +43,22 @@ LEFT = CHAINS["LL"] + CHAINS["LP"]
 RIGHT = CHAINS["RL"] + CHAINS["RP"]
 DOUBLE_BANANA = CHAINS["LL"] + CHAINS["RL"] + CHAINS["LP"] + CHAINS["RP"] + MIDLINE
 """The 18 derivations, chain by chain, from top to bottom of a clinical page."""
+
+
+@lru_cache(maxsize=4096)
+def electrode_name(text: str) -> str | None:
+    """Translate a recorder's channel name to the data's; None if it is no single electrode.
+
+    Case, blanks, the prefix EEG, a trailing dot and the reference are ignored; T7, T8, P7 and P8
+    are the newer names of T3, T4, T5 and T6 (ACNS Guideline 2, doi:10.1097/WNP.0000000000000316).
+
+    Examples
+    --------
+    >>> [electrode_name(text) for text in ("EEG FP1-Ref", "t7", "Fp1.", "Fp1-F7")]
+    ['Fp1', 'T3', 'Fp1', None]
+    """
+    match = _LABEL.fullmatch(text.strip().casefold())
+    return _NAMES[match[1]] if match else None
 
 
 def derivation_matrix(

@@ -61,6 +61,11 @@ class Competition:
             raise InputError(f"{paths[0]}: no such file")
         return found[0]
 
+    def present(self, split: str, kind: str) -> set[int]:
+        """Ids of the recordings of a ``kind``, "eeg" or "spectrogram", whose files are there."""
+        names = (path.stem for path in (self.path / f"{split}_{kind}s").glob("*.parquet"))
+        return {int(name) for name in names if name.isdecimal()}
+
     def has_spectrograms(self, split: str) -> bool:
         """Whether the folder holds spectrograms of ``split``."""
         return (self.path / f"{split}_spectrograms").is_dir()

@@ -5,7 +5,7 @@ Beside the store's path is the folder ``.<name>.partial`` with
 =================== ===========================================================
 ``plan.json``       what the store will be; another plan starts again
 ``journal.jsonl``   a line per finished recording
-``store-<digits>``  the store's files; renamed to the store's path when complete
+``store-<digits>``  the store's files, or those by which it grows; moved when complete
 =================== ===========================================================
 
 After a kill the next process resumes where the journal ends. After a restart of the machine the
@@ -90,10 +90,18 @@ class PackJournal:
         return len(header)
 
     def finish(self) -> None:
-        """Move the complete store to its path: all bytes to the disk first, then one rename."""
+        """Move the complete store to its path: all bytes to the disk first, then one rename.
+
+        Into a store that grows, its files are moved one by one: until ``store.json``, which is
+        the last, the others say nothing that the old one contradicts.
+        """
         for path in self.path.iterdir():
             flush(path)
-        self.path.rename(self.out)
+        if self.out.exists():
+            for path in sorted(self.path.iterdir(), key=lambda path: path.name == "store.json"):
+                path.replace(self.out / path.name)
+        else:
+            self.path.rename(self.out)
         discard(self.out)
 
     def _read(self) -> dict[str, dict[int, dict]]:

@@ -20,15 +20,14 @@ from hbac_utils.data.cluster import workers
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.journal import PackJournal, discard
 from hbac_utils.data.recordings import (
-    EEG,
-    SPECTROGRAM,
+    RECORDING_TYPES,
     RecordingType,
     list_recordings,
     store_recording,
     window_positions,
 )
-from hbac_utils.data.splits import group_windows
-from hbac_utils.data.store import REPACK, Store, digest, file_stamps, open_store, store_key
+from hbac_utils.data.splits import group_windows, patient_folds
+from hbac_utils.data.store import REPACK, SIZES, Store, digest, file_stamps, open_store, store_key
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.recipe import Data, Recipe
 from hbac_utils.utils import interactive
@@ -37,13 +36,18 @@ from hbac_utils.utils.files import NO_SPACE, lock, writing
 
 
 def open_or_pack(path: str | Path, competition: Competition, recipe: Recipe) -> Store:
-    """Open the store at ``path`` for a recipe; pack it first if there is nothing there.
+    """Open the store at ``path`` for a recipe; pack first what it lacks, or all of it.
 
-    A store that lacks what the recipe needs or was packed from other files is refused.
+    A store with other settings or of other files is refused, and data too small for the folds.
     """
     path = Path(path)
-    store = open_store(path) if path.exists() else pack(competition, path, recipe.data)
-    store.check(recipe.data, recipe.inputs)
+    if not path.exists():
+        patient_folds(_grouped(competition.train), recipe.data.folds, recipe.seed)
+        return pack(competition, path, recipe.data, recipe.inputs)
+    store = open_store(path)
+    store.check(recipe.data)
+    if set(recipe.inputs) - set(store.inputs):
+        return pack(competition, path, recipe.data, recipe.inputs, **store.description["subset"])
     store.check_sources(competition)
     return store
 
@@ -52,35 +56,62 @@ def pack(
     competition: Competition,
     out: str | Path,
     data: Data,
+    inputs: tuple[str, ...] | None = None,
     *,
     limit: int | None = None,
     min_votes: int = 0,
+    available: bool = False,
     jobs: int = -1,
     dask: str = "",
     progress: bool = True,
 ) -> Store:
     """Pack a competition's training recordings into a store.
 
-    An existing store is returned if it matches, an unfinished one is resumed. While another
-    process packs to the same path, this one waits.
+    ``inputs`` are the recordings to pack, as of `Recipe.inputs` (default: all that the folder
+    has). A store that matches is kept and grows by those it lacks; an unfinished one is resumed.
+    While another process packs to the same path, this one waits.
 
-    With ``limit`` or ``min_votes`` a part is packed, see `choose_windows`. Recordings are read by
-    ``jobs`` processes (−1 for one a core), or by the workers of the Dask scheduler at the address
-    ``dask``, which must see competition and store under the same paths as this process.
+    With ``limit`` or ``min_votes`` a part is packed, see `choose_windows`; with ``available`` only
+    the windows whose recordings are all there. Recordings are read by ``jobs`` processes (−1 for
+    one a core), or by the workers of the Dask scheduler at the address ``dask``, which must see
+    competition and store under the same paths as this process.
 
     Raises InputError if ``out`` holds something else, a table or recording is wrong, or the
     cluster cannot be used; DiskError if the disk is full.
     """
+    if not jobs:
+        raise InputError("jobs is 0; give a number of processes, or -1 for one per core")
     out = Path(out).absolute()
-    subset = {"limit": limit, "min_votes": min_votes}
+    if inputs is None:
+        inputs = tuple(RECORDING_TYPES) if competition.has_spectrograms("train") else ("eeg",)
+    subset = {"limit": limit, "min_votes": min_votes} | ({"available": True} if available else {})
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with lock(out):
-            if out.exists():
-                _check_existing(out, competition, data, subset)
+            old = open_store(out) if out.exists() else None
+            if old is not None:
+                _check_existing(old, competition, data, subset)
+            missing = [RECORDING_TYPES[n] for n in inputs if old is None or n not in old.inputs]
+            if old is None or available:
+                table = _with_recordings(competition, inputs) if available else competition.train
+                table = choose_windows(table, limit, min_votes)
+                if old is not None and len(table) != len(old.windows):
+                    raise InputError(
+                        f"{out}: packed with {len(old.windows):,} windows, the recordings of "
+                        f"{len(table):,} are there now; {REPACK}, or change the path"
+                    )
+            if not missing:
+                discard(out)
+                _report("already packed")
             else:
-                table = choose_windows(competition.train, limit, min_votes)
-                _Packing(competition, out, data, subset, table).run(jobs, dask, progress)
+                table = table if old is None else old.windows
+                try:
+                    patient_folds(_grouped(table), data.folds, seed=0)
+                except InputError as error:
+                    _report(f"note: {error}")
+                _Packing(competition, out, data, subset, table, missing, old).run(
+                    jobs, dask, progress
+                )
     return open_store(out)
 
 
@@ -92,9 +123,9 @@ def choose_windows(
     ``limit`` is about the number of EEGs, in whole patients; windows with fewer than
     ``min_votes`` are left out.
     """
-    if limit is not None and limit < 1:
+    if limit is not None and not limit >= 1:
         raise InputError(f"limit {limit}: must be at least 1; leave it out for all EEGs")
-    if min_votes < 0:
+    if not min_votes >= 0:
         raise InputError(f"min_votes {min_votes}: must be at least 0")
     chosen = table[table[list(VOTE_COLUMNS)].sum(axis=1) >= min_votes]
     if chosen.empty:
@@ -110,36 +141,57 @@ def choose_windows(
     return chosen.reset_index(drop=True)
 
 
-def _check_existing(out: Path, competition: Competition, data: Data, subset: dict) -> None:
-    store = open_store(out)
+def _with_recordings(competition: Competition, inputs: tuple[str, ...]) -> pd.DataFrame:
+    table = competition.train
+    for name in inputs:
+        table = table[table[f"{name}_id"].isin(competition.present("train", name))]
+    folders = " and ".join(f"train_{name}s" for name in inputs)
+    if table.empty:
+        raise InputError(f"{competition.path}: no recording of train.csv is in {folders}")
+    _report(
+        f"note: {len(table):,} of {len(competition.train):,} windows have their recordings in "
+        f"{folders}; the others are left out"
+    )
+    return table
+
+
+def _grouped(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(group=group_windows(table))
+
+
+def _check_existing(store: Store, competition: Competition, data: Data, subset: dict) -> None:
     store.check(data)
     if store.description["subset"] != subset:
         packed, wanted = (
             ", ".join(f"{name} {value}" for name, value in s.items())
             for s in (store.description["subset"], subset)
         )
-        raise InputError(f"{out}: packed with {packed}, not {wanted}; {REPACK}, or change the path")
+        raise InputError(
+            f"{store.path}: packed with {packed}, not {wanted}; {REPACK}, or change the path"
+        )
     store.check_sources(competition)
-    discard(out)
-    _report("already packed")
 
 
 class _Packing:
-    """One packing: the layout of the arrays, and the work left to do. Needs the store's lock."""
+    """One packing: the layout of the arrays, and the work left to do. Needs the store's lock.
+
+    ``kinds`` are the recordings to pack; ``old`` is the store that grows by them.
+    """
 
     def __init__(
-        self, competition: Competition, out: Path, data: Data, subset: dict, table: pd.DataFrame
-    ):
+        self, competition: Competition, out: Path, data: Data, subset: dict, table: pd.DataFrame,
+        kinds: list[RecordingType], old: Store | None,
+    ):  # fmt: skip
         self.out, self.data, self.table = out, data, table
-        kinds = [EEG, SPECTROGRAM] if competition.has_spectrograms("train") else [EEG]
         self.recordings = {kind: list_recordings(kind, competition, table) for kind in kinds}
         files = [path for r in self.recordings.values() for path in r["path"]]
-        names = [path.relative_to(competition.path).as_posix() for path in files]
-        self.sources = file_stamps(competition.path, ["train.csv", *names])
-        stamps = self.sources[["bytes", "modified_ns"]].to_numpy().tolist()
-        self.stamps = dict(zip(files, stamps[1:], strict=True))
-        rows = {kind: int(r["rows"].sum()) for kind, r in self.recordings.items()}
-        self.bytes = sum(2 * kind.width * n for kind, n in rows.items())
+        names = ["train.csv"] if old is None else list(old.sources["name"])
+        names += [path.relative_to(competition.path).as_posix() for path in files]
+        self.sources = file_stamps(competition.path, list(dict.fromkeys(names)))
+        rows = self.sources.itertuples(index=False)
+        self.stamps = {competition.path / name: stamp for name, *stamp in rows}
+        sizes = {kind.name: int(r["rows"].sum()) for kind, r in self.recordings.items()}
+        self.bytes = sum(2 * kind.width * sizes[kind.name] for kind in kinds)
         lengths = pd.concat([r["rows"].reset_index() for r in self.recordings.values()])
         self.description = {
             "key": store_key(data),
@@ -148,9 +200,9 @@ class _Packing:
             "windows": len(table),
             "eegs": int(table["eeg_id"].nunique()),
             "patients": int(table["patient_id"].nunique()),
-            "eeg_samples": rows[EEG],
-            "spectrogram_rows": rows.get(SPECTROGRAM),
         }
+        for name, size in SIZES.items():
+            self.description[size] = sizes.get(name, old and old.description[size])
         # without the files' times: after a file was repaired only that recording is read again
         self.plan = self.description | {"table": digest(table), "lengths": digest(lengths)}
 
@@ -221,13 +273,13 @@ class _Packing:
     def _write_tables(self, journal: PackJournal) -> None:
         windows = self.table.copy()
         for kind, recordings in self.recordings.items():
-            windows = windows.join(window_positions(kind, recordings, self.table))
+            windows = windows.assign(**window_positions(kind, recordings, self.table))
             missing, notes = np.empty(len(windows)), journal.done(kind.name)
             for i, positions in windows.groupby(f"{kind.name}_id").indices.items():
                 missing[positions] = notes[i]["missing"]
             windows[f"{kind.name}_missing"] = missing
         windows["total_votes"] = windows[list(VOTE_COLUMNS)].sum(axis=1)
-        windows["group"] = group_windows(windows)
+        windows = _grouped(windows)
         windows.to_parquet(journal.path / "windows.parquet", index=False)
         self.sources.to_parquet(journal.path / "sources.parquet", index=False)
         text = json.dumps(self.description, indent=2) + "\n"

@@ -4,8 +4,10 @@ A strict reader refuses a malformed file in one line. A lenient one reads what i
 was wrong, and raises an `InputError` only if too little is left to predict from.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import gcd
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.signal import resample_poly
 
 from hbac_utils.data.layout import (
     SAMPLING_RATE,
@@ -21,16 +24,21 @@ from hbac_utils.data.layout import (
     SPECTROGRAM_ROWS,
     SPECTROGRAM_STEP,
     WINDOW_SAMPLES,
+    WINDOW_SECONDS,
 )
-from hbac_utils.montage import ELECTRODES
+from hbac_utils.data.preprocessing import fill_gaps
+from hbac_utils.montage import ELECTRODES, electrode_name
 from hbac_utils.utils.errors import InputError, one_line
 
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 
-# microvolts between the extremes of the median channel: from an amplifier's noise to a volt
-MIN_SPAN, MAX_SPAN = 0.1, 1e6
-
 MAX_AMPLITUDE = 1e9  # microvolts; a larger sample would make the filter's output infinite
+# microvolts of the median channel's change in 0.1 s (28 real recordings: 4 to 150)
+PLAUSIBLE = (0.5, 500)
+# mistaken for microvolts, and the factor to them; their plausible ranges do not overlap
+UNITS = {"millivolts": 1e3, "volts": 1e6, "millionths of a microvolt": 1e-6}
+# rates of other recorders (Hz); a recording of a known duration shows its own by its length
+OTHER_RATES = (100, 125, 128, 160, 250, 256, 500, 512, 1000, 1024, 2000, 2048)
 
 
 @contextmanager
@@ -56,16 +64,16 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> np.ndarray:
     Raises InputError for an unreadable file and a missing, doubled or not numeric column.
     """
     with _open(path) as file:
+        names = _choose(path, file.metadata.schema.names, columns)
         # one thread: the callers read many files at once
-        table = file.read(columns=list(columns), use_threads=False)
-    _check_names(path, table.column_names, columns)
+        table = file.read(columns=names, use_threads=False)
     # by place: looking up 400 columns by name takes longer than decoding them
     places = {name: i for i, name in enumerate(table.column_names)}
     values = np.empty((len(columns), table.num_rows), dtype=np.float32)
-    for target, column in zip(values, columns, strict=True):
-        source = table.column(places[column])
+    for target, name in zip(values, names, strict=True):
+        source = table.column(places[name])
         if not _is_number(source.type):
-            raise InputError(f"{path}: column {column} is {source.type}, not numbers")
+            raise InputError(f"{path}: column {name} is {source.type}, not numbers")
         _copy(source, target)
     return values.T
 
@@ -73,14 +81,28 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> np.ndarray:
 def read_eeg(path: Path, channels: tuple[str, ...] = ELECTRODES) -> np.ndarray:
     """Read an EEG strictly: float32, shape (n_times, n_channels), microvolts; see `read_columns`.
 
-    Values out of an EEG's range are refused too.
+    Channels may have another recorder's names, see `electrode_name`. An EEG without a signal, out
+    of an EEG's range or in another unit is refused too.
     """
     eeg = read_columns(path, channels)
     # fmin and fmax ignore NaN
     low, high = np.fmin.reduce(eeg, axis=0), np.fmax.reduce(eeg, axis=0)
     if np.isnan(low).all():
         raise InputError(f"{path}: holds no value; remove its rows from train.csv")
-    _check_range(path, channels, low, high)
+    for name, largest in zip(channels, np.fmax(np.abs(low), np.abs(high)), strict=True):
+        if largest > MAX_AMPLITUDE:
+            finite = largest <= np.finfo(np.float32).max
+            what = f"reaches {largest:.3g} microvolts" if finite else "has infinite values"
+            raise InputError(f"{path}: column {name} {what}; write NaN where there is no signal")
+    if not (high > low).any():
+        raise InputError(
+            f"{path}: no signal, all channels are constant; remove its rows from train.csv"
+        )
+    factor, unit = find_unit(eeg)
+    if unit:
+        raise InputError(
+            f"{path}: amplitudes as in {unit}, not microvolts; multiply all values by {factor:g}"
+        )
     return eeg
 
 
@@ -101,44 +123,71 @@ def read_spectrogram(path: Path) -> np.ndarray:
 
 def count_rows(path: Path, columns: tuple[str, ...]) -> int:
     """Read a recording's length from its footer; check that it has the columns."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     try:
         footer = pq.read_metadata(path)
         names = footer.schema.names
     except PARQUET_ERRORS as error:
         raise InputError(f"{path}: not a parquet file ({one_line(error)})") from None
-    _check_names(path, names, columns)
+    _choose(path, names, columns)
     return footer.num_rows
 
 
-def _check_names(path: Path, names: Sequence[str], wanted: tuple[str, ...]) -> None:
-    present = set(names)
-    missing = [column for column in wanted if column not in present]
+def _choose(path: Path, names: Sequence[str], wanted: tuple[str, ...]) -> list[str]:
+    """Choose the one column of a file that means each wanted one."""
+    found = _find(names, wanted)
+    missing = [name for name, columns in zip(wanted, found, strict=True) if not columns]
     if missing:
-        raise InputError(f"{path}: missing column {_listed(missing)}; download the file again")
-    if len(present) < len(names):
-        doubled = [column for column in wanted if names.count(column) > 1]
-        if doubled:
-            raise InputError(f"{path}: column {doubled[0]} occurs twice; keep one")
-
-
-def _check_range(path: Path, columns: tuple[str, ...], low: np.ndarray, high: np.ndarray) -> None:
-    """Refuse an EEG with infinite or giant values or in another unit."""
-    for name, largest in zip(columns, np.fmax(np.abs(low), np.abs(high)), strict=True):
-        if largest > MAX_AMPLITUDE:
-            finite = largest <= np.finfo(np.float32).max
-            what = f"reaches {largest:.3g} microvolts" if finite else "has infinite values"
-            raise InputError(f"{path}: column {name} {what}; write NaN where there is no signal")
-    span = high - low
-    span = span[span > 0]
-    median = np.median(span) if len(span) else np.nan
-    if median < MIN_SPAN or median > MAX_SPAN:
-        remedy = "multiply by" if median < MIN_SPAN else "divide by"
+        used = {name for columns in found for name in columns}
+        others = [name for name in names if name not in used]
+        instead = f"it has {_listed(others)} instead; " if others else ""
         raise InputError(
-            f"{path}: the median channel spans {median:.3g}, no EEG in microvolts does; "
-            f"{remedy} 1e6 if the unit is another one"
+            f"{path}: missing column {_listed(missing)}; {instead}"
+            "rename the columns or download the file again"
         )
+    for name, columns in zip(wanted, found, strict=True):
+        if len(columns) > 1:
+            raise InputError(
+                f"{path}: column {name} occurs twice ({' and '.join(columns)}); keep one"
+            )
+    return [columns[0] for columns in found]
+
+
+# -- both ------------------------------------------------------------------------------
+
+
+def _find(names: Sequence[str], wanted: tuple[str, ...]) -> list[list[str]]:
+    """List for each wanted column those of a file that mean it; see `electrode_name`."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        meaning = electrode_name(name) or name.strip()
+        found.setdefault(meaning.casefold(), []).append(name)
+    return [found.get(name.casefold(), []) for name in wanted]
+
+
+def find_unit(eeg: np.ndarray) -> tuple[float, str]:
+    """Find the factor to microvolts and, where it is certain not to be 1, the unit's name.
+
+    Takes shape (n_times, n_channels). Amplitude is the median channel's change in 0.1 s: offsets
+    and drifts matter little in so short a time, and mains of 50 and 60 Hz end where they began.
+    """
+    lag, step = SAMPLING_RATE // 10, max(1, len(eeg) // 500)
+    with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of channels without a value
+        change = np.abs(eeg[lag::step] - eeg[:-lag:step])
+        median = np.nanmedian if np.isnan(change).any() else np.median  # ten times as fast
+        change = median(change, axis=0)
+    change = change[change > 0]
+    if len(change):
+        typical = 1.4826 * np.median(change)  # the standard deviation of a Gaussian
+        for unit, factor in UNITS.items():
+            if PLAUSIBLE[0] <= typical * factor < PLAUSIBLE[1]:
+                return factor, unit
+    return 1.0, ""
+
+
+def other_rate(rows: int, seconds: int) -> int | None:
+    """Find the sampling rate (Hz) of a recorder at which so many rows are so many seconds."""
+    return next((rate for rate in OTHER_RATES if rows == seconds * rate), None)
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -154,15 +203,15 @@ def _copy(values: pa.ChunkedArray, target: np.ndarray) -> None:
             begin += len(chunk)
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 # -- lenient ---------------------------------------------------------------------------
 
 MAX_WINDOWS = 100  # lengths of a test file that is still decoded
 MIN_CHANNELS = 10  # with a signal; with fewer most bipolar derivations show no difference
 FLAT = 1e-7  # range of a channel, in the file's unit, that counts as no signal
-# microvolts of standard deviation of the median channel (24 real recordings: 10 to 3,600)
-PLAUSIBLE = (0.5, 1e4)
-# mistaken for microvolts, and the factor to them; plausible ranges do not overlap
-UNITS = {"volts": 1e6, "millionths of a microvolt": 1e-6}
 GAP_BEYOND = 1e6  # microvolts; a sample at one volt is a gap
 
 
@@ -174,14 +223,20 @@ class LenientRecording(NamedTuple):
 
 
 def read_eeg_lenient(path: Path) -> LenientRecording:
-    """Read a test EEG: float32, shape (n_times, 19), microvolts, NaN for gaps.
+    """Read a test EEG: float32, shape (n_times, 19), microvolts at 200 Hz, NaN for gaps.
 
+    Channels may have another recorder's names; a certain other unit or sampling rate is converted.
     Of a long file the middle 10,000 samples are read. Raises InputError if the file is
     unreadable, shorter than 10 s, or too few channels have a signal.
     """
     eeg, notes = _read_lenient(path, ELECTRODES, WINDOW_SAMPLES, SEGMENT_SECONDS * SAMPLING_RATE)
+    rate = other_rate(len(eeg), WINDOW_SECONDS)
+    if rate is None:
+        eeg = _middle(eeg, WINDOW_SAMPLES, notes)
+    else:
+        notes.append(f"taken for {rate} Hz")
     eeg[~np.isfinite(eeg)] = np.nan
-    factor, unit = _unit(eeg[:, _span(eeg) > FLAT])
+    factor, unit = find_unit(eeg)
     if unit:
         with np.errstate(over="ignore"):
             eeg *= factor
@@ -191,13 +246,17 @@ def read_eeg_lenient(path: Path) -> LenientRecording:
         eeg[beyond] = np.nan
         notes.append(f"{beyond.sum():,} samples beyond 1 V left out")
     if np.isnan(eeg).all():
-        raise InputError(f"{path}: no finite value in it")
-    channels = int((_span(eeg) > FLAT * factor).sum())
+        raise InputError(_reason(path, "no finite value in it", notes))
+    with np.errstate(over="ignore"):
+        span = np.fmax.reduce(eeg, axis=0) - np.fmin.reduce(eeg, axis=0)  # they ignore NaN
+    channels = int((span > FLAT * factor).sum())
     if channels < MIN_CHANNELS:
-        raise InputError(
-            f"{path}: {channels} of {len(ELECTRODES)} channels have a signal, "
-            f"{MIN_CHANNELS} are needed"
-        )
+        few = f"{channels} of {len(ELECTRODES)} channels have a signal, {MIN_CHANNELS} are needed"
+        raise InputError(_reason(path, few, notes))
+    if rate is not None:
+        common = gcd(rate, SAMPLING_RATE)
+        up, down = SAMPLING_RATE // common, rate // common
+        eeg = resample_poly(fill_gaps(eeg)[0], up, down, axis=0, padtype="line")
     return LenientRecording(eeg, notes)
 
 
@@ -205,8 +264,9 @@ def read_spectrogram_lenient(path: Path) -> LenientRecording:
     """Read a test spectrogram: float32, shape (n_rows, 400), linear power, NaN for gaps."""
     shortest = SEGMENT_SECONDS // SPECTROGRAM_STEP
     power, notes = _read_lenient(path, SPECTROGRAM_COLUMNS, SPECTROGRAM_ROWS, shortest)
+    power = _middle(power, SPECTROGRAM_ROWS, notes)
     if not np.isfinite(power).any():
-        raise InputError(f"{path}: no finite value in it")
+        raise InputError(_reason(path, "no finite value in it", notes))
     return LenientRecording(power, notes)
 
 
@@ -220,24 +280,15 @@ def centred(values: np.ndarray, length: int, fill: float) -> np.ndarray:
     return full
 
 
-def _span(eeg: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return np.fmax.reduce(eeg, axis=0) - np.fmin.reduce(eeg, axis=0)  # they ignore NaN
+def _reason(path: Path, problem: str, notes: list[str]) -> str:
+    return f"{path}: {problem}" + (f" ({', '.join(notes)})" if notes else "")
 
 
-def _unit(eeg: np.ndarray) -> tuple[float, str]:
-    """Find the factor to microvolts, and the unit's name if it is not 1."""
-    some = eeg[::10].astype(np.float64)  # enough to tell millions apart
-    some = some[:, np.isfinite(some).any(axis=0)]
-    if not some.size:
-        return 1.0, ""
-    # medians, which a few wild samples do not move
-    deviation = np.nanmedian(np.abs(some - np.nanmedian(some, axis=0)), axis=0)
-    spread = 1.4826 * np.median(deviation)  # the standard deviation of a Gaussian
-    for unit, factor in UNITS.items():
-        if PLAUSIBLE[0] <= spread * factor <= PLAUSIBLE[1]:
-            return factor, unit
-    return 1.0, ""
+def _middle(values: np.ndarray, length: int, notes: list[str]) -> np.ndarray:
+    if len(values) != length:
+        notes.append(f"{len(values)} rows instead of {length}")
+    begin = max(0, (len(values) - length) // 2)
+    return values[begin : begin + length]
 
 
 def _read_lenient(path: Path, wanted: tuple[str, ...], length: int, shortest: int):
@@ -245,22 +296,24 @@ def _read_lenient(path: Path, wanted: tuple[str, ...], length: int, shortest: in
         rows, names = file.metadata.num_rows, file.schema_arrow.names
         if not shortest <= rows <= MAX_WINDOWS * length:
             raise InputError(f"{path}: {rows} rows instead of {length}")
-        # the exact name comes first, then one in other case; of doubled columns the first
-        folded = {name.strip().casefold(): name for name in reversed(names)}
-        chosen = [name if name in names else folded.get(name.casefold()) for name in wanted]
-        columns = _decode(file, [name for name in chosen if name is not None])
+        found = dict(zip(wanted, _find(names, wanted), strict=True))
+        if not any(found.values()):
+            raise InputError(f"{path}: no column {_listed(wanted)}; it has {_listed(names)}")
+        # of equal names the first counts; which of different ones is meant cannot be known
+        chosen = {name: like[0] for name, like in found.items() if len(set(like)) == 1}
+        columns = _decode(file, list(chosen.values()))
     values = np.full((len(wanted), rows), np.nan, np.float32)
     lost = [
         name
-        for name, place, target in zip(wanted, chosen, values, strict=True)
-        if place is None or not _fill(columns.get(place), target)
+        for name, target in zip(wanted, values, strict=True)
+        if len(set(found[name])) < 2 and not _fill(columns.get(chosen.get(name, "")), target)
     ]
-    doubled = [name for name, place in zip(wanted, chosen, strict=True) if names.count(place) > 1]
-    notes = [f"{rows} rows instead of {length}"] if rows != length else []
-    notes += [f"without {_listed(lost)}"] if lost else []
+    notes = [f"without {_listed(lost)}"] if lost else []
+    doubled = [name for name in chosen if len(found[name]) > 1]
     notes += [f"the first of two columns {_listed(doubled)}"] if doubled else []
-    begin = max(0, (rows - length) // 2)
-    return LenientRecording(values.T[begin : begin + length], notes)
+    unclear = [like for name, like in found.items() if like and name not in chosen]
+    notes += [f"without {' and '.join(like)}, which mean the same" for like in unclear[:5]]
+    return LenientRecording(values.T, notes)
 
 
 def _decode(file: pq.ParquetFile, names: list[str]) -> dict[str, pa.ChunkedArray]:
@@ -294,7 +347,3 @@ def _fill(column: pa.ChunkedArray | None, target: np.ndarray) -> bool:
         return False
     target[:] = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float32)
     return bool(np.isfinite(target).any())
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

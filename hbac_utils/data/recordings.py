@@ -14,13 +14,15 @@ import pandas as pd
 from hbac_utils.data import preprocessing
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.layout import (
+    SAMPLING_RATE,
     SPECTROGRAM_COLUMNS,
     SPECTROGRAM_ROWS,
     WINDOW_SAMPLES,
+    WINDOW_SECONDS,
     eeg_row,
     spectrogram_row,
 )
-from hbac_utils.data.readers import count_rows, read_eeg, read_spectrogram
+from hbac_utils.data.readers import count_rows, other_rate, read_eeg, read_spectrogram
 from hbac_utils.data.store import THREADS
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recipe import Data
@@ -42,6 +44,7 @@ class RecordingType:
     first_row: Callable[[pd.Series], np.ndarray]  # of label offsets in seconds
     path: Callable[[Competition, str, int], Path]
     convert: Callable[[Path, Data], tuple[np.ndarray, np.ndarray]]
+    without: str = ""  # how to do without these recordings
 
     @property
     def width(self) -> int:
@@ -67,8 +70,9 @@ EEG = RecordingType(
 )
 SPECTROGRAM = RecordingType(
     "spectrogram", "spectrograms", SPECTROGRAM_ROWS, SPECTROGRAM_COLUMNS, spectrogram_row,
-    Competition.spectrogram_path, _log_power,
+    Competition.spectrogram_path, _log_power, "choose a recipe with an EEG view, ",
 )  # fmt: skip
+RECORDING_TYPES = {kind.name: kind for kind in (EEG, SPECTROGRAM)}
 
 
 def list_recordings(
@@ -79,17 +83,33 @@ def list_recordings(
     Only footers are read, so that packing stops before any long work. Returns ``path``, ``rows``
     and ``start`` (first row in the array), indexed by id, ascending.
     """
-    needed = pd.Series(kind.first_rows(table) + kind.window).groupby(table[f"{kind.name}_id"]).max()
+    key = f"{kind.name}_id"
+    needed = pd.Series(kind.first_rows(table) + kind.window).groupby(table[key]).max()
     paths = [kind.path(competition, "train", i) for i in needed.index]
+    present = competition.present("train", kind.name)
+    missing = [path for i, path in zip(needed.index, paths, strict=True) if i not in present]
+    if missing:
+        raise InputError(
+            f"{missing[0]}: no such file; {len(missing):,} of {len(paths):,} {kind.label} that "
+            f"train.csv names are missing: download them, {kind.without}pack only the windows "
+            "whose recordings are there (AVAILABLE=1)"
+        )
     recordings = pd.DataFrame({"path": paths}, index=needed.index)
     with ThreadPoolExecutor(THREADS) as threads:
         recordings["rows"] = list(threads.map(lambda path: count_rows(path, kind.columns), paths))
-    short = recordings.index[recordings["rows"] < needed]
-    if len(short):
-        path, rows = recordings.loc[short[0], ["path", "rows"]]
-        raise InputError(
-            f"{path}: {rows} rows, but a window of train.csv ends at row {needed[short[0]]}"
-        )
+    # a file ends with its last window
+    seconds = competition.train.groupby(key)["eeg_label_offset_seconds"].max() + WINDOW_SECONDS
+    for i, path, rows in recordings.itertuples():
+        rate = other_rate(rows, seconds[i]) if kind is EEG else None
+        if rate:
+            raise InputError(
+                f"{path}: {rows} rows are {seconds[i]:g} s at {rate} Hz, not at {SAMPLING_RATE} "
+                f"Hz; resample the EEGs to {SAMPLING_RATE} Hz"
+            )
+        if rows < needed[i]:
+            raise InputError(
+                f"{path}: {rows} rows, but a window of train.csv ends at row {needed[i]}"
+            )
     recordings["start"] = recordings["rows"].cumsum() - recordings["rows"]
     return recordings
 
@@ -121,7 +141,7 @@ def store_recording(
     an array, which would be lost with the worker that holds it.
     """
     _keep_memory()
-    recording_type = {"eeg": EEG, "spectrogram": SPECTROGRAM}[kind]
+    recording_type = RECORDING_TYPES[kind]
     values, missing = recording_type.convert(source, data)
     if len(values) != rows:
         raise InputError(f"{source}: its length changed while packing; pack again")

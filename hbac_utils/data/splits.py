@@ -1,5 +1,7 @@
 """Vote groups, folds by patient, and the experts' agreement."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
@@ -26,21 +28,33 @@ def patient_folds(windows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
 
     Classes are balanced over the (EEG, vote vector) groups, so that one long recording does not
     decide where its class goes. Returns fold numbers, int64, shape (n_windows,). Raises
-    InputError if there are fewer patients than folds, or a fold would be empty.
+    InputError if there are fewer patients than folds, every class has fewer groups than folds, or
+    a fold would be empty.
     """
+    remedy = "pack more EEGs (a larger LIMIT), or lower data.folds in the recipe"
     patients = windows["patient_id"].nunique()
     if patients < folds:
-        raise InputError(f"{folds} folds need at least {folds} patients, the data has {patients}")
+        raise InputError(
+            f"{folds} folds need at least {folds} patients, the data has {patients}; {remedy}"
+        )
     groups = windows.drop_duplicates("group")
+    largest = groups["expert_consensus"].value_counts().max()
+    if largest < folds:
+        raise InputError(
+            f"{folds} folds need {folds} groups (EEG, vote vector) of a class, the data has at "
+            f"most {largest}; {remedy}"
+        )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     splits = splitter.split(groups, groups["expert_consensus"], groups["patient_id"])
     fold_of_patient: dict[int, int] = {}
-    for fold, (_, held_out) in enumerate(splits):
-        fold_of_patient.update(dict.fromkeys(groups["patient_id"].iloc[held_out], fold))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of rare classes: `split_balance` shows them
+        for fold, (_, held_out) in enumerate(splits):
+            fold_of_patient.update(dict.fromkeys(groups["patient_id"].iloc[held_out], fold))
     fold = windows["patient_id"].map(fold_of_patient).to_numpy()
     empty = sorted(set(range(folds)) - set(fold))
     if empty:
-        raise InputError(f"fold {empty[0]} of {folds} is empty; use fewer folds")
+        raise InputError(f"fold {empty[0]} of {folds} is empty; {remedy}")
     return fold
 
 

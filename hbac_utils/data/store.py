@@ -2,15 +2,15 @@
 
 ==================== ==========================================================
 ``eeg.npy``          float16 microvolts, (samples of all recordings, 19), band-passed
-``spectrogram.npy``  float16 log power, (rows of all recordings, 400); absent if the
-                     competition has no spectrograms
+``spectrogram.npy``  float16 log power, (rows of all recordings, 400)
 ``windows.parquet``  a row per labelled window: ids, votes, patient, and where its first
                      sample and row are in the arrays
 ``sources.parquet``  the packed files: name, size, time of modification
 ``store.json``       settings and sizes
 ==================== ==========================================================
 
-A recording's samples are contiguous, so a window is one contiguous read.
+A recording's samples are contiguous, so a window is one contiguous read. Only the arrays are there
+that a recipe has asked for; `hbac_utils.data.packing.pack` adds the other one.
 """
 
 import hashlib
@@ -34,6 +34,7 @@ from hbac_utils.utils.errors import InputError, one_line
 
 FORMAT = 2
 REPACK = "delete the store and pack again"
+SIZES = {"eeg": "eeg_samples", "spectrogram": "spectrogram_rows"}  # keys of store.json; or null
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,20 @@ class Store:
             raise _damaged(path, one_line(error)) from None
         return description
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the arrays, ``"eeg"``, ``"spectrogram"`` or both."""
+        return tuple(name for name, size in SIZES.items() if self.description[size] is not None)
+
     @cached_property
-    def eeg(self) -> np.ndarray:
-        """Memory map, float16, shape (samples, 19), microvolts."""
-        return self._array("eeg.npy")
+    def eeg(self) -> np.ndarray | None:
+        """Memory map, float16, shape (samples, 19), microvolts; None if it is not packed."""
+        return self._array("eeg")
 
     @cached_property
     def spectrogram(self) -> np.ndarray | None:
-        """Memory map, float16, shape (rows, 400), log power; None if there is none."""
-        return self._array("spectrogram.npy") if (self.path / "spectrogram.npy").exists() else None
+        """Memory map, float16, shape (rows, 400), log power; None if it is not packed."""
+        return self._array("spectrogram")
 
     @cached_property
     def windows(self) -> pd.DataFrame:
@@ -72,7 +78,7 @@ class Store:
         of one EEG with one vote vector; ``eeg_start``, the window's first sample in `eeg`;
         ``eeg_first`` and ``eeg_last``, the recording's first sample and one past its last;
         ``eeg_missing``, the share of the window's samples that the file did not have; and the
-        same four of ``spectrogram_…``, where there are spectrograms.
+        same four of ``spectrogram_…``. Columns of an array that is not packed are absent.
         """
         return self._read("windows.parquet", pd.read_parquet)
 
@@ -85,7 +91,7 @@ class Store:
         """Choose the windows that are scored: positions in `windows`, see `middle_windows`."""
         return middle_windows(self.windows)
 
-    def check(self, data: Data, inputs: tuple[str, ...] = ("eeg",)) -> None:
+    def check(self, data: Data, inputs: tuple[str, ...] = ()) -> None:
         """Refuse preprocessing settings or inputs that this store does not hold."""
         built = self.description["key"]
         for name, wanted in store_key(data).items():
@@ -94,27 +100,31 @@ class Store:
                     f"{self.path}: packed with {name} {built.get(name)}, the recipe needs "
                     f"{wanted}; {REPACK}, or choose another path"
                 )
-        if "spectrogram" in inputs and self.spectrogram is None:
+        lacking = set(inputs) - set(self.inputs)
+        if lacking:
             raise InputError(
-                f"{self.path}: the recipe's view needs spectrograms, which this competition lacks; "
-                "choose a recipe with an EEG view"
+                f"{self.path}: the recipe needs {lacking.pop()}s, which are not packed; "
+                "pack for this recipe to the same path: the store grows"
             )
 
     def check_sources(self, competition: Competition) -> None:
         """Refuse a competition whose files are not the packed ones.
 
         Times are compared only where the competition is at the same path as when it was packed,
-        because a copy has others. A competition without recordings is not compared.
+        because a copy has others. Recordings are compared only where their folder is there;
+        without any the store alone counts.
         """
-        if not (competition.path / "train_eegs").is_dir():
+        folders = [f"train_{name}s" for name in self.inputs]
+        folders = [name for name in folders if (competition.path / name).is_dir()]
+        if not folders:
             return
-        now = file_stamps(competition.path, list(self.sources["name"]))
+        packed = self.sources[self.sources["name"].str.startswith(("train.csv", *folders))]
+        packed = packed.reset_index(drop=True)
+        now = file_stamps(competition.path, list(packed["name"]))
         same_place = str(competition.path.resolve()) == self.description["source"]
         columns = ["bytes", "modified_ns"] if same_place else ["bytes"]
-        differs = (now[columns] != self.sources[columns]).any(axis=1)
+        differs = (now[columns] != packed[columns]).any(axis=1)
         changed = sorted(now["name"][differs])
-        if self.spectrogram is None and competition.has_spectrograms("train"):
-            changed.append("train_spectrograms")
         if changed:
             raise InputError(
                 f"{competition.path / changed[0]}: changed, added or removed since {self.path} was "
@@ -130,13 +140,15 @@ class Store:
     def _check_files(self) -> None:
         """Refuse damaged and missing files."""
         _ = self.windows, self.sources
-        for kind, size in (("eeg", "eeg_samples"), ("spectrogram", "spectrogram_rows")):
-            rows = self.description[size]
-            if rows is not None and len(self._array(f"{kind}.npy")) != rows:
-                raise _damaged(self.path / f"{kind}.npy", f"not {rows} rows")
+        for name in self.inputs:
+            rows = self.description[SIZES[name]]
+            if len(getattr(self, name)) != rows:
+                raise _damaged(self.path / f"{name}.npy", f"not {rows} rows")
 
-    def _array(self, name: str) -> np.ndarray:
-        return self._read(name, np.load, mmap_mode="r", allow_pickle=False)
+    def _array(self, name: str) -> np.ndarray | None:
+        if name not in self.inputs:
+            return None
+        return self._read(f"{name}.npy", np.load, mmap_mode="r", allow_pickle=False)
 
 
 def _damaged(path: Path, reason: str) -> InputError:

@@ -154,11 +154,16 @@ def read_window_spectrogram(competition: Competition, row: pd.Series) -> np.ndar
 
 
 def read_stored_windows(store: Store, rows: pd.DataFrame) -> list[Window]:
-    """Read windows of a store, where gaps are filled; ``rows`` as of ``store.windows``."""
+    """Read windows of a store, where gaps are filled; ``rows`` as of ``store.windows``.
+
+    An EEG that is not packed is all NaN.
+    """
     windows = []
     for _, row in rows.iterrows():
-        begin, spectrogram = row["eeg_start"], None
-        eeg = store.eeg[begin : begin + WINDOW_SAMPLES].astype(np.float32)
+        eeg, spectrogram = np.full((WINDOW_SAMPLES, len(ELECTRODES)), np.nan, np.float32), None
+        if store.eeg is not None:
+            begin = row["eeg_start"]
+            eeg = store.eeg[begin : begin + WINDOW_SAMPLES].astype(np.float32)
         if store.spectrogram is not None:
             begin = row["spectrogram_start"]
             spectrogram = store.spectrogram[begin : begin + SPECTROGRAM_ROWS].astype(np.float32)

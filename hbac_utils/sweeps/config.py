@@ -200,10 +200,13 @@ class SweepPlan:
         recipes = {name: recipe.model_dump(mode="json") for name, recipe in self.recipes.items()}
         return self.sweep.model_dump(mode="json", include=keys) | {"recipes": recipes}
 
+    def trial_recipes(self) -> list[Recipe]:
+        """Recipes of all trials of a grid; of a search, those that its trials start from."""
+        return [self.recipe(settings) for settings in self.grid] or list(self.recipes.values())
+
     def check(self, store: Store) -> None:
         """Check that a store holds the signals, inputs and folds of every trial."""
-        recipes = [self.recipe(settings) for settings in self.grid] or self.recipes.values()
-        for recipe in recipes:
+        for recipe in self.trial_recipes():
             store.check(recipe.data, recipe.inputs)
             last = max(self.sweep.folds or (0,))
             if last >= recipe.data.folds:

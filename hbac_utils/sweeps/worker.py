@@ -111,10 +111,16 @@ def prepare(
     """
     from hbac_utils.data.packing import open_or_pack  # slow import
 
-    packed = open_or_pack(store.absolute(), competition, next(iter(plan.recipes.values())))
+    recipes = plan.trial_recipes()
+    packed = open_or_pack(store.absolute(), competition, recipes[0])
+    for recipe in recipes:
+        if set(recipe.inputs) - set(packed.inputs):
+            packed = open_or_pack(store.absolute(), competition, recipe)
     plan.check(packed)
-    # by content: another machine may have the store in another place
-    data = f"{digest(packed.sources[['name', 'bytes']])[:16]} {packed.description['subset']}"
+    # by content: another machine may have the store in another place, or packed more
+    used = ("train.csv", *{f"train_{name}s" for recipe in recipes for name in recipe.inputs})
+    files = packed.sources.loc[packed.sources["name"].str.startswith(used), ["name", "bytes"]]
+    data = f"{digest(files)[:16]} {packed.description['subset']}"
     return begin(plan, out, str(competition.path.absolute()), str(packed.path), data, storage)
 
 

@@ -1,6 +1,5 @@
 """Train a recipe fold by fold; `hbac_utils.training.runs` lists the files that this writes."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,8 +50,6 @@ def train(
     work if recipe, store, folds and folder do not fit together; later if the loss is not finite.
     """
     run = Path(run)
-    if not 0 <= max_hours < math.inf:
-        raise InputError(f"max_hours is {max_hours}; give hours, or 0 for no limit")
     deadline = time.monotonic() + 3600 * max_hours if max_hours else None
     store.check(recipe.data, recipe.inputs)
     folds = range(recipe.data.folds) if folds is None else folds

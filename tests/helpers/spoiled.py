@@ -76,6 +76,7 @@ def damage_a_page(path: Path) -> None:
 
 EEG, SPECTROGRAM, EITHER = ("eeg",), ("spectrogram",), ("eeg", "spectrogram")
 NO_FILE, UNREADABLE, NO_PARQUET = "no such file", "not a readable parquet file", "not a parquet"
+NEWER = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 ENDS, NO_VALUE = "a window of train.csv ends at row", "no finite value"
 
 FILES = [
@@ -101,7 +102,15 @@ FILES = [
         (EITHER, "with another column", change(lambda t: t.assign(note="at night")),
          {"same": True}),
         (EITHER, "names in other case", change(lambda t: t.rename(columns=str.swapcase)),
-         {"same": True, "refused": "missing column"}),
+         {"same": True}),
+        (EEG, "newer names", change(lambda t: t.rename(columns=NEWER)), {"same": True}),
+        (EEG, "names with a reference", change(lambda t: t.add_prefix("EEG ").add_suffix("-Ref")),
+         {"same": True}),
+        (EITHER, "names of something else", change(lambda t: t.add_prefix("x")),
+         {"lost": "it has x", "refused": "missing column"}),
+        (EEG, "an electrode under two names", change(lambda t: t.assign(T7=t["T3"])),
+         {"repaired": "without T3 and T7, which mean the same",
+          "refused": "T3 occurs twice (T3 and T7)"}),
         (EITHER, "a column of words", change(lambda t: t.assign(**{t.columns[5]: "much"})),
          {"repaired": "without", "refused": "not numbers"}),
         (EITHER, "a column missing", change(lambda t: t.drop(columns=t.columns[5])),
@@ -124,7 +133,10 @@ FILES = [
         (EEG, "ten NaN channels", electrodes(10, np.nan),
          {"lost": "9 of 19 channels have a signal"}),
         (EEG, "nine flat channels", electrodes(9, 7), {}),
-        (EEG, "flat", electrodes(19, 7), {"lost": "0 of 19 channels have a signal"}),
+        (EEG, "flat", electrodes(19, 7),
+         {"lost": "0 of 19 channels have a signal", "refused": "no signal"}),
+        (EEG, "all zero", electrodes(19, 0),
+         {"lost": "0 of 19 channels have a signal", "refused": "no signal"}),
         (EEG, "gaps", fill(slice(1000, 4000), np.nan), {}),
         (SPECTROGRAM, "gaps", fill(slice(0, None, 3), np.nan), {}),
         (EEG, "some infinities", fill(slice(0, None, 500), -np.inf), {"refused": "infinite"}),
@@ -133,6 +145,10 @@ FILES = [
           "refused": "column Cz reaches 3e+38 microvolts"}),
         (EEG, "in volts", change(lambda t: t * np.float32(1e-6)),
          {"repaired": "taken for volts", "same": True, "refused": "microvolts"}),
+        (EEG, "in millivolts", change(lambda t: t * np.float32(1e-3)),
+         {"repaired": "taken for millivolts", "same": True, "refused": "multiply all values"}),
+        (EEG, "at 256 Hz", change(lambda t: pd.concat([t, t.iloc[:2800]])),
+         {"repaired": "taken for 256 Hz", "refused": "50 s at 256 Hz, not at 200 Hz"}),
         (EEG, "a million times too large", change(lambda t: t * np.float32(1e6)),
          {"repaired": "taken for millionths", "same": True, "refused": "microvolts"}),
         (EEG, "without EKG", change(lambda t: t.drop(columns="EKG")), {"same": True}),

@@ -1,5 +1,6 @@
 """Packing: complete, resumable, one process at a time, strict about its sources and the disk."""
 
+import contextlib
 import gc
 import hashlib
 import json
@@ -8,6 +9,7 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from dask_cluster import dask_cluster
 
 from hbac_utils.data import cluster
 from hbac_utils.data.competition import Competition, open_competition
@@ -25,7 +26,7 @@ from hbac_utils.data.journal import PackJournal, partial_folder
 from hbac_utils.data.packing import choose_windows, open_or_pack, pack
 from hbac_utils.data.store import open_store
 from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.recipe import Data, override
+from hbac_utils.recipe import Data, load_recipe, override
 from hbac_utils.utils.errors import DiskError, InputError
 from hbac_utils.utils.files import lock
 
@@ -57,14 +58,17 @@ def own(small, tmp_path) -> Competition:
     return open_competition(shutil.copytree(small.path, tmp_path / "competition"))
 
 
+QUIET = {"data": Data(), "jobs": 1, "progress": False}
+
+
 @pytest.fixture(scope="module")
 def packed(small, tmp_path_factory):
     """The small competition's store; do not change it."""
-    return pack(small, tmp_path_factory.mktemp("packed") / "store", Data(), jobs=1, progress=False)
+    return pack(small, tmp_path_factory.mktemp("packed") / "store", **QUIET)
 
 
-def quietly(competition: Competition, out: Path, **options):
-    return pack(competition, out, **{"data": Data(), "jobs": 1, "progress": False} | options)
+def quietly(competition: Competition, out: Path, *inputs: str, **options):
+    return pack(competition, out, inputs=inputs or None, **QUIET | options)
 
 
 # -- what is packed --------------------------------------------------------------------
@@ -82,24 +86,90 @@ def test_an_existing_store_is_opened_and_must_match(small, packed, tiny_recipe):
         quietly(small, packed.path, limit=5)
 
 
-def test_without_spectrograms_only_eegs_are_packed(own, tmp_path, tiny_recipe):
-    folder = own.path / "train_spectrograms"
-    aside = folder.rename(tmp_path / "aside")
-    store = quietly(own, tmp_path / "store")
-    store.check(Data())
-    with pytest.raises(InputError, match="needs spectrograms"):
-        store.check(Data(), ("spectrogram",))
-    aside.rename(folder)
-    with pytest.raises(InputError, match="train_spectrograms: changed, added"):
-        open_or_pack(tmp_path / "store", own, tiny_recipe)
+@pytest.mark.parametrize(("first", "second"), [("eeg", "spectrogram"), ("spectrogram", "eeg")])
+def test_a_store_holds_what_its_recipe_reads_and_grows(small, packed, tmp_path, first, second):
+    store = quietly(small, tmp_path / "store", first)
+    assert store.inputs == (first,)
+    assert getattr(store, second) is None
+    assert not (store.path / f"{second}.npy").exists()
+    with pytest.raises(InputError, match=f"needs {second}s, which are not packed.*grows"):
+        store.check(Data(), (second,))
+    before = (store.path / f"{first}.npy").stat()
+    store = open_or_pack(store.path, small, load_recipe("multiview"))
+    after = (store.path / f"{first}.npy").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    for name in ("eeg", "spectrogram"):
+        np.testing.assert_array_equal(getattr(store, name), getattr(packed, name))
+    pd.testing.assert_frame_equal(store.windows, packed.windows, check_like=True)
+    assert set(store.sources["name"]) == set(packed.sources["name"])
+    assert store.description == packed.description
+    store.check_sources(small)
 
 
-def test_a_missing_recording_stops_the_packing_before_it_begins(own, tmp_path):
-    path = own.eeg_path("train", own.train["eeg_id"].iloc[-1])
-    path.unlink()
-    with pytest.raises(InputError, match=f"{path.name}: no such file"):
-        quietly(own, tmp_path / "store")
-    assert [p.name for p in tmp_path.iterdir()] == ["competition"]
+@pytest.mark.parametrize("moment", ["record", "finish"])
+def test_a_killed_growth_leaves_the_old_store_intact(small, packed, tmp_path, monkeypatch, moment):
+    before = hashes(quietly(small, tmp_path / "store", "eeg").path)
+    with monkeypatch.context() as patch:
+        if moment == "record":
+            stop_after(patch, 1, KeyboardInterrupt)
+        else:  # while the new files are moved into the store
+            replace = Path.replace
+
+            def stop(path: Path, target: Path) -> None:
+                if path.name == "store.json":
+                    raise KeyboardInterrupt
+                replace(path, target)
+
+            patch.setattr(Path, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            quietly(small, tmp_path / "store", "spectrogram")
+    store = open_store(tmp_path / "store")
+    assert store.inputs == ("eeg",)
+    assert {name: hashes(store.path)[name] for name in ("eeg.npy", "store.json")} == {
+        name: before[name] for name in ("eeg.npy", "store.json")
+    }
+    np.testing.assert_array_equal(store.windows["eeg_start"], packed.windows["eeg_start"])
+    store = quietly(small, store.path, "eeg", "spectrogram")
+    np.testing.assert_array_equal(store.spectrogram, packed.spectrogram)
+    assert not partial_folder(store.path).exists()
+
+
+def test_an_incomplete_download_is_packed_as_far_as_it_goes(own, tmp_path, tiny_recipe, capfd):
+    eegs, spectrograms = (sorted(own.present("train", kind)) for kind in ("eeg", "spectrogram"))
+    own.spectrogram_path("train", spectrograms[0]).unlink()
+    count = f"1 of {len(spectrograms)} spectrograms that train.csv names are missing"
+    with pytest.raises(InputError, match=f"{spectrograms[0]}.parquet: no such file; {count}.*EEG"):
+        open_or_pack(tmp_path / "none", own, override(load_recipe("multiview"), {"data.folds": 2}))
+    complete = open_or_pack(tmp_path / "eegs", own, tiny_recipe)
+    assert len(complete.windows) == len(own.train)
+    own.eeg_path("train", eegs[0]).unlink()
+    with pytest.raises(InputError, match="1 of 6 EEGs that train.csv names are missing.*AVAILABLE"):
+        open_or_pack(tmp_path / "none", own, tiny_recipe)
+    assert not (tmp_path / "none").exists()
+
+    part = quietly(own, tmp_path / "part", "eeg", available=True)
+    assert set(part.windows["eeg_id"]) == set(eegs[1:])
+    assert "note: 5 of 6 windows have their recordings in train_eegs" in capfd.readouterr().err
+    assert open_or_pack(part.path, own, tiny_recipe).path == part.path
+    both = quietly(own, tmp_path / "both", available=True)
+    assert set(both.windows["eeg_id"]) <= set(eegs[1:])
+    assert set(both.windows["spectrogram_id"]) == set(spectrograms[1:])
+    with pytest.raises(InputError, match=r"packed with 5 windows.* there now; delete the store"):
+        quietly(own, part.path, available=True)
+    shutil.rmtree(own.path / "train_eegs")
+    with pytest.raises(InputError, match="no recording of train.csv is in train_eegs"):
+        quietly(own, tmp_path / "none", "eeg", available=True)
+
+
+def test_data_too_small_for_the_folds_are_noted_and_refused_before_the_work(
+    small, tmp_path, tiny_recipe, capfd
+):
+    quietly(small, tmp_path / "store", limit=1)
+    line = "5 folds need at least 5 patients, the data has 1; pack more EEGs"
+    assert f"pack: note: {line}" in capfd.readouterr().err
+    with pytest.raises(InputError, match="5 folds need at least 5 patients"):
+        open_or_pack(tmp_path / "none", small, override(tiny_recipe, {"data.folds": 5}))
+    assert not (tmp_path / "none").exists()
 
 
 def test_other_files_are_never_touched(small, tmp_path):
@@ -123,23 +193,21 @@ def test_a_limit_takes_whole_patients_and_a_larger_one_adds_some(competition):
     for chosen, limit in ((few, 10), (more, 25)):
         own = train[train["patient_id"].isin(chosen["patient_id"])]
         assert len(own) == len(chosen), "no patient is divided"
-        assert (
-            abs(chosen["eeg_id"].nunique() - limit)
-            <= own.groupby("patient_id")["eeg_id"].nunique().max()
-        )
-    without = train[train["patient_id"] != more["patient_id"].iloc[0]]
-    assert set(choose_windows(without, 10)["patient_id"]) >= set(few["patient_id"]) - {
-        more["patient_id"].iloc[0]
-    }
+        largest = own.groupby("patient_id")["eeg_id"].nunique().max()
+        assert abs(chosen["eeg_id"].nunique() - limit) <= largest
 
 
-def test_windows_with_few_votes_are_left_out(competition):
+def test_windows_with_few_votes_are_left_out_and_wrong_numbers_refused(competition, tmp_path):
     chosen = choose_windows(competition.train, min_votes=10)
     assert chosen[list(VOTE_COLUMNS)].sum(axis=1).min() >= 10
     assert chosen.index.tolist() == list(range(len(chosen)))
-    for options in ({"limit": 0}, {"min_votes": -1}, {"min_votes": 1000}):
-        with pytest.raises(InputError, match=next(iter(options))):
-            choose_windows(competition.train, **options)
+    for name, value in (
+        ("limit", 0), ("limit", -3), ("limit", float("nan")), ("min_votes", -1),
+        ("min_votes", float("nan")), ("min_votes", 1000), ("jobs", 0),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=name):
+            quietly(competition, tmp_path / "store", **{name: value})
+    assert not list(tmp_path.iterdir())
 
 
 # -- stopped and resumed ---------------------------------------------------------------
@@ -275,7 +343,8 @@ def test_a_changed_source_is_named(own, tiny_recipe, tmp_path):
     path.write_text(path.read_text() + "\n")
     with pytest.raises(InputError, match=f"{path}: changed"):
         open_or_pack(store.path, moved, tiny_recipe)
-    shutil.rmtree(moved.path / "train_eegs")
+    for kind in ("eeg", "spectrogram"):
+        shutil.rmtree(moved.path / f"train_{kind}s")
     open_or_pack(store.path, moved, tiny_recipe)  # the store alone is enough
 
 
@@ -306,6 +375,40 @@ def test_files_that_contradict_each_other_are_refused(packed, tmp_path):
 # -- a cluster -------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def dask_cluster(folder: Path, n_workers: int):
+    """Start a Dask scheduler and workers, each in its own process; yield address and workers."""
+    pytest.importorskip("distributed", reason="needs the package distributed")
+    note = folder / "scheduler.json"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    processes = []
+
+    def start(*arguments) -> subprocess.Popen:
+        command = [sys.executable, "-m", *map(str, arguments)]
+        processes.append(
+            subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=folder)
+        )
+        return processes[-1]
+
+    try:
+        start("dask", "scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard",
+              "--scheduler-file", note)  # fmt: skip
+        end = time.monotonic() + TIMEOUT
+        while not (note.exists() and note.read_text().endswith("}")):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        address = json.loads(note.read_text())["address"]
+        yield address, [
+            start("dask", "worker", address, "--no-nanny", "--nthreads", 1, "--no-dashboard",
+                  "--local-directory", folder / f"worker{i}")
+            for i in range(n_workers)
+        ]  # fmt: skip
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 @pytest.mark.slow
 def test_a_dask_cluster_packs_though_a_worker_is_killed(small, packed, tmp_path, monkeypatch):
     with dask_cluster(tmp_path, 2) as (address, workers):
@@ -334,20 +437,6 @@ def test_a_cluster_that_cannot_be_used_is_one_line(small, tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match="pip install distributed"):
         quietly(small, tmp_path / "store", dask="tcp://127.0.0.1:1")
-
-
-@pytest.mark.slow
-def test_a_cluster_that_stalls_is_one_line(small, tmp_path, monkeypatch):
-    def check_and_stop(client, *_):
-        client.wait_for_workers(2, timeout=TIMEOUT)
-        for worker in workers:
-            worker.send_signal(signal.SIGSTOP)
-
-    monkeypatch.setattr(cluster, "check_workers", check_and_stop)
-    monkeypatch.setattr(cluster, "STALLED_SECONDS", 2)
-    with dask_cluster(tmp_path, 2) as (address, workers):  # noqa: SIM117
-        with pytest.raises(InputError, match=f"{address}: no result for 2 s"):
-            quietly(small, tmp_path / "store", dask=address)
 
 
 def test_the_shares_of_missing_values_are_those_of_the_files(own, tmp_path):

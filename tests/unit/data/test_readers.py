@@ -15,6 +15,7 @@ from hbac_utils.data.layout import SPECTROGRAM_COLUMNS
 from hbac_utils.data.packing import pack
 from hbac_utils.data.readers import (
     count_rows,
+    find_unit,
     read_eeg,
     read_eeg_lenient,
     read_spectrogram,
@@ -90,9 +91,12 @@ def write(path: Path, names, values) -> Path:
 
 
 def test_columns_are_read_by_name_and_rows_counted(competition, tmp_path):
-    values = [np.full(4, i, np.float32) for i in range(len(CHANNELS))]
+    values = [np.arange(i, i + 4, dtype=np.float32) for i in range(len(CHANNELS))]
     path = write(tmp_path / "1.parquet", reversed(CHANNELS), reversed(values))
-    np.testing.assert_array_equal(read_eeg(path), np.tile(np.arange(19), (4, 1)))
+    np.testing.assert_array_equal(read_eeg(path).T, values[:19])
+    newer = [f"EEG {spoiled.NEWER.get(name, name).upper()}-REF" for name in CHANNELS]
+    path = write(tmp_path / "2.parquet", newer, values)
+    np.testing.assert_array_equal(read_eeg(path).T, values[:19])
     row = competition.test.iloc[0]
     path = competition.spectrogram_path("test", row["spectrogram_id"])
     assert read_spectrogram(path).shape == (count_rows(path, SPECTROGRAM_COLUMNS), 400)
@@ -100,8 +104,8 @@ def test_columns_are_read_by_name_and_rows_counted(competition, tmp_path):
 
 def test_wrong_columns_are_named(tmp_path):
     zeros = np.zeros(4, np.float32)
-    path = write(tmp_path / "1.parquet", ELECTRODES[:-1], [zeros] * 18)
-    with pytest.raises(InputError, match=f"missing column {ELECTRODES[-1]}; download"):
+    path = write(tmp_path / "1.parquet", [*ELECTRODES[:-1], "A1"], [zeros] * 19)
+    with pytest.raises(InputError, match="missing column O2; it has A1 instead; rename"):
         read_eeg(path)
     path = write(tmp_path / "2.parquet", [*ELECTRODES, "Cz"], [zeros] * 20)
     with pytest.raises(InputError, match="column Cz occurs twice"):
@@ -111,12 +115,43 @@ def test_wrong_columns_are_named(tmp_path):
         read_eeg(path)
 
 
+def tone(rate: int, seconds: float = 50, amplitude: float = 50) -> np.ndarray:
+    """A 7-Hz tone on an offset, float32."""
+    times = np.arange(round(seconds * rate)) / rate
+    return (80 + amplitude * np.sin(2 * np.pi * 7 * times)).astype(np.float32)
+
+
 def test_of_a_long_file_the_middle_is_read(tmp_path):
-    samples = np.sin(np.arange(12_000) / 7) * 50 + np.arange(12_000) / 100
-    path = write(tmp_path / "1.parquet", ELECTRODES, [samples.astype(np.float32)] * 19)
+    path = write(tmp_path / "1.parquet", ELECTRODES, [tone(200, 60)] * 19)
     values, notes = read_eeg_lenient(path)
-    np.testing.assert_allclose(values[:, 3], samples[1000:11_000], rtol=1e-5)
+    np.testing.assert_allclose(values[:, 3], tone(200, 60)[1000:11_000], rtol=1e-5)
     assert notes == ["12000 rows instead of 10000"]
+
+
+@pytest.mark.parametrize("rate", [100, 250, 256, 500, 512, 2048])
+def test_another_recorders_rate_is_known_by_the_length_and_converted(tmp_path, rate):
+    eeg = np.tile(tone(rate), (19, 1))
+    eeg[5, rate : 2 * rate] = np.nan
+    path = write(tmp_path / "1.parquet", ELECTRODES, eeg)
+    values, notes = read_eeg_lenient(path)
+    assert notes == [f"taken for {rate} Hz"]
+    np.testing.assert_allclose(values[200:-200, 3], tone(200)[200:-200], atol=0.5)
+    assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize(
+    ("amplitude", "unit"),
+    [(5, ""), (50, ""), (400, ""), (5e-3, "millivolts"), (0.2, "millivolts"), (5e-6, "volts"),
+     (2e-4, "volts"), (50e6, "millionths of a microvolt"), (5000, ""), (0, "")],
+)  # fmt: skip
+def test_units_are_told_apart_by_the_amplitude(amplitude, unit):
+    eeg = np.tile(amplitude * (tone(200, amplitude=1) - 80)[:, None], (1, 19))
+    mains = 3 * amplitude * np.sin(2 * np.pi * 60 * np.arange(len(eeg)) / 200)[:, None]
+    drift = np.linspace(0, 100 * amplitude, len(eeg))[:, None]
+    assert find_unit(eeg)[1] == unit
+    assert find_unit(eeg + mains + drift)[1] == unit
+    eeg[::3] = np.nan
+    assert find_unit(eeg)[1] == unit
 
 
 def test_the_real_recordings_are_read_without_a_note(real_eeg):
