@@ -81,9 +81,8 @@ def _check_text(values: Iterable[object]) -> None:
     for value in [Path.cwd(), *values]:
         for text in map(str, value if isinstance(value, list | tuple) else [value]):
             if not text.isascii() and text != text.encode(errors="replace").decode():
-                raise InputError(
-                    f"{text!a}: this name is not UTF-8; rename it, or make a link to it"
-                )
+                encoding = sys.getfilesystemencoding()
+                raise InputError(f"{text!a}: not {encoding}; rename it, or make a link to it")
 
 
 def verbs(**settings) -> typer.Typer:

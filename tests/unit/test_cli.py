@@ -144,7 +144,7 @@ def test_paths_may_be_listed_with_blanks_and_wildcards(tmp_path, monkeypatch):
 def test_a_name_that_is_not_utf8_is_one_line(capsys):
     assert main(["scores", "caf\udce9"]) == 2
     assert capsys.readouterr().err == (
-        "error: 'caf\\udce9': this name is not UTF-8; rename it, or make a link to it\n"
+        "error: 'caf\\udce9': not utf-8; rename it, or make a link to it\n"
     )
 
 
