@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -16,20 +17,30 @@ from typing import Any
 
 import requests
 from kagglesdk import kaggle_client, kaggle_http_client
+from kagglesdk.kaggle_env import get_access_token_from_env
+from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
 from tqdm import tqdm
 from urllib3.util import Retry
 
 from hbac_utils.data.layout import SLUG
+from hbac_utils.utils.config_io import parse_json
 from hbac_utils.utils.errors import InputError, one_line
 
 MAX_ATTEMPTS = 4
 FIRST_PAUSE = 2.0  # seconds before the second attempt; doubled for each further one
 MAX_PAUSE = 120.0  # seconds; a longer Retry-After is reported instead of waited for
 
+MAX_PAGES = 100  # of a list of files; each has a hundred
+VERSION_FILE = ".kaggle-version"  # in a folder of output: the kernel and version that wrote it
 ARCHIVE_SIZE = 26e9  # bytes; parquet is compressed already, so its files take as much again
 
 ACCOUNT_PAGE = "https://www.kaggle.com/settings"
 RULES_PAGE = f"https://www.kaggle.com/competitions/{SLUG}/rules"
+SUBMISSIONS_PAGE = f"https://www.kaggle.com/competitions/{SLUG}/submissions"
+NEW_TOKEN = (
+    f"make a token at {ACCOUNT_PAGE} and save it as ~/.kaggle/access_token (or kaggle.json in "
+    "~/.kaggle), or set KAGGLE_API_TOKEN"
+)
 
 # what to do about an HTTP error, by its status code
 REMEDIES = {
@@ -44,6 +55,8 @@ OUTPUT_REMEDIES = REMEDIES | {403: "it is not yours, or a download link expired:
 DATA_REMEDIES = REMEDIES | {403: f"accept the competition's rules first: {RULES_PAGE}"}
 SUBMIT_REMEDIES = DATA_REMEDIES | {404: "version not found, or submissions have closed"}
 
+NAME, SECRET = re.compile(r"[\w-]+", re.ASCII), re.compile(r"[\w.~+/=-]+", re.ASCII)
+
 
 class KaggleError(InputError):
     """Kaggle refused a request, failed, or could not be reached; ``status`` is the HTTP code."""
@@ -53,6 +66,11 @@ class KaggleError(InputError):
     def __init__(self, message: str = "", status: int | None = None):
         super().__init__(message)
         self.status = status
+
+    @property
+    def may_have_succeeded(self) -> bool:
+        """Whether Kaggle may have done what was asked: it failed, or its answer was lost."""
+        return self.status is None or self.status >= 500
 
 
 class Kaggle:
@@ -64,20 +82,30 @@ class Kaggle:
 
     def __init__(self, timeout: float = 60.0):
         self._timeout = timeout
+        _check_token()
         self._api = _import_client(timeout)
         if not self._config("CONFIG_NAME_AUTH_METHOD"):  # the import suppresses errors
             self._request("sign in", self._authenticate)
-        if not self._config("CONFIG_NAME_AUTH_METHOD"):
-            raise InputError(
-                f"no valid Kaggle credentials: make a token at {ACCOUNT_PAGE} and save it as "
-                "~/.kaggle/access_token (or kaggle.json in ~/.kaggle), or set KAGGLE_API_TOKEN"
-            )
+        method, file = self._config("CONFIG_NAME_AUTH_METHOD"), Path(self._api.config)
+        if not method and file.is_file():
+            content = parse_json(file.read_bytes(), file)
+            if not isinstance(content, dict) or not {"username", "key"} <= content.keys():
+                raise InputError(f'{file}: write {{"username": …, "key": …}}, {NEW_TOKEN}')
+        if not method:
+            raise InputError(f"no valid Kaggle credentials: {NEW_TOKEN}")
+        if method == "LEGACY_API_KEY":
+            for name, pattern in (("username", NAME), ("key", SECRET)):
+                variable = f"KAGGLE_{name.upper()}"
+                source = variable if variable in os.environ else f"{file}: {name}"
+                _check(source, self._api.get_config_value(name), pattern)
 
     def _config(self, name: str) -> Any:
-        return self._api.get_config_value(getattr(self._api, name))
+        values = self._api.config_values
+        return values.get(getattr(self._api, name)) if isinstance(values, dict) else None
 
     def _authenticate(self) -> None:
-        with contextlib.suppress(SystemExit):  # raised if there are no credentials
+        # if there are no credentials, or kaggle.json or credentials.json is no mapping
+        with contextlib.suppress(SystemExit, TypeError, AttributeError):
             self._api.authenticate()
 
     @property
@@ -91,10 +119,54 @@ class Kaggle:
         found = map(self._config, ("CONFIG_NAME_KEY", "CONFIG_NAME_TOKEN"))
         return tuple(filter(None, [*found, self._api.get_config_value("api_token")]))
 
+    def quota(self, accelerator: str) -> float | None:
+        """Get the hours left of this week's quota of ``"gpu"`` or ``"tpu"``; None if unknown."""
+        answer = self._request(f"get the {accelerator.upper()} quota", self._api.quota_view)
+        quota = getattr(answer, f"{accelerator}_quota")
+        if not quota or not quota.total_time_allowed:
+            return None
+        spent = [quota.time_used, quota.time_reserved]  # reserved: by running sessions
+        left = quota.total_time_allowed.total_seconds()
+        left -= sum(part.total_seconds() for part in spent if part)
+        return max(0.0, left / 3600)
+
+    def latest_version(self, kernel: str) -> int:
+        """Get the number of a kernel's latest version; 0 if there is no such kernel."""
+        request = ApiGetKernelRequest()
+        request.user_name, request.kernel_slug = kernel.split("/")
+        try:
+            with self._api.build_kaggle_client() as client:
+                get_kernel = client.kernels.kernels_api_client.get_kernel
+                answer = self._request(f"find {kernel}", get_kernel, request)
+        except KaggleError as error:
+            if error.status in (403, 404):
+                return 0
+            raise
+        return answer.metadata.current_version_number or 0
+
     def push(self, folder: Path) -> Any:
         """Push a kernel's folder; the answer may hold an ``error`` or ``invalid_*`` sources."""
         # not repeated: every version uses GPU hours
-        return self._request("save the notebook", self._api.kernels_push, str(folder), repeat=False)
+        unsure = "it may have been saved"
+        return self._request(
+            "save the notebook", self._api.kernels_push, str(folder), unsure=unsure
+        )
+
+    def save_dataset(self, dataset: str, folder: Path, notes: str) -> str:
+        """Create a data set from a folder, or a new version of it, and return its address."""
+        page = f"https://www.kaggle.com/datasets/{dataset}"
+        try:
+            self._request(f"find {dataset}", self._api.dataset_status, dataset)
+            call = partial(self._api.dataset_create_version, version_notes=notes)
+        except KaggleError as error:
+            if error.status not in (403, 404):
+                raise
+            call = self._api.dataset_create_new
+        unsure = f"it may have been saved: look at {page} before you try again"
+        answer = self._request(f"save {dataset}", call, str(folder), quiet=True, unsure=unsure)
+        if answer.error or answer.status.lower() != "ok":
+            raise KaggleError(f"{dataset} was not saved: {answer.error or 'no reason given'}")
+        return answer.url or page
 
     def status(self, kernel: str, version: int) -> tuple[str, str]:
         """Get a version's state, such as ``RUNNING`` or ``COMPLETE``, and its failure message."""
@@ -114,26 +186,48 @@ class Kaggle:
     def download_output(
         self, kernel: str, version: int, folder: Path, pattern: str | None = None
     ) -> list[Path]:
-        """Download the files that a version wrote and whose names match; skip complete ones."""
-        action = f"download the output of {kernel} version {version}"
-        files, token, seen = [], "", set()
-        while token not in seen:  # the API sometimes repeats a page's token
-            seen |= {token, ""}
+        """Download the files that a version wrote and whose names match; skip complete ones.
+
+        If the folder holds other files, none is taken for complete.
+        """
+        origin, record = f"{kernel} version {version}", folder / VERSION_FILE
+        folder.mkdir(parents=True, exist_ok=True)
+        known = record.read_text(encoding="utf-8").strip() if record.is_file() else ""
+        fresh = known == origin or not any(folder.iterdir())
+        if fresh:  # an interrupted download can continue
+            record.write_text(f"{origin}\n", encoding="utf-8")
+        elif known:
+            print(f"{folder}: files of {known} are replaced, others stay", file=sys.stderr)
+        files: dict[str, None] = {}
+        token, tokens = "", {""}
+        while len(tokens) <= MAX_PAGES:
             page, token = self._request(
-                action, self._api.kernels_output, f"{kernel}/{version}", str(folder), pattern,
+                f"download the output of {origin}", self._api.kernels_output,
+                f"{kernel}/{version}", str(folder), pattern, force=not fresh,
                 quiet=not sys.stderr.isatty(), page_size=100, page_token=token,
                 remedies=OUTPUT_REMEDIES,
             )  # fmt: skip
-            files += map(Path, page)
-        return files
+            repeated = token in tokens or (page and files.keys() >= set(page))
+            files |= dict.fromkeys(page)
+            tokens.add(token)
+            if not token or repeated:
+                break
+        else:
+            raise KaggleError(f"the list of {origin}'s files has no end: {MAX_PAGES} pages")
+        if token:
+            print(
+                f"Kaggle repeated a page after {len(files)} files: is one missing?", file=sys.stderr
+            )
+        record.write_text(f"{origin}\n", encoding="utf-8")
+        return list(map(Path, files))
 
     def submit(self, kernel: str, version: int, file: str, message: str) -> Any:
         """Submit a version's output file; the answer has a ``message`` and a ``ref``."""
         # not repeated: each one counts against the five of a day
         return self._request(
             f"submit {kernel} version {version}", self._api.competition_submit_code,
-            file, message, SLUG, kernel, version, quiet=True,
-            remedies=SUBMIT_REMEDIES, repeat=False,
+            file, message, SLUG, kernel, version, quiet=True, remedies=SUBMIT_REMEDIES,
+            unsure=f"it may have been submitted: look at {SUBMISSIONS_PAGE} before you try again",
         )  # fmt: skip
 
     def submission(self, ref: int) -> tuple[str, str]:
@@ -173,14 +267,14 @@ class Kaggle:
         _unpack(archive, folder)
 
     def _request(
-        self, action: str, call: Callable, *arguments, remedies=REMEDIES, repeat=True, **options
+        self, action: str, call: Callable, *arguments, remedies=REMEDIES, unsure="", **options
     ) -> Any:
-        """Call the client, with retries; ``action`` completes "Kaggle: could not …"."""
-        # without `repeat` a call that may have reached Kaggle is made once
-        hint = "check your connection, then run the same command again"
-        if not repeat:
-            hint = "it may have succeeded: check https://www.kaggle.com before you try again"
-        attempt = 0
+        """Call the client, with retries; ``action`` completes "Kaggle: could not …".
+
+        With ``unsure``, the advice if it may have succeeded, it is not repeated then.
+        """
+        attempt, repeat = 0, not unsure
+        hint = unsure or "check your connection, then run the same command again"
         while True:
             status, again, pause = None, repeat, FIRST_PAUSE * 2**attempt
             attempt += 1
@@ -196,15 +290,19 @@ class Kaggle:
                 if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
                     raise  # of the disk
                 if response is None:
-                    reason = f"unexpected answer ({self._redact(error)}); try again later"
-                    again = False
+                    advice = unsure or "try again later"
+                    reason, again = f"unexpected answer ({self._redact(error)}); {advice}", False
                 else:
                     status = response.status_code
                     again = status == 429 or (repeat and status >= 500)
                     pause = Retry().get_retry_after(response.raw) or pause
                     # an address is not shown: it may hold a signature
                     text = response.reason if " for url: " in str(error) else self._redact(error)
-                    remedy = remedies.get(status, "Kaggle has a problem: try again later")
+                    remedy = (
+                        unsure
+                        if status >= 500 and unsure
+                        else remedies.get(status, "Kaggle has a problem: try again later")
+                    )
                     reason = f"{text} (HTTP {status}); {remedy}"
             message = f"Kaggle: could not {action}: {reason}"
             if not again or pause > MAX_PAUSE or attempt == MAX_ATTEMPTS:
@@ -217,6 +315,23 @@ class Kaggle:
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def _check_token() -> None:
+    """Refuse a token that no request can carry; the client's own error would show it."""
+    try:
+        token, source = get_access_token_from_env()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"the Kaggle token is not a text file: {NEW_TOKEN}") from None
+    if token:
+        name = source if source.startswith("KAGGLE") else "~/.kaggle/access_token"
+        _check(name, token, SECRET)
+
+
+def _check(source: str, value: object, pattern: re.Pattern) -> None:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        problem = "has quotes, blanks or other special characters" if value else "is empty"
+        raise InputError(f"{source} {problem}: write it as {ACCOUNT_PAGE} shows it, or remove it")
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -5,8 +5,11 @@ import base64
 import hashlib
 import io
 import json
+import lzma
+import math
+import os
 import subprocess
-import zipfile
+import tarfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ import yaml
 from papermill.translators import translate_parameters
 
 from hbac_utils import __version__
+from hbac_utils.ensembling.pooling import load_blend
 from hbac_utils.kernels.api import ACCOUNT_PAGE
 from hbac_utils.kernels.metadata import KernelMetadata, load_metadata
 from hbac_utils.notebooks import check_parameters
@@ -31,15 +35,16 @@ METADATA_FILE = "kernel-metadata.json"  # the name that the client expects
 
 MAX_NOTEBOOK_BYTES = 1_000_000  # about; Kaggle does not document it
 
-# a GPU session ends after nine hours, without output; the last epoch and the figures take some
+# leaves time for packing, the last epoch and the figures
 KAGGLE_PARAMETERS = {"training": {"max_hours": 8}}
+FOLDERS = ("data", "store", "run", "out")  # parameters
 
-
-EXCLUDED = ("synthetic", "sweeps", "kernels")  # packages that no notebook imports
+# what no notebook imports
+EXCLUDED = ("synthetic", "sweeps", "kernels", "cli.py", "__main__.py", "notebooks.py")
 
 CELL = '''\
 # hbac_utils {version}, commit {commit}: the library, embedded by `make stage`
-import base64, hashlib, io, os, sys, tempfile, zipfile
+import base64, hashlib, io, os, sys, tarfile, tempfile
 
 _library = base64.b64decode("""
 {library}
@@ -48,7 +53,7 @@ _sha256 = hashlib.sha256(_library).hexdigest()
 if _sha256 != "{sha256}":
     raise RuntimeError(f"the embedded library is damaged ({{_sha256}}): stage and push again")
 _folder = tempfile.mkdtemp(prefix="hbac_utils-")  # the working folder is saved as output
-zipfile.ZipFile(io.BytesIO(_library)).extractall(_folder)
+tarfile.open(fileobj=io.BytesIO(_library)).extractall(_folder, filter="data")
 sys.path.insert(0, _folder)
 os.environ["PYTHONPATH"] = os.pathsep.join([_folder, *filter(None, [os.environ.get("PYTHONPATH")])])
 del _library
@@ -58,26 +63,29 @@ print(f"hbac_utils {version}, commit {commit}, sha256 {{_sha256[:12]}}, in {{_fo
 
 @dataclass(frozen=True)
 class Bundle:
-    """The zipped library, and the state of its repository."""
+    """The library as a compressed archive, and the state of its repository."""
 
-    data: bytes  # equal files give equal bytes
+    data: bytes  # equal files give equal bytes; empty if a data set has the library
     commit: str  # with "+changes" if the library differs from it
-    changed: tuple[str, ...]  # paths that differ from the commit
-    sha256: str  # of the data, hexadecimal
+    changed: tuple[str, ...] = ()  # paths that differ from the commit
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the archive, hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
 
     def contains(self, text: str) -> bool:
         """Search the files of the library for a text."""
-        with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
-            return any(text.encode() in archive.read(name) for name in archive.namelist())
+        return bool(self.data) and text.encode() in lzma.decompress(self.data)
 
     def cell(self) -> nbformat.NotebookNode:
-        """Code cell that verifies the zip, unpacks it and puts it on ``sys.path``."""
+        """Code cell that verifies the archive, unpacks it and puts it on ``sys.path``."""
         library = base64.encodebytes(self.data).decode().strip()
         source = CELL.format(
             version=__version__, commit=self.commit, library=library, sha256=self.sha256
         )
-        hidden = {"_kg_hide-input": True, "jupyter": {"source_hidden": True}}
-        return nbformat.v4.new_code_cell(source, metadata=hidden, id="hbac-library")
+        hidden = {"_kg_hide-input": True, "jupyter": {"source_hidden": True}, "tags": ["library"]}
+        return nbformat.v4.new_code_cell(source, metadata=hidden, id="library")
 
 
 @dataclass(frozen=True)
@@ -141,9 +149,13 @@ def build_kernel(name: str, parameters: dict[str, object], title: str = "") -> K
     }
     parameters = {key: _convert(key, value, defaults[key]) for key, value in parameters.items()}
     parameters = KAGGLE_PARAMETERS.get(source.stem, {}) | parameters
+    for key, value in parameters.items():
+        if problem := _problem(key, value, metadata):
+            raise InputError(f"setting {key}={value}: {problem}")
     models = list(metadata.model_sources) + _pretrained_models(defaults | parameters)
     metadata = metadata.model_copy(update={"model_sources": tuple(dict.fromkeys(models))})
-    bundle = bundle_library()
+    data_set = metadata.library
+    bundle = Bundle(b"", f"of data set {data_set}") if data_set else bundle_library()
     kernel = Kernel(name, metadata, _assemble(source, parameters, bundle), bundle, parameters)
     if kernel.size > MAX_NOTEBOOK_BYTES:
         raise InputError(
@@ -168,8 +180,30 @@ def _convert(key: str, value: object, default: object) -> object:
     return value
 
 
+def _problem(key: str, value: Any, metadata: KernelMetadata) -> str:
+    """Say why a parameter's value would fail on Kaggle; empty if nothing is known against it."""
+    if isinstance(value, int | float) and not 0 <= value < math.inf:
+        return "give a number that is not negative"
+    if key == "max_hours" and not 0 < value < metadata.session_hours:
+        return (
+            f"a session on Kaggle ends after {metadata.session_hours} hours and keeps nothing; "
+            "give fewer, and more than 0"
+        )
+    if not isinstance(value, str) or not value:
+        return ""
+    if key == "blend" and value.lstrip().startswith("{"):
+        load_blend(value)
+    elif key in (*FOLDERS, "blend") and not value.startswith(("/kaggle/", "/tmp/")):
+        return "not on Kaggle, where inputs are in /kaggle/input" + (
+            "; BLEND=… sends the file" if key == "blend" else ""
+        )
+    if value.startswith("/kaggle/input/") and metadata.slugs.isdisjoint(value.split("/")):
+        return "no such source is attached; add it to dataset_sources in the kernel's metadata"
+    return ""
+
+
 def _pretrained_models(parameters: dict) -> list[str]:
-    """Check the recipe of a training notebook, and list the Kaggle models that it needs."""
+    """Check recipe and folds of a training notebook, and list the Kaggle models that it needs."""
     name = parameters.get("recipe", "/kaggle/")
     if name.startswith("/kaggle/"):  # in an attached data set
         return []
@@ -178,8 +212,8 @@ def _pretrained_models(parameters: dict) -> list[str]:
             f"setting recipe={name}: only the recipes in recipes/ are part of the library; put it "
             "there and give its bare name"
         )
-    branches = override(load_recipe(name), parameters["overrides"]).all_branches
-    backbones: list[Any] = [branch.backbone for branch in branches]
+    recipe = override(load_recipe(name), parameters["overrides"])
+    backbones: list[Any] = [branch.backbone for branch in recipe.all_branches]
     pretrained = [part for part in backbones if getattr(part, "weights", "none") == "imagenet"]
     if not pretrained:
         return []
@@ -196,44 +230,48 @@ def _assemble(source: Path, parameters: dict, bundle: Bundle) -> nbformat.Notebo
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    tags = [cell.metadata.get("tags") for cell in notebook.cells]
     if parameters:
         code = translate_parameters("python3", "python", parameters, "set by `make stage`")
         metadata = {"tags": ["injected-parameters"]}  # as papermill does
         cell = nbformat.v4.new_code_cell(code, metadata=metadata, id="hbac-parameters")
-        tags = [cell.metadata.get("tags") for cell in notebook.cells]
         notebook.cells.insert(tags.index(["parameters"]) + 1, cell)
-    notebook.cells.insert(0, bundle.cell())
+    if bundle.data:  # in place of the cell that searches for the library
+        notebook.cells[tags.index(["library"])] = bundle.cell()
     return notebook
 
 
 def bundle_library(package: Path = PACKAGE) -> Bundle:
-    """Zip the library, its recipes and those of the working folder."""
+    """Pack what the notebooks need of the library, its recipes and those of the working folder."""
     modules = {path.relative_to(package.parent): path for path in package.glob("**/*.py")}
     files = {name: path for name, path in modules.items() if name.parts[1] not in EXCLUDED}
     for folder in (resource_root() / "recipes", Path("recipes")):
         files |= {Path("recipes", path.name): path for path in folder.glob("*.yaml")}
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with tarfile.open(fileobj=buffer, mode="w:xz", preset=9) as archive:
         for name in sorted(files):
-            entry = zipfile.ZipInfo(name.as_posix())  # of 1980: equal files give equal bytes
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, files[name].read_bytes(), zipfile.ZIP_DEFLATED, 9)
-    data, (commit, changed) = buffer.getvalue(), _git_state(package)
-    label = f"{commit}+changes" if changed else commit
-    return Bundle(data, label, changed, hashlib.sha256(data).hexdigest())
+            entry, content = tarfile.TarInfo(name.as_posix()), files[name].read_bytes()
+            entry.size = len(content)  # no time, no owner: equal files give equal bytes
+            archive.addfile(entry, io.BytesIO(content))
+    commit, changed = _git_state(package)
+    return Bundle(buffer.getvalue(), f"{commit}+changes" if changed else commit, changed)
 
 
 def _git_state(package: Path) -> tuple[str, tuple[str, ...]]:
     """Commit of the library's repository, and the changed paths of what is pushed."""
     if (package / "_resources").is_dir():
         return "release", ()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(package.parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        options: dict = {"capture_output": True, "text": True, "check": True}
+        return subprocess.run(command, env=environment, **options).stdout
 
     sent = ("hbac_utils", "recipes", "notebooks")
     try:
+        if git("rev-parse", "--show-prefix").strip():  # a folder in somebody else's repository
+            return "unknown", ("no git repository of its own",)
         commit = git("rev-parse", "--short", "HEAD").strip()
         changed = git("status", "--porcelain", "--untracked-files=all", "--", *sent)
     except (OSError, subprocess.CalledProcessError):

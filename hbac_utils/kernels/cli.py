@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from hbac_utils.utils.commands import Verb, argument, number, option, parse_pairs, verbs
+from hbac_utils.utils.commands import Verb, argument, flag, number, option, parse_pairs, verbs
 from hbac_utils.utils.errors import InputError
 
 app = verbs()
@@ -31,12 +31,17 @@ def stage(
 
 @app.command(cls=Verb)
 def push(
-    name: Name = "inference", settings: Settings = None, blend: Blend = "", timeout: Timeout = 60
+    name: Name = "inference",
+    settings: Settings = None,
+    blend: Blend = "",
+    force: Annotated[bool, flag("push even if the GPU quota will not suffice", "--force")] = False,
+    timeout: Timeout = 60,
 ) -> None:
     """Push a notebook to Kaggle, where it runs."""
-    from hbac_utils.kernels.push import push
+    from hbac_utils.kernels.push import check_quota, push
 
     kernel, folder, kaggle = _build(name, settings, blend, timeout)
+    check_quota(kaggle, kernel, force)
     pushed = push(kaggle, kernel, folder)
     print(f"pushed  {pushed.kernel} version {pushed.version}\npage    {pushed.url}")
 
@@ -90,6 +95,15 @@ def submit(
 
     kaggle, pushed = _pushed(name, timeout)
     print(f"score  {submit(kaggle, pushed, Path('build', name), minutes, poll_interval)}")
+
+
+@app.command(cls=Verb)
+def wheel_dataset(timeout: Timeout = 60) -> None:
+    """Make or update the Kaggle data set with this library's wheel."""
+    from hbac_utils.kernels.api import Kaggle
+    from hbac_utils.kernels.wheel import save_wheel
+
+    print(f"saved  {save_wheel(Kaggle(timeout))}\nattach it when the page shows it as complete")
 
 
 @app.command(cls=Verb)

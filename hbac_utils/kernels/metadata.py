@@ -16,7 +16,14 @@ from hbac_utils.utils.errors import InputError
 
 USERNAME = "USERNAME"  # placeholder in the repository's files for the user who pushes
 
-# machine shapes for which Kaggle silently takes another, and their successors
+LIBRARY = "hbac-utils"  # data set with the library's wheel; made by `make wheel-dataset`
+
+# https://github.com/Kaggle/kaggle-cli/blob/main/docs/kernels.md, September 2026
+MACHINES = (
+    "NvidiaTeslaT4", "NvidiaTeslaT4Highmem", "NvidiaTeslaA100", "NvidiaL4", "NvidiaL4X1",
+    "NvidiaH100", "NvidiaRtxPro6000", "TpuV5E8", "TpuV6E8",
+)  # fmt: skip
+# Kaggle silently takes another machine, which is one of these, for a retired one
 RETIRED = {"nvidiateslap100": "NvidiaTeslaT4", "tpuv38": "TpuV5E8", "tpu1vmv38": "TpuV5E8"}
 
 KernelId = Annotated[str, Field(pattern=r"^[\w-]+/[\w-]{5,50}$")]  # owner/slug
@@ -54,21 +61,32 @@ class KernelMetadata(StrictModel):
     @model_validator(mode="after")
     def _check(self):
         slug, title_slug = self.id.split("/")[1], slugify(self.title)
-        is_submitted = Path(self.code_file).stem == "inference"
-        successor = RETIRED.get(self.machine_shape.lower())
+        machine, is_tpu = self.machine_shape, self.machine_shape.startswith("Tpu")
+        successor = RETIRED.get(machine.lower())
         problems = {
             f"id: the slug {slug} is not the title's, which is {title_slug}; Kaggle would make a "
             "second kernel: change one of the two": slug != title_slug,
-            f"machine_shape: {self.machine_shape} is retired; write {successor}": successor,
+            f"machine_shape: {machine} is retired; write {successor}": successor,
+            f"machine_shape: Kaggle has no machine {machine}; it has {', '.join(MACHINES)}": (
+                machine and machine not in MACHINES
+            ),
+            "enable_tpu: a machine has a TPU or a GPU; set this or enable_gpu to false": (
+                self.enable_gpu and self.enable_tpu
+            ),
+            f"machine_shape: {machine} needs enable_{'tpu' if is_tpu else 'gpu'}: true": (
+                machine and not (self.enable_tpu if is_tpu else self.enable_gpu)
+            ),
             f"competition_sources: attach {SLUG}, the notebook reads its data": (
                 SLUG not in self.competition_sources
             ),
             "enable_internet: a notebook with internet cannot be submitted; set it to false": (
-                is_submitted and self.enable_internet
+                self.is_submitted and self.enable_internet
             ),
             "kernel_sources: attach the training kernel, whose output holds the weights (or a "
             "dataset in dataset_sources)": (
-                is_submitted and not self.kernel_sources + self.dataset_sources
+                self.is_submitted
+                and not self.kernel_sources
+                and not set(self.dataset_sources) - {self.library}
             ),
         }
         for problem, is_found in problems.items():
@@ -76,10 +94,36 @@ class KernelMetadata(StrictModel):
                 raise ValueError(problem)
         return self
 
+    @property
+    def is_submitted(self) -> bool:
+        """Whether this is the notebook that is submitted."""
+        return Path(self.code_file).stem == "inference"
+
+    @property
+    def accelerator(self) -> str:
+        """``"gpu"``, ``"tpu"`` or nothing."""
+        return "gpu" if self.enable_gpu else "tpu" if self.enable_tpu else ""
+
+    @property
+    def session_hours(self) -> int:
+        """Hours after which Kaggle ends a session, without output."""
+        return 9 if self.is_submitted or self.enable_tpu else 12
+
+    @property
+    def library(self) -> str:
+        """The attached data set that holds the library; empty: it is embedded."""
+        return next((name for name in self.dataset_sources if name.split("/")[1] == LIBRARY), "")
+
+    @property
+    def slugs(self) -> set[str]:
+        """Names of the attached sources, of which one is in each path below ``/kaggle/input``."""
+        owned = self.dataset_sources + self.kernel_sources + self.model_sources
+        return {name.split("/")[1] for name in owned} | set(self.competition_sources)
+
     def for_user(self, username: str) -> "KernelMetadata":
         """Replace ``USERNAME`` by a user's name; an `InputError` if the kernel is not theirs."""
         text = self.model_dump_json().replace(f'"{USERNAME}/', f'"{username}/')
-        metadata = KernelMetadata.model_validate_json(text)
+        metadata = validate(KernelMetadata, parse_json(text, "metadata"), "metadata")
         owner, slug = metadata.id.split("/")
         if owner.lower() != username.lower():
             raise InputError(

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hbac_utils.data.competition import read_table
-from hbac_utils.data.layout import SLUG
-from hbac_utils.kernels.api import ACCOUNT_PAGE, RULES_PAGE, Kaggle, KaggleError
+from hbac_utils.kernels.api import ACCOUNT_PAGE, RULES_PAGE, SUBMISSIONS_PAGE, Kaggle, KaggleError
 from hbac_utils.kernels.build import BUILD, Kernel
 from hbac_utils.metric import check_probabilities
 from hbac_utils.utils.config_io import StrictModel, parse_json, validate
@@ -19,7 +18,9 @@ from hbac_utils.utils.errors import InputError
 
 RECORD_FILE = "pushed.json"
 SUBMISSION_FILE, REPORT_FILE = "submission.csv", "inference_report.json"
-SUBMISSIONS_PAGE = f"https://www.kaggle.com/competitions/{SLUG}/submissions"
+
+SHORT_SESSION = 0.5  # hours that a notebook without the parameter max_hours may take
+LOOK_AFTER = 5.0  # seconds after a push without an answer
 
 FAILED_STATES = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
 
@@ -27,7 +28,7 @@ FAILED_STATES = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
 INVALID_SOURCES = {
     "invalid_competition_sources": f"accept the competition's rules ({RULES_PAGE})",
     "invalid_kernel_sources": "push that kernel first and wait until it is COMPLETE",
-    "invalid_dataset_sources": "compare the name with the data set's address",
+    "invalid_dataset_sources": "compare the name with its page (hbac-utils: make wheel-dataset)",
     "invalid_model_sources": "compare the handle with the model's page, and accept its licence",
     "invalid_tags": "remove the keyword",
 }
@@ -70,12 +71,74 @@ class PushedVersion(StrictModel):
         wait(name, get_state, remedy, minutes, poll_interval)
 
 
+def check_quota(kaggle: Kaggle, kernel: Kernel, force: bool = False) -> None:
+    """Show what is left of the week's quota; InputError if it will not suffice, unless forced."""
+    accelerator = kernel.metadata.accelerator
+    if not accelerator:
+        return
+    name, needed = accelerator.upper(), kernel.parameters.get("max_hours", SHORT_SESSION)
+    try:
+        left = kaggle.quota(accelerator)
+    except KaggleError as error:
+        left = None
+        print(error, file=sys.stderr)
+    if left is None:
+        print(f"quota   unknown; this session may need {needed:g} h of {name}")
+        return
+    print(f"quota   {left:.1f} h of {name} are left, this session may need {needed:g} h")
+    if left < needed and not force:
+        raise InputError(
+            f"{kernel.name}: the {name} quota will not suffice: wait for the week to end, set "
+            "fewer max_hours if it is a training, or push it with FORCE=1 (--force)"
+        )
+
+
 def push(kaggle: Kaggle, kernel: Kernel, folder: Path) -> PushedVersion:
     """Push a kernel's folder, as `Kernel.write` wrote it, and record the version.
 
-    Raises KaggleError if Kaggle refuses it, or saves it without one of its sources.
+    Raises KaggleError if Kaggle refuses it, or saves it without one of its sources. If the answer
+    is lost, the new version is looked for.
     """
-    answer = kaggle.push(folder)
+    name = kernel.metadata.for_user(kaggle.username).id
+    url, before = f"https://www.kaggle.com/code/{name}", kaggle.latest_version(name)
+    try:
+        answer = kaggle.push(folder)
+    except KaggleError as error:
+        if not error.may_have_succeeded:
+            raise
+        version = _find_version(kaggle, name, before, error)
+    else:
+        _check_answer(answer)
+        url, version = answer.url, answer.version_number
+    pushed = PushedVersion(
+        kernel=name,
+        version=version,
+        url=url,
+        pushed=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=kernel.bundle.commit,
+        library_sha256=kernel.bundle.sha256,
+        parameters=kernel.parameters,
+    )
+    pushed.write(folder)
+    return pushed
+
+
+def _find_version(kaggle: Kaggle, name: str, before: int, error: KaggleError) -> int:
+    """Find the version that a push has saved whose answer was lost."""
+    time.sleep(LOOK_AFTER)
+    try:
+        version = kaggle.latest_version(name)
+    except KaggleError:
+        page = f"https://www.kaggle.com/code/{name}"
+        raise KaggleError(f"{error}: look at {page} before you push again") from None
+    if version == before:
+        raise KaggleError(f"{error}, but no new version appeared: push again")
+    print(f"{error}: version {version} appeared and is taken for it", file=sys.stderr)
+    return version
+
+
+def _check_answer(answer: Any) -> None:
+    """Raise KaggleError if a push was refused, or saved without one of its sources."""
     if answer.error:
         error = answer.error.strip()
         remedy = next(PUSH_REMEDIES[words] for words in PUSH_REMEDIES if words in error.lower())
@@ -92,17 +155,6 @@ def push(kaggle: Kaggle, kernel: Kernel, folder: Path) -> PushedVersion:
         )
     if not answer.version_number:
         raise KaggleError(f"Kaggle returned no version: look at {answer.url}, then push again")
-    pushed = PushedVersion(
-        kernel=kernel.metadata.for_user(kaggle.username).id,
-        version=answer.version_number,
-        url=answer.url,
-        pushed=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=kernel.bundle.commit,
-        library_sha256=kernel.bundle.sha256,
-        parameters=kernel.parameters,
-    )
-    pushed.write(folder)
-    return pushed
 
 
 def is_session_limit(error: KaggleError) -> bool:

@@ -21,13 +21,17 @@ PAGE = 3  # files in a page of a version's output
 
 @dataclass
 class Answer:
-    """An HTTP answer; ``cut`` breaks the connection after that many bytes of the body."""
+    """An HTTP answer; ``cut`` breaks the connection after that many bytes of the body.
+
+    One that ``is_done`` hides that the request was carried out.
+    """
 
     body: dict | bytes | None = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0  # seconds
     cut: int | None = None
+    is_done: bool = False
 
 
 def refusal(status: int, message: str, **headers: str) -> Answer:
@@ -67,6 +71,10 @@ class KaggleServer:
         self.states: list[str] = []  # next states of versions; COMPLETE after them
         self.log = [{"stream_name": "stdout", "time": 1.0, "data": "hello\n"}]
         self.submissions: list[dict] = []
+        self.hours = {"timeUsed": "36000s", "totalTimeAllowed": "108000s"}  # of the GPU quota
+        # by owner/slug: the files of a data set's versions; the files that were uploaded
+        self.datasets: dict[str, list[list[str]]] = defaultdict(list)
+        self.uploads: dict[str, bytes] = {}
 
     def close(self) -> None:
         self._stopping.set()
@@ -118,6 +126,33 @@ class KaggleServer:
             **{f"invalid{kind}": [] for kind in INVALID},
         }
 
+    def get_kernel(self, body: dict) -> dict:
+        kernel = f"{body['userName']}/{body['kernelSlug']}"
+        if not self.versions[kernel]:
+            raise LookupError(f"no kernel {kernel}")
+        return {"metadata": {"currentVersionNumber": len(self.versions[kernel])}}
+
+    def get_accelerator_quota_statistics(self, body: dict) -> dict:
+        return {"quotaRefreshTime": "2026-12-05T00:00:00Z", "gpuQuota": self.hours}
+
+    def get_dataset_status(self, body: dict) -> dict:
+        if not self.datasets[name := f"{body['ownerSlug']}/{body['datasetSlug']}"]:
+            raise LookupError(f"no data set {name}")
+        return {"status": "READY"}
+
+    def start_blob_upload(self, body: dict) -> dict:
+        return {"token": body["name"], "createUrl": f"{self.address}/upload/{body['name']}"}
+
+    def create_dataset(self, body: dict) -> dict:
+        return self._save_dataset(f"{body['ownerSlug']}/{body['slug']}", body)
+
+    def create_dataset_version(self, body: dict) -> dict:
+        return self._save_dataset(f"{body['ownerSlug']}/{body['datasetSlug']}", body["body"])
+
+    def _save_dataset(self, name: str, body: dict) -> dict:
+        self.datasets[name].append([file["token"] for file in body["files"]])
+        return {"status": "ok", "url": f"https://www.kaggle.com/datasets/{name}"}
+
     def get_kernel_session_status(self, body: dict) -> dict:
         self._version(body)
         state = self.states.pop(0) if self.states else "COMPLETE"
@@ -164,8 +199,11 @@ class KaggleServer:
     def _answer(self, method: str, path: str, body: dict, headers: dict) -> Answer:
         name = path.rsplit("/", 1)[1] if method == "POST" else f"{method} {path}"
         self.calls.append(Call(name, body, headers))
-        if self.script[name]:
-            return self.script[name].pop(0)
+        scripted = self.script[name].pop(0) if self.script[name] else None
+        if scripted and not scripted.is_done:
+            return scripted
+        if method == "PUT":
+            return Answer({})
         if method == "GET":
             return self._file(path, headers)
         snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
@@ -173,7 +211,7 @@ class KaggleServer:
             answer = getattr(self, snake)(body)
         except LookupError as error:
             return refusal(404, str(error))
-        return answer if isinstance(answer, Answer) else Answer(answer)
+        return scripted or (answer if isinstance(answer, Answer) else Answer(answer))
 
     def _file(self, path: str, headers: dict) -> Answer:
         kind, rest = path.lstrip("/").split("/", 1)
@@ -193,6 +231,11 @@ class KaggleServer:
             def do_POST(self):
                 length = int(self.headers.get("Content-Length") or 0)
                 self._reply("POST", json.loads(self.rfile.read(length) or b"{}"))
+
+            def do_PUT(self):
+                name = self.path.rpartition("/")[2]
+                server.uploads[name] = self.rfile.read(int(self.headers["Content-Length"]))
+                self._reply("PUT", {})
 
             def do_GET(self):
                 self._reply("GET", {})

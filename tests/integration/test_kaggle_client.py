@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -17,7 +18,14 @@ from kaggle_server import SLUG, Answer, KaggleServer, refusal
 from hbac_utils.kernels import api
 from hbac_utils.kernels.api import Kaggle, KaggleError
 from hbac_utils.kernels.build import build_kernel
-from hbac_utils.kernels.push import PushedVersion, is_session_limit, push, read_record, submit
+from hbac_utils.kernels.push import (
+    PushedVersion,
+    check_quota,
+    is_session_limit,
+    push,
+    read_record,
+    submit,
+)
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.utils.errors import InputError
 
@@ -26,6 +34,7 @@ TOKEN = "KGAT_0123456789abcdef0123"
 KERNEL = "alice/hbac-inference"
 WEIGHTS = "GET /output/alice/hbac-inference/run/fold0/model.weights.h5"
 FULL = "Maximum batch GPU session count of 2 reached."
+NOT_SAVED = "it may have been saved, but no new version appeared: push again"
 CUT = Answer({"status": "COMPLETE"}, cut=3)
 
 
@@ -41,6 +50,7 @@ def running(tmp_path_factory):
 def server(running, monkeypatch):
     running.reset()
     monkeypatch.setattr(api, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("hbac_utils.kernels.push.LOOK_AFTER", 0)
     return running
 
 
@@ -83,7 +93,9 @@ def test_push_sends_the_notebook_and_records_the_version(server, kaggle, kernel,
     assert (record.commit, record.library_sha256) == (kernel.bundle.commit, kernel.bundle.sha256)
     sent = server.named("SaveKernel")[-1].body
     assert sent["slug"] == "alice/hbac-eda"
-    assert json.loads(sent["text"])["cells"][0]["source"] == kernel.bundle.cell().source
+    assert kernel.bundle.cell().source in [
+        cell["source"] for cell in json.loads(sent["text"])["cells"]
+    ]
     assert (sent["isPrivate"], sent["enableInternet"]) == (True, False)
     assert sent["competitionDataSources"] == [SLUG]
     assert KEY not in json.dumps(sent)
@@ -102,10 +114,12 @@ def test_push_sends_the_notebook_and_records_the_version(server, kaggle, kernel,
         (refusal(401, f"Bad key {KEY}"), "Bad key *** (HTTP 401)", "make new ones at"),
         (refusal(403, "Permission denied"), "Permission denied (HTTP 403)", "phone number"),
         (refusal(409, "Title in use"), "Title in use (HTTP 409)", "change title and id"),
-        (Answer(b"<html/>", 503), "Service Unavailable (HTTP 503)", "Kaggle has a problem"),
-        (Answer(b"<html>hello</html>"), "unexpected answer", "try again later"),
-        (Answer({"versionNumber": 8}, cut=5), "connection failed", "it may have succeeded: check"),
-        (Answer({}, delay=5), "no answer within 0.3 s", "it may have succeeded: check"),
+        (Answer({"error": FULL}), FULL, "wait until a session has ended"),
+        (refusal(400, FULL), FULL, "(HTTP 400)"),
+        (Answer(b"<html/>", 503), "Service Unavailable (HTTP 503)", NOT_SAVED),
+        (Answer(b"<html>hello</html>"), "unexpected answer", NOT_SAVED),
+        (Answer({"versionNumber": 8}, cut=5), "connection failed", NOT_SAVED),
+        (Answer({}, delay=5), "no answer within 0.3 s", NOT_SAVED),
     ],
 )
 def test_a_failed_push_is_explained_and_not_repeated(
@@ -118,31 +132,73 @@ def test_a_failed_push_is_explained_and_not_repeated(
     assert remedy in str(failed.value)
     assert failed.value.exit_code == 1
     assert KEY not in str(failed.value)
+    assert is_session_limit(failed.value) == (reason == FULL)
     assert not (folder / "pushed.json").exists()
     assert len(server.named("SaveKernel")) == 1
 
 
-@pytest.mark.parametrize("answer", [Answer({"error": FULL}), refusal(400, FULL)])
-def test_too_many_sessions_are_recognised(server, kaggle, kernel, folder, answer):
-    server.script["SaveKernel"] = [answer]
-    with pytest.raises(KaggleError) as failed:
+@pytest.mark.parametrize("answer", [Answer(b"", 502), Answer({}, cut=1), Answer({}, delay=1)])
+def test_a_push_whose_answer_is_lost_is_looked_for(server, kernel, folder, answer, capsys):
+    server.versions["alice/hbac-eda"].append({})
+    server.script["SaveKernel"] = [lost := replace(answer, is_done=True)]
+    pushed = push(Kaggle(timeout=0.3 if lost.delay else 5), kernel, folder)
+    assert (pushed.version, read_record("eda", folder.parent)) == (2, pushed)
+    assert "version 2 appeared and is taken for it" in capsys.readouterr().err
+    assert len(server.named("SaveKernel")) == 1
+
+
+def test_a_lost_answer_without_a_second_one_says_where_to_look(server, kaggle, kernel, folder):
+    server.script["SaveKernel"] = [Answer(b"", 502)]
+    server.script["GetKernel"] = [refusal(404, "no")] + [refusal(500, "Oh")] * 4
+    with pytest.raises(KaggleError, match="may have been saved: look at .*/hbac-eda before you pu"):
         push(kaggle, kernel, folder)
-    assert is_session_limit(failed.value)
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [({"Retry-After": "1"}, 0.9), ({"Retry-After": "in-2-s"}, 0.9), ({}, 0)]
+    ("hours", "answer", "shown"),
+    [
+        ({"timeUsed": "79200s", "timeReserved": "0s"}, None, "8.0 h of GPU are left"),
+        ({"timeUsed": "82800s"}, None, "7.0 h of GPU are left"),
+        ({"timeUsed": "72000s", "timeReserved": "14400s"}, None, "6.0 h of GPU are left"),
+        ({}, refusal(404, "no such method"), "quota   unknown"),
+        ({}, Answer({}), "quota   unknown"),
+    ],
+)
+def test_the_quota_is_shown_and_must_suffice(server, kaggle, hours, answer, shown, capsys):
+    server.hours |= hours
+    server.script["GetAcceleratorQuotaStatistics"] = [answer] * 2 if answer else []
+    training = build_kernel("training", {})  # 8 hours
+    if "8.0" in shown or "unknown" in shown:
+        check_quota(kaggle, training)
+    else:
+        with pytest.raises(InputError, match=r"GPU quota will not suffice: .* FORCE=1"):
+            check_quota(kaggle, training)
+    check_quota(kaggle, training, force=True)
+    assert capsys.readouterr().out.count(shown) == 2
+
+
+def test_no_quota_is_asked_for_without_an_accelerator(server, kaggle, kernel):
+    check_quota(kaggle, kernel)
+    assert server.named("GetAcceleratorQuotaStatistics") == []
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"), [("7", 7, 7), ("in-9-s", 7, 9), ("", api.FIRST_PAUSE, 2)]
 )
 def test_rate_limits_are_waited_for_even_by_a_push(
-    server, kaggle, kernel, folder, header, seconds, capsys
+    server, kaggle, kernel, folder, header, least, most, monkeypatch, capsys
 ):
     """A push that was refused with 429 was not saved; it can be repeated."""
-    if "in-2-s" in header.values():
-        header = {"Retry-After": formatdate(time.time() + 2, usegmt=True)}
-    server.script["SaveKernel"] = [refusal(429, "Slow", **header)]
-    start = time.monotonic()
+    pauses = []
+    monkeypatch.setattr(api, "FIRST_PAUSE", 2.0)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    if header == "in-9-s":
+        header = formatdate(time.time() + 9, usegmt=True)
+    given = {"Retry-After": header} if header else {}
+    server.script["SaveKernel"] = [refusal(429, "Slow", **given)]
     assert push(kaggle, kernel, folder).version == 1
-    assert time.monotonic() - start >= seconds
+    assert len(pauses) == 1
+    assert least <= pauses[0] <= most
     assert "retrying in" in capsys.readouterr().err
 
 
@@ -236,7 +292,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != api.VERSION_FILE
     }
 
 
@@ -255,6 +311,20 @@ def test_output_is_downloaded_once(server, kaggle, written, tmp_path):
     assert contents(folder) == contents(written) | {"run/metrics.json": b"[]"}
 
 
+def test_files_of_another_version_are_fetched_again(server, kaggle, written, tmp_path, capsys):
+    """Even if they have the same size and the time of the first version."""
+    folder = tmp_path / "output"
+    kaggle.download_output(KERNEL, 1, folder)
+    (written / "run" / "metrics.json").write_text("[]")
+    server.versions[KERNEL].append({})
+    server.script[WEIGHTS] = [Answer(b"", 403)]  # interrupted
+    with pytest.raises(KaggleError):
+        kaggle.download_output(KERNEL, 2, folder)
+    kaggle.download_output(KERNEL, 2, folder)
+    assert contents(folder) == contents(written)
+    assert f"files of {KERNEL} version 1 are replaced, others stay" in capsys.readouterr().err
+
+
 def test_an_error_page_is_not_saved_as_a_file(server, kaggle, written, tmp_path):
     server.script[WEIGHTS] = [Answer(b"<Error>Expired</Error>", 403)]
     with pytest.raises(KaggleError, match=r"Forbidden \(HTTP 403\).*a download link exp") as failed:
@@ -263,11 +333,37 @@ def test_an_error_page_is_not_saved_as_a_file(server, kaggle, written, tmp_path)
     assert not (tmp_path / "output" / "run" / "fold0" / "model.weights.h5").exists()
 
 
-def test_a_repeated_page_token_ends_the_list(server, kaggle, pushed, tmp_path):
-    page = Answer({"files": [], "log": "", "nextPageToken": "3"})
-    server.script["ListKernelSessionOutput"] = [page] * 5
-    assert kaggle.download_output(KERNEL, 1, tmp_path) == []
-    assert len(server.named("ListKernelSessionOutput")) == 2
+@pytest.mark.parametrize(
+    ("names", "tokens", "calls"), [([], "33", 2), (["a"], "345", 2), (["a", "b", "c"], "454", 3)]
+)
+def test_a_list_that_does_not_advance_ends(
+    server, kaggle, pushed, tmp_path, names, tokens, calls, capsys
+):
+    """A token that was there before, or a page without a new file under a new token."""
+    server.outputs[KERNEL] = tmp_path
+    names = (names * 5)[:5]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    pages = [
+        {"files": [{"fileName": names[i], "url": f"{server.address}/output/{KERNEL}/{names[i]}"}]}
+        if names else {}
+        for i in range(len(tokens))
+    ]  # fmt: skip
+    server.script["ListKernelSessionOutput"] = [
+        Answer(page | {"nextPageToken": token}) for page, token in zip(pages, tokens, strict=True)
+    ]
+    files = kaggle.download_output(KERNEL, 1, tmp_path / "output")
+    assert len(files) == len(set(names))
+    assert len(server.named("ListKernelSessionOutput")) == calls
+    assert "Kaggle repeated a page" in capsys.readouterr().err
+
+
+def test_an_endless_list_ends(server, kaggle, pushed, tmp_path):
+    answers = [Answer({"files": [], "nextPageToken": str(i)}) for i in range(1, 999)]
+    server.script["ListKernelSessionOutput"] = answers
+    with pytest.raises(KaggleError, match="files has no end: 100 pages"):
+        kaggle.download_output(KERNEL, 1, tmp_path)
+    assert len(server.named("ListKernelSessionOutput")) == 100
 
 
 def hand_in(kaggle: Kaggle, folder: Path) -> str:
@@ -312,6 +408,7 @@ def test_an_invalid_submission_is_not_handed_in(server, kaggle, written, tmp_pat
         (refusal(403, "Denied"), "accept the competition's rules first"),
         (refusal(404, "Not found"), "not found, or submissions have closed"),
         (Answer({"message": "Nope"}), "returned no submission number (Nope)"),
+        (Answer(b"", 502), "it may have been submitted: look at https://www.kaggle.com/compet"),
     ],
 )
 def test_a_failed_submission_is_explained_and_not_repeated(
@@ -371,12 +468,6 @@ def test_an_interrupted_download_is_resumed(server, kaggle, files, tmp_path, mon
     assert contents(tmp_path / "competition") == files
     ranges = [call.headers["Range"] for call in server.calls if "Range" in call.headers]
     assert ranges == ["bytes=1048576-"]
-
-
-def test_unaccepted_rules_are_named(server, kaggle, files, tmp_path):
-    server.script["DownloadDataFiles"] = [refusal(403, "You must accept this competition's rules")]
-    with pytest.raises(KaggleError, match=f"rules first: https://www.kaggle.com/.*/{SLUG}/rules"):
-        kaggle.download_competition(tmp_path / "competition")
 
 
 def test_a_full_disk_is_found_before_the_download(server, kaggle, files, tmp_path, monkeypatch):
@@ -453,3 +544,35 @@ def test_missing_or_invalid_credentials_are_named(server, tmp_path, answer, toke
     assert done.stdout.startswith(reason), done.stdout + done.stderr
     assert TOKEN not in done.stderr + done.stdout
     assert {call.name for call in server.calls} <= {"IntrospectToken"}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"KAGGLE_USERNAME": '"alice"', "KAGGLE_KEY": KEY}, "KAGGLE_USERNAME has quotes, blanks"),
+        ({"KAGGLE_USERNAME": "", "KAGGLE_KEY": KEY}, "KAGGLE_USERNAME is empty"),
+        ({"KAGGLE_USERNAME": "alice", "KAGGLE_KEY": f"{KEY} "}, "KAGGLE_KEY has quotes, blanks"),
+        ({"KAGGLE_API_TOKEN": f"'{TOKEN}'"}, "KAGGLE_API_TOKEN has quotes, blanks"),
+        ({"access_token": f"{TOKEN}\n{TOKEN}"}, "~/.kaggle/access_token has quotes, blanks"),
+        ({"access_token": b"\xff\xfe"}, "the Kaggle token is not a text file"),
+        ({"kaggle.json": '{"username": "alice"'}, "kaggle.json: not JSON"),
+        ({"kaggle.json": "[]"}, 'kaggle.json: write {"username": …, "key": …}'),
+        ({"kaggle.json": '{"username": "alice"}'}, 'kaggle.json: write {"username": …, "key": …}'),
+        ({"kaggle.json": '{"username": "al ice", "key": "0"}'}, "kaggle.json: username has quotes"),
+        ({"credentials.json": "[]"}, "no valid Kaggle credentials"),
+    ],
+)
+def test_unusable_credentials_are_one_line(server, tmp_path, given, reason):
+    (tmp_path / ".kaggle").mkdir()
+    variables = {name: value for name, value in given.items() if name.startswith("KAGGLE_")}
+    for name in given.keys() - variables:
+        content = given[name]
+        content = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / ".kaggle" / name).write_bytes(content)
+    done = sign_in(server, tmp_path, **variables)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("InputError ")
+    assert reason in line
+    assert TOKEN not in done.stdout + done.stderr
+    assert KEY not in done.stdout + done.stderr
+    assert server.calls == []

@@ -7,13 +7,16 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from kaggle_server import SLUG, KaggleServer
+from kaggle_server import SLUG, Answer, KaggleServer, refusal
 from kaggle_session import is_isolated, printed, run_as_kaggle
 
 from hbac_utils import __version__
 from hbac_utils.cli import main
+from hbac_utils.kernels.build import metadata_path
 from hbac_utils.metric import check_probabilities
+from hbac_utils.notebooks import FOLDER
 
+WHEELS = "datasets/alice/hbac-utils"
 KEY = "fedcba9876543210fedcba9876543210"
 
 
@@ -44,7 +47,12 @@ class Story:
         scratch = self.folder / f"{name}-session{len(environment)}"
         text = self.server.versions[kernel][-1]["text"]
         cells = run_as_kaggle(text, scratch, inputs, working, **environment)
-        assert printed(cells[:1]).startswith(f"hbac_utils {__version__}, commit ")
+        first = next(cell for cell in cells if cell["cell_type"] == "code")
+        if (wheels := inputs.get(WHEELS)) and is_isolated():
+            (wheel,) = wheels.glob("*.whl")
+            assert printed([first]) == f"hbac_utils from /kaggle/input/{WHEELS}/{wheel.name}\n"
+        elif not wheels:
+            assert printed([first]).startswith(f"hbac_utils {__version__}, commit ")
         assert not list(working.glob("**/hbac_utils*")), "the library is not part of the output"
         self.server.outputs[kernel] = working
         return working
@@ -94,6 +102,9 @@ def test_from_a_trained_run_to_a_score(story, run, capsys):
     assert (downloaded / "run" / "metrics.json").read_bytes() == (run / "metrics.json").read_bytes()
 
     story.call("push", "inference")
+    assert "quota   20.0 h of GPU are left, this session may need 0.5 h" in capsys.readouterr().out
+    pushed = [story.server.versions[f"alice/hbac-{name}"][-1] for name in ("training", "inference")]
+    assert [body["machineShape"] for body in pushed] == ["NvidiaTeslaT4"] * 2
     inputs = {
         f"competitions/{SLUG}": story.competition.path,
         "notebooks/alice/hbac-training": downloaded,
@@ -115,6 +126,50 @@ def test_from_a_trained_run_to_a_score(story, run, capsys):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
     for call in story.server.calls:
         assert KEY not in json.dumps(call.body)
+
+
+def test_the_library_can_be_in_an_attached_data_set(story, monkeypatch, capsys):
+    """`make wheel-dataset` makes the data set, then a version; an attached one is used."""
+    pytest.importorskip("hatchling")  # constraints/build.txt
+    for number in (1, 2):
+        assert main(["wheel-dataset"]) == 0
+        assert len(story.server.datasets["alice/hbac-utils"]) == number
+    assert "saved  https://www.kaggle.com/datasets/alice/hbac-utils" in capsys.readouterr().out
+    (sent,) = story.server.named("CreateDataset")
+    assert sent.body["licenseName"] == "apache-2.0"
+    assert sent.body["isPrivate"]
+    (notes,) = [
+        call.body["body"]["versionNotes"] for call in story.server.named("CreateDatasetVersion")
+    ]
+    assert notes.startswith(f"hbac_utils {__version__}, commit ")
+    wheels = story.folder / "wheels"
+    wheels.mkdir()
+    (name,) = story.server.datasets["alice/hbac-utils"][-1]
+    (wheels / name).write_bytes(story.server.uploads[name])
+
+    metadata = json.loads(metadata_path("eda").read_text()) | {
+        "dataset_sources": ["USERNAME/hbac-utils"]
+    }
+    (story.folder / "notebooks").mkdir()
+    (story.folder / "notebooks" / "eda-kernel-metadata.json").write_text(json.dumps(metadata))
+    notebook = nbformat.read(FOLDER / "eda.ipynb", as_version=4)
+    notebook.cells = notebook.cells[:4]  # to the imports
+    nbformat.write(notebook, story.folder / "notebooks" / "eda.ipynb")
+    story.call("push", "eda")
+    assert story.server.versions["alice/hbac-eda"][-1]["datasetDataSources"] == ["alice/hbac-utils"]
+    story.run_on_kaggle("eda", {f"competitions/{SLUG}": story.competition.path, WHEELS: wheels})
+
+
+def test_a_refused_data_set_is_an_error(story, capsys):
+    pytest.importorskip("hatchling")  # constraints/build.txt
+    for answer, reason in [
+        (Answer({"status": "error", "error": "Title in use"}), "was not saved: Title in use"),
+        (refusal(403, "Denied"), "Denied (HTTP 403)"),
+        (Answer(b"", 502), "it may have been saved: look at https://www.kaggle.com/datasets/alice"),
+    ]:
+        story.server.script["CreateDataset"] = [answer]
+        assert main(["wheel-dataset"]) == 1
+        assert reason in capsys.readouterr().err
 
 
 @pytest.mark.slow

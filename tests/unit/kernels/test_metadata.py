@@ -30,6 +30,7 @@ def test_metadata_of_the_repository(name):
     assert metadata.is_private
     assert not metadata.enable_internet
     assert metadata.enable_gpu == (name != "eda")
+    assert metadata.machine_shape == ("" if name == "eda" else "NvidiaTeslaT4")
     assert metadata.competition_sources == (SLUG,)
     assert metadata.kernel_sources == (("USERNAME/hbac-training",) if name == "inference" else ())
     assert (metadata_path(name).parent / metadata.code_file).is_file()
@@ -59,6 +60,15 @@ def test_metadata_of_the_repository(name):
         ({"kernel_sources": []}, "attach the training kernel, whose output holds the weights"),
         ({"docker_image_pinning_type": "pinned"}, "docker_image_pinning_type: Input should be"),
         ({"machine_shape": "NvidiaTeslaP100"}, "NvidiaTeslaP100 is retired; write NvidiaTeslaT4"),
+        ({"machine_shape": "NvidiaTeslaT44"}, "Kaggle has no machine NvidiaTeslaT44; it has Nvid"),
+        ({"machine_shape": "nvidiateslat4"}, "Kaggle has no machine nvidiateslat4"),
+        ({"machine_shape": "TpuV5E8"}, "TpuV5E8 needs enable_tpu: true"),
+        ({"enable_gpu": False}, "NvidiaTeslaT4 needs enable_gpu: true"),
+        ({"enable_tpu": True}, "a machine has a TPU or a GPU; set this or enable_gpu to false"),
+        (
+            {"kernel_sources": [], "dataset_sources": ["USERNAME/hbac-utils"]},
+            "attach the training kernel, whose output holds the weights",
+        ),
         ({"code_file": "notebooks/inference.py"}, "code_file: String should match pattern"),
     ],
 )
