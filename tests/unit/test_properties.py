@@ -1,4 +1,4 @@
-"""What holds whatever is put in: tables, recipes, probabilities, bytes of files."""
+"""What holds whatever is put in: tables, recipes, bytes of files."""
 
 import contextlib
 import io
@@ -10,17 +10,14 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from scipy.special import rel_entr
 
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.readers import read_eeg, read_eeg_lenient
 from hbac_utils.inference.predict import COLUMNS, Prediction
 from hbac_utils.inference.submission import check_submission, write_submission
 from hbac_utils.labels import CLASSES, VOTE_COLUMNS
-from hbac_utils.metric import SubmissionError, check_probabilities, kl_divergence
 from hbac_utils.montage import CHANNELS
-from hbac_utils.recipe import Recipe, load_recipe, override, parse_recipe, save_recipe
+from hbac_utils.recipe import load_recipe, override, parse_recipe, save_recipe
 from hbac_utils.utils.errors import InputError
 
 # the same examples each time, and nothing written down: a failure is the code's, not the day's
@@ -29,31 +26,30 @@ TRIED = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 
-WRITABLE = st.characters(codec="utf-8", exclude_characters="\r\n\0", exclude_categories=["Cs"])
-
 
 @contextlib.contextmanager
-def allowing(refusal: type[InputError] = InputError):
-    """Let one kind of error pass, if it is one line."""
+def allowing_refusal():
+    """Let an InputError pass, if it is one line."""
     try:
         yield
-    except refusal as error:
+    except InputError as error:
         check_line(error)
 
 
-def check_line(error: Exception) -> None:
-    assert str(error).strip()
-    assert len(str(error).splitlines()) == 1
+def check_line(error: InputError) -> None:
+    assert len(str(error).strip().splitlines()) == 1
 
 
 # -- tables ----------------------------------------------------------------------------
 
+WRITABLE = st.characters(codec="utf-8", exclude_characters="\r\n\0", exclude_categories=["Cs"])
 IDS = st.one_of(
     st.integers(-(2**70), 2**70).map(str), st.floats().map(str), st.text(WRITABLE, max_size=8)
 )
 CELLS = st.one_of(IDS, st.just(""), st.just("NaN"))
 
 
+@pytest.mark.fault("any test table, predicted")
 @TRIED
 @given(
     ids=st.lists(IDS, max_size=6),
@@ -80,19 +76,18 @@ def test_any_test_table_gives_a_valid_submission(ids, names, end, mark, data, tm
     check_submission(path, competition)
 
 
+@pytest.mark.fault("any training table, accepted or refused")
 @TRIED
 @given(data=st.data())
 def test_any_training_table_is_consistent_or_refused(data, competition, tmp_path):
     table = competition.train.head(4).astype(object)
+    value = st.sampled_from([*CLASSES, 0, 1, -1, 0.5, 1e300, "inf", True, 2**63, 2**64])
     for _ in range(data.draw(st.integers(1, 3))):
         column = data.draw(st.sampled_from(list(table)))
-        value = st.one_of(
-            CELLS, st.sampled_from([*CLASSES, 0, 1, -1, 0.5, 1e300, "inf", True, 2**63, 2**64])
-        )
         rows = data.draw(st.sets(st.integers(0, 3), min_size=1))
-        table.loc[list(rows), column] = data.draw(value)
+        table.loc[list(rows), column] = data.draw(CELLS | value)
     table.to_csv(tmp_path / "train.csv", index=False)
-    with allowing():
+    with allowing_refusal():
         train = Competition(tmp_path).train
         assert len(train) == 4
         whole = train.select_dtypes("int64")
@@ -101,15 +96,6 @@ def test_any_training_table_is_consistent_or_refused(data, competition, tmp_path
         votes = train[list(VOTE_COLUMNS)].to_numpy()
         assert [CLASSES[i] for i in votes.argmax(axis=1)] == train["expert_consensus"].tolist()
         assert (train.groupby("eeg_id")["patient_id"].nunique() == 1).all()
-
-
-@TRIED
-@given(raw=st.binary(max_size=300), keep=st.integers(0, 2000))
-def test_any_bytes_for_a_training_table_are_refused_or_read(raw, keep, competition, tmp_path):
-    whole = (competition.path / "train.csv").read_bytes()
-    (tmp_path / "train.csv").write_bytes(whole[:keep] + raw + whole[keep + len(raw) : 4000])
-    with allowing():
-        assert len(Competition(tmp_path).train)
 
 
 # -- recipes ---------------------------------------------------------------------------
@@ -129,114 +115,57 @@ DOCUMENTS = st.recursive(
 
 @st.composite
 def changed_recipes(draw) -> object:
-    """A recipe of the kit with some values exchanged, keys added or taken away."""
+    """A recipe of the kit of which one value is exchanged, or one key added or taken away."""
     name = draw(st.sampled_from(["compact", "multiview", "waveform-b3", "paper-yolov8"]))
-    content = json.loads(load_recipe(name).model_dump_json())
-    for _ in range(draw(st.integers(1, 3))):
-        place = content
-        while True:
-            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
-            if not keys:
-                break
-            key = draw(st.sampled_from(keys))
-            deeper = isinstance(place[key], dict | list) and draw(st.booleans())
-            if not deeper:
-                _change(draw, place, key)
-                break
-            place = place[key]
+    place = content = json.loads(load_recipe(name).model_dump_json())
+    while isinstance(place, dict | list) and place:
+        inside = place
+        key = draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
+        place = place[key] if draw(st.booleans()) else None
+    if draw(st.booleans()):
+        inside[key] = draw(DOCUMENTS | st.integers(0, 5) | st.floats(0, 1))
+    elif isinstance(inside, dict) and draw(st.booleans()):
+        inside[draw(st.text(max_size=6))] = draw(SCALARS)
+    else:
+        del inside[key]
     return content
 
 
-def _change(draw, place, key) -> None:
-    match draw(st.sampled_from(["set", "nudge", "remove", "add"])):
-        case "set":
-            place[key] = draw(DOCUMENTS)
-        case "nudge" if isinstance(place[key], int | float):
-            place[key] = draw(st.one_of(st.integers(0, 5), st.floats(0, 1), st.floats()))
-        case "remove":
-            del place[key]
-        case "add" if isinstance(place, dict):
-            place[draw(st.text(max_size=6))] = draw(SCALARS)
-
-
+@pytest.mark.fault("any recipe, accepted or refused")
 @TRIED
 @given(content=st.one_of(DOCUMENTS, changed_recipes()))
 def test_any_document_is_a_recipe_or_refused(content, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
-    with allowing():
+    with allowing_refusal():
         recipe = load_recipe(path)
-        assert isinstance(recipe, Recipe)
         save_recipe(recipe, tmp_path / "saved.json")
         assert load_recipe(tmp_path / "saved.json") == recipe
         assert parse_recipe(json.loads(recipe.model_dump_json())) == recipe
 
 
-@TRIED
-@given(raw=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
-def test_any_bytes_for_a_recipe_are_refused(raw, tmp_path):
-    path = tmp_path / "recipe.yaml"
-    path.write_bytes(raw)
-    with pytest.raises(InputError) as caught:
-        load_recipe(path)
-    check_line(caught.value)
-
-
+@pytest.mark.fault("any recipe, accepted or refused")
 @pytest.mark.parametrize(
-    "text",
-    ["&a [*a]", "[" * 1000, "a: " * 50 + "1", "2024-02-30", "!!python/object/apply:os.getcwd []"],
+    "text", ["&a [*a]", "[" * 1000, "2024-02-30", "!!python/object/apply:os.getcwd []", "\0\xff"]
 )
-def test_a_document_of_tricks_is_refused(text, tmp_path):
-    (tmp_path / "recipe.yaml").write_text(text)
+def test_what_is_not_yaml_of_a_recipe_is_refused_in_one_line(text, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(text, encoding="latin-1")
     with pytest.raises(InputError) as caught:
         load_recipe(tmp_path / "recipe.yaml")
     check_line(caught.value)
 
 
-@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize("number", [float("inf"), -float("inf"), float("nan")])
 @pytest.mark.parametrize("key", ["weight_decay", "augment.gain", "stages.0.learning_rate"])
 def test_a_number_without_end_is_refused(key, number):
     with pytest.raises(InputError, match=key):
-        override(load_recipe("compact"), {key: yaml.safe_load(number)})
-
-
-# -- the metric ------------------------------------------------------------------------
-
-VOTES = arrays(np.int64, (4, 6), elements=st.integers(0, 28)).filter(
-    lambda votes: votes.sum(axis=1).all()
-)
-WEIGHTS = arrays(np.float64, (4, 6), elements=st.floats(0, 1)).filter(
-    lambda values: (values.sum(axis=1) > 1e-9).all()
-)
-
-
-@TRIED
-@given(votes=VOTES, weights=WEIGHTS)
-def test_the_score_is_a_divergence(votes, weights):
-    truth = votes / votes.sum(axis=1, keepdims=True)
-    prediction = weights / weights.sum(axis=1, keepdims=True)
-    score = kl_divergence(truth, prediction)
-    expected = rel_entr(truth, np.clip(prediction, 1e-15, 1 - 1e-15)).sum(axis=1).mean()
-    assert score == pytest.approx(expected, abs=1e-12)
-    assert score > -1e-9
-    assert score >= kl_divergence(truth, truth) - 1e-9
-
-
-@TRIED
-@given(values=arrays(np.float64, (3, 6), elements=st.floats() | st.floats(0, 0.4)))
-def test_what_is_taken_for_probabilities_is_probabilities(values):
-    table = pd.DataFrame(values, columns=COLUMNS)
-    table.insert(0, "eeg_id", [1, 2, 3])
-    with allowing(SubmissionError):
-        check_probabilities(table, "table")
-        assert ((values >= 0) & (values <= 1)).all()
-        np.testing.assert_allclose(values.sum(axis=1), 1, atol=2e-5)
+        override(load_recipe("compact"), {key: number})
 
 
 # -- files -----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["snappy", "zstd", None])
+@pytest.fixture(scope="module", params=["snappy", None])
 def good_file(request) -> bytes:
     """Three seconds more than an EEG's least, with statistics."""
     noise = 30 * np.random.default_rng(0).standard_normal((2600, len(CHANNELS)))
@@ -246,6 +175,7 @@ def good_file(request) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.fault("any damage of a file, refused or read")
 @TRIED
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_read(data, good_file, tmp_path):
@@ -256,9 +186,9 @@ def test_a_damaged_file_is_refused_or_read(data, good_file, tmp_path):
         content[place] = data.draw(st.integers(0, 255))
     path = tmp_path / "1.parquet"
     path.write_bytes(content[: data.draw(st.none() | st.integers(0, len(content)))])
-    with allowing():
+    with allowing_refusal():
         assert read_eeg(path).shape == (2600, 19)
-    with allowing():
+    with allowing_refusal():
         eeg, _ = read_eeg_lenient(path)
         assert eeg.shape == (2600, 19)
         assert eeg.dtype == np.float32

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from hbac_utils.data.dataset import FoldData, evaluation_dataset, example_batch, mix
+from hbac_utils.data.dataset import FoldData, evaluation_dataset, mix
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.recipe import override
@@ -77,18 +77,6 @@ def test_the_same_seed_gives_the_same_batches_also_from_the_middle(store, tiny_r
         np.testing.assert_array_equal(one[2], other[2])
     other_seed = batches(store, override(recipe, {"seed": 1}))
     assert (first[0][1] != other_seed[0][1]).any()
-
-
-def test_the_seed_alone_makes_the_order(store, plain):
-    def order(seed, stage):
-        return FoldData(store, override(plain, {"seed": seed})).rows_of_epoch(stage, 0)
-
-    first, again = order(3, 0), order(3, 0)
-    np.testing.assert_array_equal(first, again)
-    for other in (order(4, 0), order(3, 1)):
-        assert (other != first).any()
-    # shuffled over the whole range, not only locally
-    assert abs(np.corrcoef(first, np.arange(len(first)))[0, 1]) < 0.5
 
 
 def test_a_shift_moves_the_window_and_stays_in_the_recording(store, plain):
@@ -169,16 +157,6 @@ def test_mixing_is_numpys_and_a_gap_in_either_stays_a_gap(n):
     np.testing.assert_allclose(mixed, expected.astype(np.float16), rtol=1e-3, atol=5e-6)
 
 
-def test_shares_are_beta_distributed(store, plain):
-    """For α = 0.5 the variance of a share is 1/8, and half of them are beyond 0.15 or 0.85."""
-    recipe = override(plain, {"augment.mixup": 0.5, "stages.0.batch_size": 1000})
-    data = FoldData(store, recipe)
-    shares = np.concatenate([data._mixing(0, step, 1000, 0.5)[0] for step in range(5)])
-    assert shares.mean() == pytest.approx(0.5, abs=0.02)
-    assert shares.var() == pytest.approx(1 / 8, abs=0.01)
-    assert (np.abs(shares - 0.5) > 0.3536).mean() == pytest.approx(0.5, abs=0.03)
-
-
 def test_vote_weights_are_votes_over_twenty(store, plain):
     recipe = override(plain, {"stages.0.weight": "votes"})
     rows = FoldData(store, recipe).rows_of_epoch(0, 0)
@@ -214,12 +192,6 @@ def test_evaluation_reads_in_order_without_the_random_parts(store):
         begin, first = window["eeg_start"], window["spectrogram_start"]
         np.testing.assert_array_equal(eeg[i], store.eeg[begin : begin + 10_000])
         np.testing.assert_array_equal(spectrogram[i], store.spectrogram[first : first + 300])
-
-
-def test_the_example_batch_has_shapes_and_soft_labels(store, tiny_recipe):
-    inputs, targets = example_batch(store, tiny_recipe)
-    assert inputs["eeg"].shape == (16, 10_000, 19)
-    np.testing.assert_allclose(targets.numpy().sum(axis=1), 1, rtol=1e-5)
 
 
 REPLICAS = """

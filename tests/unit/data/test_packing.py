@@ -1,6 +1,5 @@
 """Packing: complete, resumable, one process at a time, strict about its sources and the disk."""
 
-import contextlib
 import gc
 import hashlib
 import json
@@ -9,7 +8,6 @@ import resource
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -261,33 +259,24 @@ def test_only_a_file_that_was_changed_is_read_again(stopped, capfd):
     assert "resuming, 3 of 6 EEGs" in capfd.readouterr().err
 
 
-def test_for_other_settings_the_packing_starts_again(stopped, tmp_path, capfd):
+@pytest.mark.parametrize("change", ["settings", "restart of the machine"])
+def test_after_a_change_the_packing_starts_again(stopped, tmp_path, monkeypatch, capfd, change):
     own, out = stopped
-    narrow = Data(band=(1, 20))
-    quietly(own, out, data=narrow)
+    data = Data(band=(1, 20)) if change == "settings" else Data()
+    if change != "settings":
+        (tmp_path / "boot_id").write_text("another")
+        monkeypatch.setattr("hbac_utils.data.journal.BOOT_ID", tmp_path / "boot_id")
+    quietly(own, out, data=data)
     assert "resuming" not in capfd.readouterr().err
-    quietly(own, tmp_path / "other", data=narrow)
-    assert hashes(out) == hashes(tmp_path / "other")
+    assert hashes(out) == hashes(quietly(own, tmp_path / "other", data=data).path)
 
 
-def test_after_a_restart_of_the_machine_the_packing_starts_again(
-    stopped, packed, tmp_path, monkeypatch, capfd
-):
-    own, out = stopped
-    (tmp_path / "boot_id").write_text("another")
-    monkeypatch.setattr("hbac_utils.data.journal.BOOT_ID", tmp_path / "boot_id")
-    quietly(own, out)
-    assert "resuming" not in capfd.readouterr().err
-    assert hashes(out)["eeg.npy"] == hashes(packed.path)["eeg.npy"]
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c_gives_no_warning_of_unused_results(small, tmp_path, monkeypatch, jobs):
+def test_ctrl_c_gives_no_warning_of_unused_results(small, tmp_path, monkeypatch):
     stop_after(monkeypatch, 0, KeyboardInterrupt)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with pytest.raises(KeyboardInterrupt):
-            quietly(small, tmp_path / "store", jobs=jobs)
+            quietly(small, tmp_path / "store", jobs=2)
         gc.collect()
     assert not [str(w.message) for w in caught if "tasks" in str(w.message)]
 
@@ -351,11 +340,10 @@ def test_a_changed_source_is_named(own, tiny_recipe, tmp_path):
 @pytest.mark.parametrize(
     "name", ["eeg.npy", "spectrogram.npy", "windows.parquet", "sources.parquet", "store.json"]
 )
-@pytest.mark.parametrize("rest", [-1000, 0])
-def test_a_truncated_store_is_refused(packed, tmp_path, name, rest):
+def test_a_truncated_store_is_refused(packed, tmp_path, name):
     copy = Path(shutil.copytree(packed.path, tmp_path / "store"))
     path = copy / name
-    path.write_bytes(path.read_bytes()[:rest])
+    path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(InputError, match=f"{path}: damaged.*delete the store and pack again"):
         open_store(copy)
 
@@ -375,54 +363,21 @@ def test_files_that_contradict_each_other_are_refused(packed, tmp_path):
 # -- a cluster -------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def dask_cluster(folder: Path, n_workers: int):
-    """Start a Dask scheduler and workers, each in its own process; yield address and workers."""
-    pytest.importorskip("distributed", reason="needs the package distributed")
-    note = folder / "scheduler.json"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    processes = []
-
-    def start(*arguments) -> subprocess.Popen:
-        command = [sys.executable, "-m", *map(str, arguments)]
-        processes.append(
-            subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=folder)
-        )
-        return processes[-1]
-
-    try:
-        start("dask", "scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard",
-              "--scheduler-file", note)  # fmt: skip
-        end = time.monotonic() + TIMEOUT
-        while not (note.exists() and note.read_text().endswith("}")):
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        address = json.loads(note.read_text())["address"]
-        yield address, [
-            start("dask", "worker", address, "--no-nanny", "--nthreads", 1, "--no-dashboard",
-                  "--local-directory", folder / f"worker{i}")
-            for i in range(n_workers)
-        ]  # fmt: skip
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
 @pytest.mark.slow
 def test_a_dask_cluster_packs_though_a_worker_is_killed(small, packed, tmp_path, monkeypatch):
-    with dask_cluster(tmp_path, 2) as (address, workers):
-        monkeypatch.setattr(
-            cluster, "check_workers", lambda client, *_: client.wait_for_workers(2, timeout=TIMEOUT)
-        )
-        record = PackJournal.record
+    distributed = pytest.importorskip("distributed", reason="needs the package distributed")
+    record, killed = PackJournal.record, []
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as local:
 
         def kill_one(self, *arguments) -> None:
-            workers[0].kill()
+            if not killed:
+                killed.append(local.workers[0].pid)
+                os.kill(killed[0], signal.SIGKILL)
             record(self, *arguments)
 
         monkeypatch.setattr(PackJournal, "record", kill_one)
-        store = quietly(small, tmp_path / "store", dask=address)
+        store = quietly(small, tmp_path / "store", dask=local.scheduler_address)
+    assert killed
     assert hashes(store.path)["eeg.npy"] == hashes(packed.path)["eeg.npy"]
 
 

@@ -24,7 +24,7 @@ def scipys(eeg, band, **options):
 
 
 @pytest.mark.parametrize("band", [(0.5, 40), (0.1, 70), (8, 13)])
-@pytest.mark.parametrize("n_times", [500, 601, 10_000, 33_333])
+@pytest.mark.parametrize("n_times", [2, 500, 601, 33_333])
 def test_the_filter_is_scipys_on_the_extended_recording(band, n_times):
     eeg = noise(n_times)
     odd = min(600, n_times - 1)
@@ -37,20 +37,6 @@ def test_the_filter_is_scipys_on_the_extended_recording(band, n_times):
     filtered = bandpass(eeg.astype(np.float32), band)
     assert filtered.shape == eeg.shape
     assert np.abs(filtered - exact).max() < 1e-3 * np.abs(extended).max()
-
-
-@pytest.mark.parametrize("n_times", [1, 2, 3])
-def test_the_shortest_recordings_are_filtered_too(n_times):
-    filtered = bandpass(np.ones((n_times, 2), np.float32), (0.5, 40))
-    np.testing.assert_allclose(filtered, np.zeros((n_times, 2)), atol=1e-6)
-
-
-def test_inside_a_recording_the_filter_is_plain_sosfiltfilt():
-    eeg = noise(20_000)
-    inside = slice(2000, -2000)  # 10 s from the ends
-    exact = scipys(eeg, (0.5, 40), padlen=600)[inside]
-    filtered = bandpass(eeg.astype(np.float32), (0.5, 40))[inside]
-    assert np.abs(filtered - exact).max() < 2e-6 * np.abs(eeg).max()
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,14 @@ def test_folds_are_the_same_for_the_same_seed(store):
     assert (patient_folds(store.windows, 3, 5) != patient_folds(store.windows, 3, 6)).any()
 
 
-def test_too_few_patients_are_refused(store):
+def test_too_few_patients_or_groups_are_refused(store):
     with pytest.raises(InputError, match="17 folds need at least 17 patients, the data has 16"):
         patient_folds(store.windows, 17, 0)
+    one_of_each_class = store.windows.drop_duplicates("expert_consensus")
+    one_of_each_class = one_of_each_class.assign(patient_id=range(len(one_of_each_class)))
+    line = "2 folds need 2 groups .* of a class, the data has at most 1; pack more EEGs"
+    with pytest.raises(InputError, match=line):
+        patient_folds(one_of_each_class, 2, 0)
 
 
 def test_the_balance_adds_up(store):
