@@ -58,8 +58,8 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
     try:
         with _awaited_tasks(), tempfile.TemporaryDirectory(prefix="hbac-ipython-") as profile:
             papermill.execute_notebook(
-                source,
-                executed,
+                _unformatted(source),
+                _unformatted(executed),
                 parameters=parameters,
                 kernel_name="python3",
                 kernel_manager_class=_ThisPython,
@@ -92,6 +92,11 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
     return export_html(executed)
 
 
+def _unformatted(path: Path) -> str:
+    """Escape braces, between which papermill inserts parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 class _ThisPython(AsyncKernelManager):
     """Run a notebook by this interpreter, whatever kernel the user has installed as python3."""
 
@@ -119,7 +124,7 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
     """Reject parameters that a notebook does not have, and numbers below zero or not finite."""
     if not notebook.is_file():
         raise InputError(f"{notebook}: no such notebook")
-    known = set(papermill.inspect_notebook(notebook))
+    known = set(papermill.inspect_notebook(_unformatted(notebook)))
     for parameter, value in parameters.items():
         if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
             raise InputError(f"{notebook.name}: {parameter} is {value}; give a number from 0 up")

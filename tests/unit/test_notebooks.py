@@ -161,7 +161,7 @@ def test_the_user_s_kernels_and_profiles_are_not_used(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
     notebook_of(tmp_path, monkeypatch, f"import sys; assert sys.executable == {sys.executable!r}")
-    page = run_notebook("own", {}, tmp_path / "out")
+    page = run_notebook("own", {}, tmp_path / "out {a} 'b' $c é")
     assert outputs(page) == []
 
 
