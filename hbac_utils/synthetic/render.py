@@ -79,7 +79,7 @@ def synthesize(
         (1 <= patients <= eegs, f"patients is {patients}; it must be 1 to {eegs} (eegs)"),
         (1 <= test_eegs <= PATIENT_IDS - patients, f"test_eegs is {test_eegs}; out of range"),
         (seed >= 0, f"seed is {seed}; it must not be negative"),
-        (evidence > 0, f"evidence is {evidence}; it must be positive"),
+        (0 < evidence <= 100, f"evidence is {evidence}; it must be above 0 and at most 100"),
         (jobs != 0, "jobs is 0; give a number of processes, or -1 for all cores"),
     ):
         if not valid:

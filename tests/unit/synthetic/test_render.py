@@ -68,7 +68,7 @@ def test_same_seed_gives_the_same_bytes_with_any_number_of_jobs(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("eegs", 0), ("patients", 0), ("patients", 6), ("test_eegs", 0), ("seed", -1), ("jobs", 0),
-     ("evidence", 0)],
+     ("evidence", 0), ("evidence", float("nan")), ("evidence", float("inf"))],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(tmp_path, name, value):
     with pytest.raises(InputError, match=f"{name} is {value}"):
