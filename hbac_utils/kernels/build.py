@@ -212,14 +212,9 @@ def _pretrained_models(parameters: dict) -> list[str]:
             f"setting recipe={name}: only the recipes in recipes/ are part of the library; put it "
             "there and give its bare name"
         )
-    recipe = override(load_recipe(name), parameters["overrides"])
-    backbones: list[Any] = [branch.backbone for branch in recipe.all_branches]
-    pretrained = [part for part in backbones if getattr(part, "weights", "none") == "imagenet"]
-    if not pretrained:
-        return []
-    from hbac_utils.models.pretrained import kaggle_handle  # imports TensorFlow
-
-    return [kaggle_handle(backbone) for backbone in pretrained]
+    branches = override(load_recipe(name), parameters["overrides"]).all_branches
+    backbones: list[Any] = [branch.backbone for branch in branches]
+    return [part.kaggle_handle for part in backbones if getattr(part, "weights", "") == "imagenet"]
 
 
 def _assemble(source: Path, parameters: dict, bundle: Bundle) -> nbformat.NotebookNode:
