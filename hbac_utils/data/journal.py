@@ -44,7 +44,7 @@ class PackJournal:
             discard(out)
             self.path.mkdir(parents=True)
             plan_path.write_bytes(text.encode())
-        self._done = self._read()
+        self.done = self._read()  # ids of finished recordings, and the notes given to `record`
         self._file = (self.folder / "journal.jsonl").open("a", buffering=1)
 
     def __enter__(self):
@@ -53,28 +53,25 @@ class PackJournal:
     def __exit__(self, *_):
         self._file.close()
 
-    def done(self, kind: str) -> dict[int, dict]:
-        """Finished recordings of a kind: their ids and the notes given to `record`."""
-        return self._done.setdefault(kind, {})
+    def record(self, recording: int, notes: dict) -> None:
+        """Note that a recording is in the array."""
+        self._file.write(json.dumps({"id": recording, "notes": notes}) + "\n")
+        self.done[recording] = notes
 
-    def record(self, kind: str, recording: int, notes: dict) -> None:
-        """Note that a recording is in its array."""
-        self._file.write(json.dumps({"kind": kind, "id": recording, "notes": notes}) + "\n")
-        self.done(kind)[recording] = notes
-
-    def allocate(self, kind: str, shape: tuple[int, int]) -> int:
-        """Create ``<kind>.npy``, float16, with its disk space reserved; return its first byte.
+    def allocate(self, name: str, shape: tuple[int, int]) -> int:
+        """Create ``<name>.npy``, float16, with its disk space reserved; return its first byte.
 
         An existing one is kept. If the disk has no space, the unfinished store is removed.
         """
-        path = self.path / f"{kind}.npy"
+        path = self.path / f"{name}.npy"
         buffer = BytesIO()
         description = {"descr": "<f2", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(buffer, description)
         header = buffer.getvalue()
         size = len(header) + 2 * shape[0] * shape[1]
         if not path.exists() or path.stat().st_size != size:
-            self._done.pop(kind, None)
+            self.done.clear()
+            self._file.truncate(0)
             try:
                 with path.open("wb") as file:
                     file.write(header)
@@ -104,16 +101,16 @@ class PackJournal:
             self.path.rename(self.out)
         discard(self.out)
 
-    def _read(self) -> dict[str, dict[int, dict]]:
+    def _read(self) -> dict[int, dict]:
         """Read the journal up to the first damaged line, and cut off the rest."""
         path = self.folder / "journal.jsonl"
         path.touch()
-        done: dict[str, dict[int, dict]] = {}
+        done: dict[int, dict] = {}
         good = 0
         for line in path.read_bytes().splitlines(keepends=True):
             try:
                 entry = json.loads(line) if line.endswith(b"\n") else {}
-                done.setdefault(entry["kind"], {})[entry["id"]] = entry["notes"]
+                done[entry["id"]] = entry["notes"]
             except (ValueError, KeyError, TypeError):
                 break
             good += len(line)

@@ -1,7 +1,7 @@
 """Packing: read a competition's recordings in parallel and write them into a store.
 
-The store grows beside its path and is renamed when complete. A `pack` that was stopped resumes
-(`hbac_utils.data.journal`); of two at once, the second waits for the first.
+Each array grows beside the store's path and is moved there when complete. A `pack` that was stopped
+resumes (`hbac_utils.data.journal`); of two at once, the second waits for the first.
 """
 
 import json
@@ -24,7 +24,6 @@ from hbac_utils.data.recordings import (
     RecordingType,
     list_recordings,
     store_recording,
-    window_positions,
 )
 from hbac_utils.data.splits import group_windows, patient_folds
 from hbac_utils.data.store import REPACK, SIZES, Store, digest, file_stamps, open_store, store_key
@@ -38,15 +37,11 @@ from hbac_utils.utils.files import NO_SPACE, lock, writing
 def open_or_pack(path: str | Path, competition: Competition, recipe: Recipe) -> Store:
     """Open the store at ``path`` for a recipe; pack first what it lacks, or all of it.
 
-    A store with other settings or of other files is refused, and data too small for the folds or
-    with too few votes for a stage.
+    A store with other settings or of other files is refused, and data too small for the folds.
     """
     path = Path(path)
     if not path.exists():
         patient_folds(_grouped(competition.train), recipe.data.folds, recipe.seed)
-        most = competition.train[list(VOTE_COLUMNS)].sum(axis=1).max()
-        if (least := max(stage.min_votes for stage in recipe.stages)) > most:
-            raise InputError(f"stages: no window has {least} votes or more; lower min_votes")
         return pack(competition, path, recipe.data, recipe.inputs)
     store = open_store(path)
     store.check(recipe.data)
@@ -93,29 +88,32 @@ def pack(
         out.parent.mkdir(parents=True, exist_ok=True)
         with lock(out):
             old = open_store(out) if out.exists() else None
-            if old is not None:
-                _check_existing(old, competition, data, subset)
-            missing = [RECORDING_TYPES[n] for n in inputs if old is None or n not in old.inputs]
             if old is None or available:
                 table = _with_recordings(competition, inputs) if available else competition.train
                 table = choose_windows(table, limit, min_votes)
-                if old is not None and len(table) != len(old.windows):
+            if old is not None:
+                _check_existing(old, competition, data, subset)
+                if available and len(table) != len(old.windows):
                     raise InputError(
                         f"{out}: packed with {len(old.windows):,} windows, the recordings of "
                         f"{len(table):,} are there now; {REPACK}, or change the path"
                     )
-            if not missing:
+                table = old.windows
+            missing = [RECORDING_TYPES[n] for n in inputs if old is None or n not in old.inputs]
+            # all footers are read before the first recording is converted
+            listed = {kind: list_recordings(kind, competition, table) for kind in missing}
+            if not listed:
                 discard(out)
                 _report("already packed")
-            else:
-                table = table if old is None else old.windows
+            elif old is None:
                 try:
                     patient_folds(_grouped(table), data.folds, seed=0)
                 except InputError as error:
                     _report(f"note: {error}")
-                _Packing(competition, out, data, subset, table, missing, old).run(
-                    jobs, dask, progress
-                )
+            for kind, recordings in listed.items():
+                packing = _Packing(competition, out, data, subset, table, kind, recordings)
+                packing.run(jobs, dask, progress)
+                table = open_store(out).windows
     return open_store(out)
 
 
@@ -177,61 +175,51 @@ def _check_existing(store: Store, competition: Competition, data: Data, subset: 
 
 
 class _Packing:
-    """One packing: the layout of the arrays, and the work left to do. Needs the store's lock.
+    """One array's packing: its layout, and the work left to do. Needs the store's lock.
 
-    ``kinds`` are the recordings to pack; ``old`` is the store that grows by them.
+    Without a store at ``out``, ``table`` are the windows chosen; else the store's, which grows.
     """
 
     def __init__(
         self, competition: Competition, out: Path, data: Data, subset: dict, table: pd.DataFrame,
-        kinds: list[RecordingType], old: Store | None,
+        kind: RecordingType, recordings: pd.DataFrame,
     ):  # fmt: skip
-        self.out, self.data, self.table = out, data, table
-        self.recordings = {kind: list_recordings(kind, competition, table) for kind in kinds}
-        files = [path for r in self.recordings.values() for path in r["path"]]
+        self.folder, self.out, self.data, self.table = competition.path, out, data, table
+        self.kind, self.recordings = kind, recordings
+        self.shape = int(recordings["rows"].sum()), kind.width
+        old = open_store(out) if out.exists() else None
         names = ["train.csv"] if old is None else list(old.sources["name"])
-        names += [path.relative_to(competition.path).as_posix() for path in files]
-        self.sources = file_stamps(competition.path, list(dict.fromkeys(names)))
-        rows = self.sources.itertuples(index=False)
-        self.stamps = {competition.path / name: stamp for name, *stamp in rows}
-        sizes = {kind.name: int(r["rows"].sum()) for kind, r in self.recordings.items()}
-        self.bytes = sum(2 * kind.width * sizes[kind.name] for kind in kinds)
-        lengths = pd.concat([r["rows"].reset_index() for r in self.recordings.values()])
+        names = list(dict.fromkeys([*names, *recordings["name"]]))
+        self.sources = file_stamps(self.folder, names)
+        self.stamps = {name: stamp for name, *stamp in self.sources.itertuples(index=False)}
         self.description = {
             "key": store_key(data),
             "subset": subset,
-            "source": str(competition.path.resolve()),
+            "source": str(self.folder.resolve()),
             "windows": len(table),
             "eegs": int(table["eeg_id"].nunique()),
             "patients": int(table["patient_id"].nunique()),
+            **{size: None if old is None else old.description[size] for size in SIZES.values()},
+            SIZES[kind.name]: self.shape[0],
         }
-        for name, size in SIZES.items():
-            self.description[size] = sizes.get(name, old and old.description[size])
+        lengths = digest(recordings["rows"].reset_index())
         # without the files' times: after a file was repaired only that recording is read again
-        self.plan = self.description | {"table": digest(table), "lengths": digest(lengths)}
+        self.plan = self.description | {"table": digest(table), "lengths": lengths}
 
     def run(self, jobs: int, dask: str, progress: bool) -> None:
         with self._space_needed(), PackJournal(self.out, self.plan) as journal:
-            offsets = {
-                kind: journal.allocate(kind.name, (int(r["rows"].sum()), kind.width))
-                for kind, r in self.recordings.items()
-            }
+            offset = journal.allocate(self.kind.name, self.shape)
             # recordings in the journal whose files have not changed since
-            done = {
-                kind: [
-                    i for i, notes in journal.done(kind.name).items()
-                    if notes["source"] == self.stamps[r["path"][i]]
-                ]
-                for kind, r in self.recordings.items()
-            }  # fmt: skip
-            if any(done.values()):
-                counts = [
-                    f"{len(done[k])} of {len(r)} {k.label}" for k, r in self.recordings.items()
-                ]
-                _report(f"resuming, {' and '.join(counts)} are there")
-            with workers(jobs, dask, journal.path) as parallel:
-                for kind, ids in done.items():
-                    self._convert(kind, ids, offsets[kind], journal, parallel, progress)
+            done = [
+                i for i, notes in journal.done.items()
+                if notes["source"] == self.stamps[self.recordings["name"][i]]
+            ]  # fmt: skip
+            if done:
+                total = f"{len(self.recordings)} {self.kind.label}"
+                _report(f"resuming, {len(done)} of {total} are there")
+            if len(done) < len(self.recordings):
+                with workers(jobs, dask, journal.path) as parallel:
+                    self._convert(done, offset, journal, parallel, progress)
             self._write_tables(journal)
             journal.finish()
 
@@ -242,49 +230,48 @@ class _Packing:
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
+            needed = 2 * self.shape[0] * self.shape[1] / 1e9
             free = shutil.disk_usage(self.out.parent).free / 1e9
             raise DiskError(
-                f"{self.out.parent}: no space for the store ({error.strerror}): it needs "
-                f"{self.bytes / 1e9:.3g} GB, {free:.3g} GB are free; free some space, choose "
-                "another path, or pack a part (limit, min_votes)"
+                f"{self.out.parent}: no space for the {self.kind.label} ({error.strerror}): they "
+                f"need {needed:.3g} GB, {free:.3g} GB are free; free some space, choose another "
+                "path, or pack a part (limit, min_votes)"
             ) from None
 
     def _convert(
-        self, kind: RecordingType, done: list[int], offset: int, journal: PackJournal,
-        parallel: Parallel, progress: bool,
-    ) -> None:  # fmt: skip
-        recordings = self.recordings[kind]
-        left = recordings.drop(index=done)
+        self, done: list[int], offset: int, journal: PackJournal, parallel: Parallel, show: bool
+    ) -> None:
+        kind, left = self.kind, self.recordings.drop(index=done)
         windows = self.table.groupby(f"{kind.name}_id").indices
         first, target = kind.first_rows(self.table), journal.path / f"{kind.name}.npy"
         calls = (
             delayed(store_recording)(
-                int(i), kind.name, path, int(rows), target, offset + 2 * int(start) * kind.width,
-                first[windows[i]].tolist(), self.data,
+                int(i), kind.name, self.folder / name, int(rows), target,
+                offset + 2 * int(start) * kind.width, first[windows[i]].tolist(), self.data,
             )
-            for i, path, rows, start in left[["path", "rows", "start"]].itertuples()
+            for i, name, rows, start in left[["name", "rows", "start"]].itertuples()
         )  # fmt: skip
-        if not len(left):
-            return
         with _closing(parallel(calls)) as results:
             shown = interactive.progress(
-                results, len(recordings), f"pack {kind.label}", len(done), show=progress
+                results, len(self.recordings), f"pack {kind.label}", len(done), show=show
             )
             for i, missing in shown:
-                stamp = self.stamps[recordings["path"][i]]
-                journal.record(kind.name, i, {"source": stamp, "missing": missing})
+                stamp = self.stamps[self.recordings["name"][i]]
+                journal.record(i, {"source": stamp, "missing": missing})
 
     def _write_tables(self, journal: PackJournal) -> None:
-        windows = self.table.copy()
-        for kind, recordings in self.recordings.items():
-            windows = windows.assign(**window_positions(kind, recordings, self.table))
-            missing, notes = np.empty(len(windows)), journal.done(kind.name)
-            for i, positions in windows.groupby(f"{kind.name}_id").indices.items():
-                missing[positions] = notes[i]["missing"]
-            windows[f"{kind.name}_missing"] = missing
+        kind, windows = self.kind, self.table.copy()
+        ids = windows[f"{kind.name}_id"]
+        first = self.recordings["start"].loc[ids].to_numpy()
+        windows[f"{kind.name}_start"] = first + kind.first_rows(windows)
+        windows[f"{kind.name}_first"] = first
+        windows[f"{kind.name}_last"] = first + self.recordings["rows"].loc[ids].to_numpy()
+        missing = np.empty(len(windows))
+        for i, positions in windows.groupby(f"{kind.name}_id").indices.items():
+            missing[positions] = journal.done[i]["missing"]
+        windows[f"{kind.name}_missing"] = missing
         windows["total_votes"] = windows[list(VOTE_COLUMNS)].sum(axis=1)
-        windows = _grouped(windows)
-        windows.to_parquet(journal.path / "windows.parquet", index=False)
+        _grouped(windows).to_parquet(journal.path / "windows.parquet", index=False)
         self.sources.to_parquet(journal.path / "sources.parquet", index=False)
         text = json.dumps(self.description, indent=2) + "\n"
         (journal.path / "store.json").write_text(text)

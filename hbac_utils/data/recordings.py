@@ -42,7 +42,6 @@ class RecordingType:
     window: int  # rows of a window
     columns: tuple[str, ...]
     first_row: Callable[[pd.Series], np.ndarray]  # of label offsets in seconds
-    path: Callable[[Competition, str, int], Path]
     convert: Callable[[Path, Data], tuple[np.ndarray, np.ndarray]]
     without: str = ""  # how to do without these recordings
 
@@ -65,12 +64,10 @@ def _log_power(path: Path, _: Data) -> tuple[np.ndarray, np.ndarray]:
     return log, np.isnan(log)
 
 
-EEG = RecordingType(
-    "eeg", "EEGs", WINDOW_SAMPLES, ELECTRODES, eeg_row, Competition.eeg_path, _clean_eeg
-)
+EEG = RecordingType("eeg", "EEGs", WINDOW_SAMPLES, ELECTRODES, eeg_row, _clean_eeg)
 SPECTROGRAM = RecordingType(
     "spectrogram", "spectrograms", SPECTROGRAM_ROWS, SPECTROGRAM_COLUMNS, spectrogram_row,
-    Competition.spectrogram_path, _log_power, "choose a recipe with an EEG view, ",
+    _log_power, ", choose a recipe with an EEG view",
 )  # fmt: skip
 RECORDING_TYPES = {kind.name: kind for kind in (EEG, SPECTROGRAM)}
 
@@ -80,28 +77,28 @@ def list_recordings(
 ) -> pd.DataFrame:
     """List the recordings of a table's windows, and refuse missing, short and wrong files.
 
-    Only footers are read, so that packing stops before any long work. Returns ``path``, ``rows``
-    and ``start`` (first row in the array), indexed by id, ascending.
+    Only footers are read, so that packing stops before any long work. Returns ``name`` (path in
+    the folder), ``rows`` and ``start`` (first row in the array), indexed by id, ascending.
     """
     key = f"{kind.name}_id"
     needed = pd.Series(kind.first_rows(table) + kind.window).groupby(table[key]).max()
-    paths = [kind.path(competition, "train", i) for i in needed.index]
-    present = competition.present("train", kind.name)
-    missing = [path for i, path in zip(needed.index, paths, strict=True) if i not in present]
-    if missing:
+    recordings = pd.DataFrame(index=needed.index)
+    recordings["name"] = [f"train_{kind.name}s/{i}.parquet" for i in needed.index]
+    paths = [competition.path / name for name in recordings["name"]]
+    present = needed.index.isin(competition.present("train", kind.name))
+    if not present.all():
         raise InputError(
-            f"{missing[0]}: no such file; {len(missing):,} of {len(paths):,} {kind.label} that "
-            f"train.csv names are missing: download them, {kind.without}pack only the windows "
-            "whose recordings are there (AVAILABLE=1)"
+            f"{paths[present.argmin()]}: no such file; {(~present).sum():,} of {len(paths):,} "
+            f"{kind.label} that train.csv names are missing: download them{kind.without}, or pack "
+            "only the windows whose recordings are there (AVAILABLE=1)"
         )
-    recordings = pd.DataFrame({"path": paths}, index=needed.index)
     with ThreadPoolExecutor(THREADS) as threads:
         recordings["rows"] = list(threads.map(lambda path: count_rows(path, kind.columns), paths))
     # a file ends with its last window
     seconds = competition.train.groupby(key)["eeg_label_offset_seconds"].max() + WINDOW_SECONDS
-    for i, path, rows in recordings.itertuples():
-        rate = other_rate(rows, seconds[i]) if kind is EEG else None
-        if rate:
+    for i, name, rows in recordings.itertuples():
+        path, rate = competition.path / name, other_rate(rows, seconds[i])
+        if kind is EEG and rate:
             raise InputError(
                 f"{path}: {rows} rows are {seconds[i]:g} s at {rate} Hz, not at {SAMPLING_RATE} "
                 f"Hz; resample the EEGs to {SAMPLING_RATE} Hz"
@@ -112,21 +109,6 @@ def list_recordings(
             )
     recordings["start"] = recordings["rows"].cumsum() - recordings["rows"]
     return recordings
-
-
-def window_positions(
-    kind: RecordingType, recordings: pd.DataFrame, table: pd.DataFrame
-) -> pd.DataFrame:
-    """Columns ``<kind>_start``, ``<kind>_first`` and ``<kind>_last`` of `Store.windows`."""
-    own = recordings.loc[table[f"{kind.name}_id"]]
-    first = own["start"].to_numpy()
-    return pd.DataFrame(
-        {
-            f"{kind.name}_start": first + kind.first_rows(table),
-            f"{kind.name}_first": first,
-            f"{kind.name}_last": first + own["rows"].to_numpy(),
-        }
-    )
 
 
 def store_recording(

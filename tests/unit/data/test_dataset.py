@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -192,52 +188,3 @@ def test_evaluation_reads_in_order_without_the_random_parts(store):
         begin, first = window["eeg_start"], window["spectrogram_start"]
         np.testing.assert_array_equal(eeg[i], store.eeg[begin : begin + 10_000])
         np.testing.assert_array_equal(spectrogram[i], store.spectrogram[first : first + 300])
-
-
-REPLICAS = """
-import sys
-import numpy as np
-from hbac_utils.utils.backend import tf
-from hbac_utils.data.store import open_store
-from hbac_utils.data.dataset import FoldData, evaluation_dataset
-from hbac_utils.recipe import load_recipe
-
-store, recipe = open_store(sys.argv[1]), load_recipe(sys.argv[2])
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-def joined(value):
-    parts = strategy.experimental_local_results(value)
-    assert len(parts) == 2 and abs(len(parts[0]) - len(parts[1])) <= 1
-    return np.concatenate(parts)
-
-data = FoldData(store, recipe)
-split = strategy.experimental_distribute_dataset(data.training_dataset(0))
-pairs = list(zip(split, data.training_dataset(0), strict=True))
-assert len(pairs) == data.steps_per_epoch(0)
-for (inputs, *labels), (whole_inputs, *whole_labels) in pairs:
-    np.testing.assert_array_equal(joined(inputs["eeg"]), whole_inputs["eeg"])
-    for label, whole in zip(labels, whole_labels):
-        np.testing.assert_array_equal(joined(label), whole)
-
-rows = store.evaluation_windows()[:21]
-dataset = evaluation_dataset(store, rows, ("eeg",), 8)
-split = strategy.experimental_distribute_dataset(dataset)
-read = np.concatenate([joined(inputs["eeg"]) for inputs in split])
-np.testing.assert_array_equal(read, np.concatenate([inputs["eeg"] for inputs in dataset]))
-assert len(read) == 21
-"""
-
-
-@pytest.mark.slow
-def test_replicas_split_each_batch_between_them(store, tiny_recipe, tmp_path):
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(tiny_recipe.model_dump_json())
-    warnings = ["-W", "error::UserWarning", "-W", "ignore::DeprecationWarning"]
-    command = [sys.executable, *warnings, "-c", REPLICAS, store.path, recipe]
-    # TensorFlow's warnings must be seen, if there are any
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr
-    assert "shard" not in result.stderr.lower(), result.stderr
