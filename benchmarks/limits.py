@@ -18,9 +18,8 @@ from hbac_utils.data.competition import open_competition
 from hbac_utils.data.dataset import FoldData
 from hbac_utils.data.store import open_store
 from hbac_utils.metric import both_scores
-from hbac_utils.models.schedules import learning_rates
 from hbac_utils.recipe import load_recipe, override
-from hbac_utils.training.callbacks import FoldMonitor, SetLearningRate
+from hbac_utils.training.callbacks import FoldMonitor, SetLearningRate, learning_rates
 from hbac_utils.training.evaluation import find_truth, true_probabilities
 from hbac_utils.training.state import TrainingState
 

@@ -157,8 +157,11 @@ def train(
 ) -> None:
     """Train a recipe, or continue: run the training notebook."""
     from hbac_utils.notebooks import run_notebook
+    from hbac_utils.recipe import load_recipe
+    from hbac_utils.training.runs import check_training
 
     run = run or _default_run(recipe)
+    check_training(load_recipe(recipe), run, folds, max_hours)
     parameters = {
         "data": _competition_path(data), "store": str(store or _default_store(data)),
         "recipe": recipe, "run": str(run), "folds": folds, "max_hours": max_hours,
@@ -191,10 +194,12 @@ def infer(
 
 @app.command(cls=Verb)
 def scores(run: Annotated[Path, argument("trained run")]) -> None:
-    """Show a run's out-of-fold scores beside the constant prior."""
-    from hbac_utils.training.runs import run_scores
+    """Show a run's out-of-fold scores beside the constant prior and a few experts."""
+    from hbac_utils.training.runs import run_scores, run_worth
 
-    print(run_scores(run).to_string())
+    print(run_scores(run).to_string(na_rep=""))
+    if worth := run_worth(run):
+        print(f"The model is {worth}.")
 
 
 @app.command(cls=Verb)
@@ -260,7 +265,7 @@ def tta(
 ) -> None:
     """Measure the gain from test-time augmentation, out of fold."""
     from hbac_utils.data.store import open_store
-    from hbac_utils.inference.tta import describe_gains, measure
+    from hbac_utils.training.test_time import describe_gains, measure
 
     print(describe_gains(measure(run, open_store(store))))
 

@@ -1,5 +1,6 @@
 """Execute the notebooks with papermill and export them to HTML."""
 
+import ast
 import asyncio
 import difflib
 import logging
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -120,11 +122,17 @@ def _awaited_tasks() -> Iterator[None]:
             loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
 
-def check_parameters(notebook: Path, parameters: dict) -> None:
-    """Reject parameters that a notebook does not have, and numbers below zero or not finite."""
+def read_parameters(notebook: Path) -> dict[str, Any]:
+    """Read a notebook's parameters with their defaults."""
     if not notebook.is_file():
         raise InputError(f"{notebook}: no such notebook")
-    known = set(papermill.inspect_notebook(_unformatted(notebook)))
+    found = papermill.inspect_notebook(_unformatted(notebook))
+    return {name: ast.literal_eval(parameter["default"]) for name, parameter in found.items()}
+
+
+def check_parameters(notebook: Path, parameters: dict) -> None:
+    """Reject parameters that a notebook does not have, and numbers below zero or not finite."""
+    known = read_parameters(notebook)
     for parameter, value in parameters.items():
         if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
             raise InputError(f"{notebook.name}: {parameter} is {value}; give a number from 0 up")

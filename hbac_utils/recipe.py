@@ -3,6 +3,7 @@
 Unknown keys are errors. The recipe is saved in the folder of every run.
 """
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -160,11 +161,8 @@ class Recipe(Branch):
         return self
 
 
-# keys and values of older recipes
-RENAMED = {
-    "beside": "branches", "phases": "resampling", "relabel": "pseudo_labels",
-    "questions": "hierarchical",
-}  # fmt: skip
+# keys of older recipes
+RENAMED = {"beside": "branches", "phases": "resampling", "relabel": "pseudo_labels"}
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -178,20 +176,15 @@ def load_recipe(path: str | Path) -> Recipe:
 
 def parse_recipe(content: object, source: str = "recipe") -> Recipe:
     """Validate a recipe's content; ``source`` names it in the message of an `InputError`."""
-    _refuse_old_names(content, source)
-    return validate(Recipe, content, source)
+    try:
+        return validate(Recipe, content, source)
+    except InputError as error:
+        hint = _new_names(str(error).removeprefix(source))
+        raise InputError(f"{error}{hint}") from None
 
 
-def _refuse_old_names(content: object, source: str) -> None:
-    if isinstance(content, dict):
-        for key, value in content.items():
-            for old in (key, value if key == "head" else None):
-                if isinstance(old, str) and old in RENAMED:
-                    raise InputError(f"{source}: {old} is called {RENAMED[old]} now; rename it")
-            _refuse_old_names(value, source)
-    elif isinstance(content, list | tuple):
-        for value in content:
-            _refuse_old_names(value, source)
+def _new_names(text: str) -> str:
+    return "".join(f" ({old} is called {new} now)" for old, new in RENAMED.items() if old in text)
 
 
 def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
@@ -208,9 +201,44 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
                 place = place[int(part) if isinstance(place, list) else part]
             place[int(last) if isinstance(place, list) else last] = value
         except (KeyError, IndexError, TypeError, ValueError):
-            hint = "".join(f" ({old} is now {new})" for old, new in RENAMED.items() if old in key)
-            raise InputError(f"override {key}: the recipe has no such key{hint}") from None
+            problem = f"the recipe has no such key{_new_names(key)}"
+            raise InputError(f"override {key}: {problem}") from None
     return parse_recipe(content, "overridden recipe")
+
+
+def check_parameters(
+    recipe: Recipe, folds: str = "", max_hours: float = 0.0, session_hours: float = math.inf
+) -> tuple[int, ...]:
+    """Check the parameters of a training, and return its folds.
+
+    Nothing but the recipe is needed, so this is called before packing, staging and pushing.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    folds : str
+        Fold numbers such as ``"0,2"``; empty: all folds of the recipe.
+    max_hours : float
+        Time after which the training stops. Zero: no limit.
+    session_hours : float
+        Time after which the machine itself is stopped, such as Kaggle's.
+
+    Raises InputError for folds that the recipe does not have, and for hours that are negative, not
+    finite, or not fewer than those of the session.
+    """
+    # NaN fails the comparison
+    if not (isinstance(max_hours, int | float) and 0 <= max_hours < session_hours):
+        end = "" if math.isinf(session_hours) else f", fewer than the session's {session_hours:g}"
+        raise InputError(f"max_hours {max_hours}: give hours{end}, or 0 for no limit")
+    known = {str(fold): fold for fold in range(recipe.data.folds)}
+    parts = [part.strip() for part in str(folds).split(",")] if str(folds).strip() else list(known)
+    for part in parts:
+        if part not in known:
+            raise InputError(
+                f"folds {folds}: {part!r} is no fold of recipe {recipe.name}, which has 0 to "
+                f"{len(known) - 1}; separate several by commas, or leave folds empty for all"
+            )
+    return tuple(dict.fromkeys(known[part] for part in parts))
 
 
 def recipe_table(recipe: Recipe) -> pd.DataFrame:

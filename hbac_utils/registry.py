@@ -11,7 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, create_model
+from pydantic import (
+    BaseModel,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    create_model,
+    model_validator,
+)
 
 from hbac_utils.utils.config_io import StrictModel
 
@@ -35,7 +43,7 @@ class View(StrictModel):
     def build(self, name: str) -> Any:
         """Make the Keras layer; its input is float32, (batch, time, electrode or frequency)."""
         arguments = self.model_dump(exclude={"kind", "resampling"})
-        return load(self.code)(**arguments, name=name, dtype="float32")
+        return _load(self.code)(**arguments, name=name, dtype="float32")
 
 
 class Backbone(StrictModel):
@@ -54,7 +62,7 @@ class Backbone(StrictModel):
         ``input_shape`` is (height, width, 3) of images, (time, 18) of series. ``pretrained`` is
         False if trained weights are loaded next.
         """
-        return load(self.code)(self, input_shape, pretrained)
+        return _load(self.code)(self, input_shape, pretrained)
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class Augmentation:
 
     name: str  # its key in the section ``augment`` of a recipe
     on: Literal["signal", "view"]  # the raw inputs, a dict, or the output of a view
-    code: Callable | str  # or "module:name"
+    code: Callable | None = None  # None: the function of this name in `models.augmentation`
     needs: str = ""  # eeg, image or waveform: where it applies; everywhere if empty
     limit: float | None = 1.0  # the greatest strength
 
@@ -123,10 +131,7 @@ def _rebuild() -> None:
         model.model_rebuild(force=True)
 
 
-def load(code: Callable | str) -> Callable:
-    """Import ``"module:name"``."""
-    if callable(code):
-        return code
+def _load(code: str) -> Any:
     module, _, name = code.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -210,27 +215,26 @@ class Waveform(View):
 
 # -- augmentations, in the order in which they are applied ------------------------
 
-_CODE = "hbac_utils.models.augmentation:"
 for _part in (
     # strength: probability of exchanging the hemispheres
-    Augmentation("mirror", "signal", _CODE + "mirror"),
+    Augmentation("mirror", "signal"),
     # probability of reversing the time of the EEG
-    Augmentation("reverse", "signal", _CODE + "reverse", needs="eeg"),
+    Augmentation("reverse", "signal", needs="eeg"),
     # probability of changing the sign of the EEG
-    Augmentation("polarity", "signal", _CODE + "polarity", needs="eeg"),
+    Augmentation("polarity", "signal", needs="eeg"),
     # the EEG is multiplied by e^u, u uniform in ± this
-    Augmentation("gain", "signal", _CODE + "gain", needs="eeg", limit=None),
+    Augmentation("gain", "signal", needs="eeg", limit=None),
     # greatest share of the image's width by which it is moved in time
-    Augmentation("translation", "view", _CODE + "translation", needs="image"),
+    Augmentation("translation", "view", needs="image"),
     # greatest share of each side of a rectangle that is cut out
-    Augmentation("cutout", "view", _CODE + "cutout", needs="image"),
+    Augmentation("cutout", "view", needs="image"),
     # greatest share of the frequency axis, or of the time axis, that is masked
-    Augmentation("frequency_mask", "view", _CODE + "frequency_mask", needs="image"),
-    Augmentation("time_mask", "view", _CODE + "time_mask"),
+    Augmentation("frequency_mask", "view", needs="image"),
+    Augmentation("time_mask", "view"),
     # probability of permuting the derivations of each hemisphere
-    Augmentation("channel_shuffle", "view", _CODE + "channel_shuffle", needs="waveform"),
+    Augmentation("channel_shuffle", "view", needs="waveform"),
     # greatest probability of masking a derivation or a chain
-    Augmentation("channel_mask", "view", _CODE + "channel_mask"),
+    Augmentation("channel_mask", "view"),
 ):
     AUGMENTATIONS[_part.name] = _part
 
@@ -239,10 +243,16 @@ for _part in (
 
 
 class Pretrained(Backbone):
-    """Fields of the backbones that have pretrained weights."""
+    """Fields of KerasCV's backbones, which have pretrained weights."""
 
     weights: str = "none"  # imagenet (YOLOv8: COCO), none, or the folder of a KerasCV preset
     code = "hbac_utils.models.pretrained:build"
+    preset: ClassVar[str]  # on Kaggle
+
+    @property
+    def kaggle_handle(self) -> str:
+        """Name of the pretrained model on Kaggle, as in ``model_sources``."""
+        return f"keras/{self.preset}/2"
 
 
 @register
@@ -253,12 +263,27 @@ class EfficientNetV2(Pretrained):
     variant: Literal["b0", "b1", "b2", "b3"] = "b2"
     kernel_size: Literal[3, 5, 7] = 3
 
+    @property
+    def preset(self) -> str:  # type: ignore[override]
+        """The preset of the variant."""
+        return f"efficientnetv2/keras/efficientnetv2_{self.variant}_imagenet"
+
+    @model_validator(mode="after")
+    def _preset_exists(self):
+        if self.variant == "b3" and self.weights == "imagenet":
+            raise ValueError(
+                "weights: KerasCV has ImageNet weights for efficientnetv2 b0, b1 and b2, not for "
+                "b3; choose one of them, or weights: none"
+            )
+        return self
+
 
 @register
 class ResNet50V2(Pretrained):
     """KerasCV's ResNet50V2."""
 
     kind: Literal["resnet50v2"]
+    preset = "resnetv2/keras/resnet50_v2_imagenet"
 
 
 @register
@@ -266,6 +291,7 @@ class YoloV8(Pretrained):
     """KerasCV's YOLOv8 backbone, size l."""
 
     kind: Literal["yolov8"]
+    preset = "yolov8/keras/yolo_v8_l_backbone_coco"
 
 
 @register

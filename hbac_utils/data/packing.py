@@ -37,11 +37,15 @@ from hbac_utils.utils.files import NO_SPACE, lock, writing
 def open_or_pack(path: str | Path, competition: Competition, recipe: Recipe) -> Store:
     """Open the store at ``path`` for a recipe; pack first what it lacks, or all of it.
 
-    A store with other settings or of other files is refused, and data too small for the folds.
+    A store with other settings or of other files is refused, and data too small for the folds or
+    with too few votes for a stage.
     """
     path = Path(path)
     if not path.exists():
         patient_folds(_grouped(competition.train), recipe.data.folds, recipe.seed)
+        most = competition.train[list(VOTE_COLUMNS)].sum(axis=1).max()
+        if (least := max(stage.min_votes for stage in recipe.stages)) > most:
+            raise InputError(f"stages: no window has {least} votes or more; lower min_votes")
         return pack(competition, path, recipe.data, recipe.inputs)
     store = open_store(path)
     store.check(recipe.data)

@@ -18,9 +18,9 @@ from hbac_utils.environment import is_rerun, walk_attached
 from hbac_utils.inference.submission import COLUMNS, Prediction
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES
 from hbac_utils.models.classifier import load_classifier
-from hbac_utils.models.test_time import predict_batch
 from hbac_utils.recipe import Recipe, TestTime
 from hbac_utils.training.runs import fold_weights, read_metrics, read_recipe
+from hbac_utils.training.test_time import predict_batch
 from hbac_utils.utils import interactive
 from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError, one_line

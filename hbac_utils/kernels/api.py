@@ -5,11 +5,8 @@ import io
 import json
 import os
 import re
-import shutil
 import sys
 import time
-import zipfile
-import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +16,6 @@ import requests
 from kagglesdk import kaggle_client, kaggle_http_client
 from kagglesdk.kaggle_env import get_access_token_from_env
 from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
-from tqdm import tqdm
 from urllib3.util import Retry
 
 from hbac_utils.data.layout import SLUG
@@ -32,7 +28,6 @@ MAX_PAUSE = 120.0  # seconds; a longer Retry-After is reported instead of waited
 
 MAX_PAGES = 100  # of a list of files; each has a hundred
 VERSION_FILE = ".kaggle-version"  # in a folder of output: the kernel and version that wrote it
-ARCHIVE_SIZE = 26e9  # bytes; parquet is compressed already, so its files take as much again
 
 ACCOUNT_PAGE = "https://www.kaggle.com/settings"
 RULES_PAGE = f"https://www.kaggle.com/competitions/{SLUG}/rules"
@@ -119,16 +114,14 @@ class Kaggle:
         found = map(self._config, ("CONFIG_NAME_KEY", "CONFIG_NAME_TOKEN"))
         return tuple(filter(None, [*found, self._api.get_config_value("api_token")]))
 
-    def quota(self, accelerator: str) -> float | None:
-        """Get the hours left of this week's quota of ``"gpu"`` or ``"tpu"``; None if unknown."""
-        answer = self._request(f"get the {accelerator.upper()} quota", self._api.quota_view)
-        quota = getattr(answer, f"{accelerator}_quota")
+    def gpu_hours_left(self) -> float | None:
+        """Get what is left of this week's GPU quota, in hours; None if Kaggle does not say."""
+        quota = self._request("get the GPU quota", self._api.quota_view).gpu_quota
         if not quota or not quota.total_time_allowed:
             return None
-        spent = [quota.time_used, quota.time_reserved]  # reserved: by running sessions
-        left = quota.total_time_allowed.total_seconds()
-        left -= sum(part.total_seconds() for part in spent if part)
-        return max(0.0, left / 3600)
+        spent = (quota.time_used, quota.time_reserved)  # reserved: by running sessions
+        seconds = quota.total_time_allowed.total_seconds()
+        return (seconds - sum(part.total_seconds() for part in spent if part)) / 3600
 
     def latest_version(self, kernel: str) -> int:
         """Get the number of a kernel's latest version; 0 if there is no such kernel."""
@@ -198,6 +191,7 @@ class Kaggle:
             record.write_text(f"{origin}\n", encoding="utf-8")
         elif known:
             print(f"{folder}: files of {known} are replaced, others stay", file=sys.stderr)
+            record.unlink()
         files: dict[str, None] = {}
         token, tokens = "", {""}
         while len(tokens) <= MAX_PAGES:
@@ -216,7 +210,8 @@ class Kaggle:
             raise KaggleError(f"the list of {origin}'s files has no end: {MAX_PAGES} pages")
         if token:
             print(
-                f"Kaggle repeated a page after {len(files)} files: is one missing?", file=sys.stderr
+                f"Kaggle repeats its list after {len(files)} files: is one missing?",
+                file=sys.stderr,
             )
         record.write_text(f"{origin}\n", encoding="utf-8")
         return list(map(Path, files))
@@ -241,30 +236,11 @@ class Kaggle:
         return answer.status.name, answer.error_description or answer.public_score
 
     def download_competition(self, folder: Path) -> None:
-        """Download and unpack the competition; what is complete is skipped.
-
-        Raises InputError if the disk has too little space, and KaggleError if the archive is
-        damaged; it is removed then.
-        """
-        archive = folder / f"{SLUG}.zip"
-        tables = [folder / f"{name}.csv" for name in ("train", "test", "sample_submission")]
-        if not archive.exists() and all(path.is_file() for path in tables):
-            print(f"complete already: {folder}")
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        if not zipfile.is_zipfile(archive):  # not yet whole: the table of contents comes last
-            needed = 2 * ARCHIVE_SIZE - (archive.stat().st_size if archive.exists() else 0)
-            free = shutil.disk_usage(folder).free
-            if needed > free:
-                raise InputError(
-                    f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free: "
-                    "make room, or name a folder on another disk (OUT=…)"
-                )
-            self._request(
-                "download the competition's files", self._api.competition_download_files,
-                SLUG, str(folder), quiet=not sys.stderr.isatty(), remedies=DATA_REMEDIES,
-            )  # fmt: skip
-        _unpack(archive, folder)
+        """Download the competition as ``folder/{SLUG}.zip``, or resume the download."""
+        self._request(
+            "download the competition's files", self._api.competition_download_files,
+            SLUG, str(folder), quiet=not sys.stderr.isatty(), remedies=DATA_REMEDIES,
+        )  # fmt: skip
 
     def _request(
         self, action: str, call: Callable, *arguments, remedies=REMEDIES, unsure="", **options
@@ -332,21 +308,6 @@ def _check(source: str, value: object, pattern: re.Pattern) -> None:
     if not isinstance(value, str) or not pattern.fullmatch(value):
         problem = "has quotes, blanks or other special characters" if value else "is empty"
         raise InputError(f"{source} {problem}: write it as {ACCOUNT_PAGE} shows it, or remove it")
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as content:
-            for entry in tqdm(content.infolist(), desc="unpack", unit="file"):
-                path = folder / entry.filename
-                if not path.is_file() or path.stat().st_size != entry.file_size:
-                    content.extract(entry, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        archive.unlink()
-        raise KaggleError(
-            f"{archive}: damaged ({one_line(error)}) and removed; run the command again"
-        ) from None
-    archive.unlink()
 
 
 def _import_client(timeout: float) -> Any:

@@ -1,12 +1,10 @@
 """Build a kernel: a notebook with library and parameters, and its metadata, in one folder."""
 
-import ast
 import base64
 import hashlib
 import io
 import json
 import lzma
-import math
 import os
 import subprocess
 import tarfile
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
 import yaml
 from papermill.translators import translate_parameters
 
@@ -24,7 +21,8 @@ from hbac_utils import __version__
 from hbac_utils.ensembling.pooling import load_blend
 from hbac_utils.kernels.api import ACCOUNT_PAGE
 from hbac_utils.kernels.metadata import KernelMetadata, load_metadata
-from hbac_utils.notebooks import check_parameters
+from hbac_utils.notebooks import check_parameters, read_parameters
+from hbac_utils.recipe import check_parameters as check_training
 from hbac_utils.recipe import load_recipe, override
 from hbac_utils.utils.config_io import parse_yaml
 from hbac_utils.utils.errors import InputError
@@ -37,7 +35,7 @@ MAX_NOTEBOOK_BYTES = 1_000_000  # about; Kaggle does not document it
 
 # leaves time for packing, the last epoch and the figures
 KAGGLE_PARAMETERS = {"training": {"max_hours": 8}}
-FOLDERS = ("data", "store", "run", "out")  # parameters
+PLACES = ("data", "store", "run", "out", "recipe", "blend")  # parameters
 
 # what no notebook imports
 EXCLUDED = ("synthetic", "sweeps", "kernels", "cli.py", "__main__.py", "notebooks.py")
@@ -139,21 +137,20 @@ def build_kernel(name: str, parameters: dict[str, object], title: str = "") -> K
     the same notebook. Raises InputError for every mistake found: Kaggle's answer to one is often a
     notebook that fails an hour later.
     """
-    path = metadata_path(name)
+    path, parameters = metadata_path(name), dict(parameters)
     metadata = load_metadata(path, title)
     source = path.parent / metadata.code_file
-    check_parameters(source, parameters)
-    defaults = {
-        key: ast.literal_eval(found["default"])
-        for key, found in papermill.inspect_notebook(source).items()
-    }
-    parameters = {key: _convert(key, value, defaults[key]) for key, value in parameters.items()}
+    defaults = read_parameters(source)
+    for key in [key for key in parameters if key in defaults]:
+        parameters[key] = _convert(key, parameters[key], defaults[key])
     parameters = KAGGLE_PARAMETERS.get(source.stem, {}) | parameters
+    check_parameters(source, parameters)
     for key, value in parameters.items():
         if problem := _problem(key, value, metadata):
             raise InputError(f"setting {key}={value}: {problem}")
-    models = list(metadata.model_sources) + _pretrained_models(defaults | parameters)
-    metadata = metadata.model_copy(update={"model_sources": tuple(dict.fromkeys(models))})
+    if "recipe" in defaults:
+        models = (*metadata.model_sources, *_check_recipe(defaults | parameters, metadata))
+        metadata = metadata.model_copy(update={"model_sources": tuple(dict.fromkeys(models))})
     data_set = metadata.library
     bundle = Bundle(b"", f"of data set {data_set}") if data_set else bundle_library()
     kernel = Kernel(name, metadata, _assemble(source, parameters, bundle), bundle, parameters)
@@ -182,29 +179,32 @@ def _convert(key: str, value: object, default: object) -> object:
 
 def _problem(key: str, value: Any, metadata: KernelMetadata) -> str:
     """Say why a parameter's value would fail on Kaggle; empty if nothing is known against it."""
-    if isinstance(value, int | float) and not 0 <= value < math.inf:
-        return "give a number that is not negative"
     if key == "max_hours" and not 0 < value < metadata.session_hours:
         return (
             f"a session on Kaggle ends after {metadata.session_hours} hours and keeps nothing; "
             "give fewer, and more than 0"
         )
-    if not isinstance(value, str) or not value:
-        return ""
     if key == "blend" and value.lstrip().startswith("{"):
         load_blend(value)
-    elif key in (*FOLDERS, "blend") and not value.startswith(("/kaggle/", "/tmp/")):
-        return "not on Kaggle, where inputs are in /kaggle/input" + (
-            "; BLEND=… sends the file" if key == "blend" else ""
-        )
-    if value.startswith("/kaggle/input/") and metadata.slugs.isdisjoint(value.split("/")):
-        return "no such source is attached; add it to dataset_sources in the kernel's metadata"
+    elif key == "blend" and value and not value.startswith("/kaggle/"):
+        return "not on Kaggle; BLEND=… sends the file"
+    elif key in PLACES and value and (key != "recipe" or value.startswith("/")):
+        return _missing(value, metadata)
     return ""
 
 
-def _pretrained_models(parameters: dict) -> list[str]:
-    """Check recipe and folds of a training notebook, and list the Kaggle models that it needs."""
-    name = parameters.get("recipe", "/kaggle/")
+def _missing(place: str, metadata: KernelMetadata) -> str:
+    """Say why a file or folder will not be there on Kaggle; empty if it may be."""
+    if not place.startswith(("/kaggle/", "/tmp/")):
+        return "not on Kaggle, where inputs are in /kaggle/input"
+    if place.startswith("/kaggle/input/") and metadata.slugs.isdisjoint(place.split("/")):
+        return "no such source is attached; add it to the kernel's metadata"
+    return ""
+
+
+def _check_recipe(parameters: dict, metadata: KernelMetadata) -> list[str]:
+    """Check recipe and folds of a training, and list the models on Kaggle that it needs."""
+    name = parameters["recipe"]
     if name.startswith("/kaggle/"):  # in an attached data set
         return []
     if Path(name).suffix:
@@ -213,13 +213,16 @@ def _pretrained_models(parameters: dict) -> list[str]:
             "there and give its bare name"
         )
     recipe = override(load_recipe(name), parameters["overrides"])
+    check_training(recipe, parameters["folds"])
     backbones: list[Any] = [branch.backbone for branch in recipe.all_branches]
-    pretrained = [part for part in backbones if getattr(part, "weights", "none") == "imagenet"]
-    if not pretrained:
-        return []
-    from hbac_utils.models.pretrained import kaggle_handle  # imports TensorFlow
-
-    return [kaggle_handle(backbone) for backbone in pretrained]
+    weights = [getattr(backbone, "weights", "none") for backbone in backbones]
+    labels = [stage.pseudo_labels for stage in recipe.stages if stage.pseudo_labels]
+    places = [("backbone.weights", own) for own in weights if own not in ("none", "imagenet")]
+    places += [("pseudo_labels.runs", run) for label in labels for run in label.runs]
+    for key, place in places:
+        if problem := _missing(place, metadata):
+            raise InputError(f"recipe {name}: {key} {place}: {problem}")
+    return [part.kaggle_handle for part in backbones if getattr(part, "weights", "") == "imagenet"]
 
 
 def _assemble(source: Path, parameters: dict, bundle: Bundle) -> nbformat.NotebookNode:

@@ -101,7 +101,7 @@ def submit(
 def wheel_dataset(timeout: Timeout = 60) -> None:
     """Make or update the Kaggle data set with this library's wheel."""
     from hbac_utils.kernels.api import Kaggle
-    from hbac_utils.kernels.wheel import save_wheel
+    from hbac_utils.kernels.datasets import save_wheel
 
     print(f"saved  {save_wheel(Kaggle(timeout))}\nattach it when the page shows it as complete")
 
@@ -110,8 +110,9 @@ def wheel_dataset(timeout: Timeout = 60) -> None:
 def data(out: Annotated[Path, option("folder for the files")], timeout: Timeout = 60) -> None:
     """Download the competition, 26 GB."""
     from hbac_utils.kernels.api import Kaggle
+    from hbac_utils.kernels.datasets import download_competition
 
-    Kaggle(timeout).download_competition(out)
+    download_competition(Kaggle(timeout), out)
     print(f"competition  {out}")
 
 

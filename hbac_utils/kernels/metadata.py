@@ -18,13 +18,12 @@ USERNAME = "USERNAME"  # placeholder in the repository's files for the user who 
 
 LIBRARY = "hbac-utils"  # data set with the library's wheel; made by `make wheel-dataset`
 
-# https://github.com/Kaggle/kaggle-cli/blob/main/docs/kernels.md, September 2026
+# with a GPU: https://github.com/Kaggle/kaggle-cli/blob/main/docs/kernels.md, September 2026; in
+# place of another, such as the retired NvidiaTeslaP100, Kaggle silently takes one of these
 MACHINES = (
     "NvidiaTeslaT4", "NvidiaTeslaT4Highmem", "NvidiaTeslaA100", "NvidiaL4", "NvidiaL4X1",
-    "NvidiaH100", "NvidiaRtxPro6000", "TpuV5E8", "TpuV6E8",
+    "NvidiaH100", "NvidiaRtxPro6000",
 )  # fmt: skip
-# Kaggle silently takes another machine, which is one of these, for a retired one
-RETIRED = {"nvidiateslap100": "NvidiaTeslaT4", "tpuv38": "TpuV5E8", "tpu1vmv38": "TpuV5E8"}
 
 KernelId = Annotated[str, Field(pattern=r"^[\w-]+/[\w-]{5,50}$")]  # owner/slug
 Dataset = Annotated[str, Field(pattern=r"^[\w-]+/[\w-]+(/\d+)?$")]  # owner/slug/version
@@ -61,20 +60,15 @@ class KernelMetadata(StrictModel):
     @model_validator(mode="after")
     def _check(self):
         slug, title_slug = self.id.split("/")[1], slugify(self.title)
-        machine, is_tpu = self.machine_shape, self.machine_shape.startswith("Tpu")
-        successor = RETIRED.get(machine.lower())
+        machine = self.machine_shape
         problems = {
             f"id: the slug {slug} is not the title's, which is {title_slug}; Kaggle would make a "
             "second kernel: change one of the two": slug != title_slug,
-            f"machine_shape: {machine} is retired; write {successor}": successor,
-            f"machine_shape: Kaggle has no machine {machine}; it has {', '.join(MACHINES)}": (
-                machine and machine not in MACHINES
-            ),
-            "enable_tpu: a machine has a TPU or a GPU; set this or enable_gpu to false": (
-                self.enable_gpu and self.enable_tpu
-            ),
-            f"machine_shape: {machine} needs enable_{'tpu' if is_tpu else 'gpu'}: true": (
-                machine and not (self.enable_tpu if is_tpu else self.enable_gpu)
+            "enable_tpu: the notebooks use GPUs; set it to false": self.enable_tpu,
+            f"machine_shape: {machine} is no machine with a GPU, or retired; Kaggle has "
+            f"{', '.join(MACHINES)}": machine and machine not in MACHINES,
+            f"machine_shape: {machine} has a GPU; set enable_gpu to true, or leave it out": (
+                machine and not self.enable_gpu
             ),
             f"competition_sources: attach {SLUG}, the notebook reads its data": (
                 SLUG not in self.competition_sources
@@ -100,14 +94,9 @@ class KernelMetadata(StrictModel):
         return Path(self.code_file).stem == "inference"
 
     @property
-    def accelerator(self) -> str:
-        """``"gpu"``, ``"tpu"`` or nothing."""
-        return "gpu" if self.enable_gpu else "tpu" if self.enable_tpu else ""
-
-    @property
     def session_hours(self) -> int:
         """Hours after which Kaggle ends a session, without output."""
-        return 9 if self.is_submitted or self.enable_tpu else 12
+        return 9 if self.is_submitted else 12
 
     @property
     def library(self) -> str:

@@ -72,24 +72,20 @@ class PushedVersion(StrictModel):
 
 
 def check_quota(kaggle: Kaggle, kernel: Kernel, force: bool = False) -> None:
-    """Show what is left of the week's quota; InputError if it will not suffice, unless forced."""
-    accelerator = kernel.metadata.accelerator
-    if not accelerator:
+    """Show the GPU hours left of this week; InputError if they will not suffice, unless forced."""
+    if not kernel.metadata.enable_gpu:
         return
-    name, needed = accelerator.upper(), kernel.parameters.get("max_hours", SHORT_SESSION)
+    needed, left = kernel.parameters.get("max_hours", SHORT_SESSION), None
     try:
-        left = kaggle.quota(accelerator)
+        left = kaggle.gpu_hours_left()
     except KaggleError as error:
-        left = None
         print(error, file=sys.stderr)
-    if left is None:
-        print(f"quota   unknown; this session may need {needed:g} h of {name}")
-        return
-    print(f"quota   {left:.1f} h of {name} are left, this session may need {needed:g} h")
-    if left < needed and not force:
+    known = "unknown" if left is None else f"{left:.1f} h of GPU are left this week"
+    print(f"quota   {known}; this session may need {needed:g} h")
+    if left is not None and left < needed and not force:
         raise InputError(
-            f"{kernel.name}: the {name} quota will not suffice: wait for the week to end, set "
-            "fewer max_hours if it is a training, or push it with FORCE=1 (--force)"
+            f"{kernel.name}: the GPU quota will not suffice: wait for the week to end, set fewer "
+            "max_hours if it is a training, or push it with FORCE=1 (--force)"
         )
 
 

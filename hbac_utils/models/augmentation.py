@@ -12,7 +12,7 @@ from keras import ops
 
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, ELECTRODES, LEFT, RIGHT, mirror_permutation
 from hbac_utils.recipe import Recipe
-from hbac_utils.registry import AUGMENTATIONS, load
+from hbac_utils.registry import AUGMENTATIONS
 
 MIRRORED_CHAIN = {"LL": "RL", "RL": "LL", "LP": "RP", "RP": "LP"}
 
@@ -40,7 +40,7 @@ class Augmentation(keras.layers.Layer):
         self.seed, self.channels, self.active = seed, channels, True
         self.random = keras.random.SeedGenerator(seed)
         self.steps = [
-            load(AUGMENTATIONS[name].code)(strength, self)
+            (AUGMENTATIONS[name].code or globals()[name])(strength, self)
             for name, strength in strengths.items()
             if strength
         ]

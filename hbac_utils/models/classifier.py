@@ -9,20 +9,22 @@ import numpy as np
 from keras import layers, ops
 
 from hbac_utils.data.dataset import SHAPES
-from hbac_utils.labels import N_CLASSES
+from hbac_utils.labels import CLASSES, DECISION_PATHS, N_CLASSES
 from hbac_utils.models.augmentation import Augmentation, signal_augmentation, view_augmentation
-from hbac_utils.models.layers import N_DECISIONS, HierarchicalSoftmax, PolyphaseConv
 from hbac_utils.recipe import Branch, Recipe
+from hbac_utils.utils.backend import tf, use_own_settings
 from hbac_utils.utils.errors import InputError, one_line
 from hbac_utils.utils.files import replacing
 
 
 def build_classifier(recipe: Recipe) -> keras.Model:
-    """Build the model of a recipe, initialised from its seed.
+    """Build the model of a recipe for training, initialised from its seed.
 
+    With a GPU, views and head are in single precision and the rest in half precision.
     From a dict of raw inputs (``"eeg"``: float16, (batch, 10000, 19), microvolts;
     ``"spectrogram"``: float16, (batch, 300, 400), ln power) to probabilities, float32, (batch, 6).
     """
+    use_own_settings("mixed_float16" if tf.config.list_physical_devices("GPU") else "float32")
     keras.utils.set_random_seed(recipe.seed)
     return _assemble(recipe)
 
@@ -33,16 +35,15 @@ def _assemble(recipe: Recipe, pretrained: bool = True) -> keras.Model:
         name: layers.Identity(dtype="float32", name=f"{name}_float32")(x) for name, x in raw.items()
     }
     signals = signal_augmentation(recipe)(signals)
-    features = [
-        _features(recipe, number, signals, pretrained) for number in range(len(recipe.all_branches))
-    ]
+    numbers = range(len(recipe.all_branches))
+    features = [_features(recipe, number, signals, pretrained) for number in numbers]
     x = features[0] if len(features) == 1 else layers.Concatenate(name="joined")(features)
     if recipe.dropout:
         x = layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(x)
     if recipe.head == "softmax":
         x = layers.Dense(N_CLASSES, "softmax", dtype="float32", name="probabilities")(x)
     else:
-        x = layers.Dense(N_DECISIONS, dtype="float32", name="decisions")(x)
+        x = layers.Dense(len(decision_nodes()), dtype="float32", name="decisions")(x)
         x = HierarchicalSoftmax(dtype="float32", name="probabilities")(x)
     return keras.Model(raw, x, name=recipe.name.replace("-", "_"))
 
@@ -59,7 +60,10 @@ def _features(recipe: Recipe, number: int, signals: dict, pretrained: bool):
     x = branch.backbone.build(tuple(x.shape[1:]), pretrained)(x)
     if len(x.shape) == 4:
         if branch.pool == "centre":
-            x = _central_columns(x, suffix)
+            width = x.shape[2]
+            left = (width - 1) // 2
+            right = width - left - min(2, width)
+            x = layers.Cropping2D(((0, 0), (left, right)), name=f"centre{suffix}")(x)
         x = layers.GlobalAveragePooling2D(name=f"pool{suffix}")(x)
     return x
 
@@ -69,13 +73,6 @@ def _three_channels(branch: Branch, image, suffix: str):
         layer = PolyphaseConv(branch.view.channels, dtype="float32", name=f"resampling{suffix}")
         return layer(image)
     return layers.Concatenate(name=f"three_channels{suffix}")([image, image, image])
-
-
-def _central_columns(x, suffix: str):
-    width = x.shape[2]
-    left = (width - 1) // 2
-    right = width - left - min(2, width)
-    return layers.Cropping2D(((0, 0), (left, right)), name=f"centre{suffix}")(x)
 
 
 def augmented_views(recipe: Recipe, inputs: dict) -> list[np.ndarray]:
@@ -125,10 +122,11 @@ def save_weights(model: keras.Model, path: Path) -> None:
 
 
 def load_classifier(recipe: Recipe, path: str | Path) -> keras.Model:
-    """Rebuild a recipe's model for prediction and load trained weights into it.
+    """Rebuild a recipe's model for prediction, in single precision, and load trained weights.
 
     Raises InputError for a missing or damaged file, or weights of another architecture.
     """
+    use_own_settings()
     model = _assemble(recipe, pretrained=False)
     try:
         with h5py.File(path, "r") as file:
@@ -149,3 +147,88 @@ def load_classifier(recipe: Recipe, path: str | Path) -> keras.Model:
 def _parameters(item: h5py.Group | h5py.Dataset) -> int:
     """Count the floating-point numbers of a dataset; random generators' states are integers."""
     return item.size if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" else 0
+
+
+# -- layers with a meaning of their own ---------------------------------------------
+
+
+class UnitSum(keras.constraints.Constraint):
+    """Keeps weights non-negative and their sum over the first axis at one."""
+
+    def __call__(self, weights):
+        """Project the weights."""
+        positive = ops.maximum(weights, 0.0)
+        return positive / (ops.sum(positive, axis=0, keepdims=True) + 1e-7)
+
+
+class PolyphaseConv(layers.Layer):
+    """Learned resampling of a waveform image: mixes the phases of every derivation.
+
+    A waveform image folds 50 ms of a derivation into one row per phase. A mixture of the phases is
+    a convolution over time with a stride of its length. The kernel starts as the identity and is
+    shared by all derivations (as in VIPEEGNet, npj Digit. Med. 8:768, 2025).
+
+    Input shape: ``(batch, channels * phases, columns, 1)``, where a channel is a derivation.
+    Output shape: ``(batch, channels * phases, columns, 3)``.
+    """
+
+    def __init__(self, channels: int, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+
+    def build(self, input_shape):
+        """Create the kernel."""
+        phases = input_shape[1] // self.channels
+        identity = np.repeat(np.eye(phases, dtype="float32")[..., None], 3, axis=-1)
+        self.kernel = self.add_weight(
+            shape=(phases, phases, 3),
+            initializer=lambda shape, dtype=None: ops.convert_to_tensor(identity, dtype),
+            constraint=UnitSum(),
+            name="kernel",
+        )
+
+    def call(self, image):
+        """Mix the phases."""
+        phases, columns = self.kernel.shape[0], image.shape[2]
+        bands = ops.reshape(image, (-1, self.channels, phases, columns))
+        mixed = ops.einsum("bdpt,pqc->bdqtc", bands, self.kernel)
+        return ops.reshape(mixed, (-1, self.channels * phases, columns, 3))
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape with three channels."""
+        return (*input_shape[:3], 3)
+
+
+def decision_nodes() -> np.ndarray:
+    """Inner nodes of the terminology's decision tree on the path to each class.
+
+    Returns shape (5 nodes, 6 classes): 1 or −1 where the class lies beyond the node's yes or no,
+    0 if not beyond it. Nodes are in the order of their first use: pattern, ictal, periodic,
+    lateral of periodic patterns, lateral of rhythmic ones.
+    """
+    nodes: dict[tuple, list[int]] = {}
+    for column, name in enumerate(CLASSES):
+        path: tuple = ()
+        for decision, answer in DECISION_PATHS[name].items():
+            row = nodes.setdefault((*path, decision), [0] * len(CLASSES))
+            row[column] = 1 if answer else -1
+            path = (*path, (decision, answer))
+    return np.array(list(nodes.values()))
+
+
+class HierarchicalSoftmax(layers.Layer):
+    """Class probabilities from binary decisions along the terminology's tree.
+
+    A class's probability is the product of the decisions on the path to it (nested dichotomies),
+    computed as a sum of logarithms.
+
+    Input shape: ``(batch, 5)``, a logit for each of `decision_nodes`.
+    Output shape: ``(batch, 6)``; rows sum to one.
+    """
+
+    def call(self, logits):
+        """Multiply the decisions on each path."""
+        nodes = decision_nodes()
+        on_path = np.concatenate([nodes == 1, nodes == -1]).astype(np.float32)
+        answers = [ops.log_sigmoid(logits), ops.log_sigmoid(-logits)]
+        return ops.exp(ops.matmul(ops.concatenate(answers, axis=-1), on_path))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hbac_utils.data.store import Store
-from hbac_utils.recipe import Recipe, load_recipe, override
+from hbac_utils.recipe import Recipe, check_parameters, load_recipe, override
 from hbac_utils.utils.config_io import StrictModel, find_config, read_config, validate
 from hbac_utils.utils.errors import InputError
 
@@ -159,8 +159,13 @@ class SweepPlan:
             name: self._override(f"recipe {name}", recipe, sweep.overrides)
             for name, recipe in self.originals.items()
         }
-        for settings in self.grid:
-            self.recipe(settings)
+        for recipe in self.trial_recipes():
+            check_parameters(recipe, ",".join(map(str, sweep.folds or ())))
+        if len({(recipe.data.band, recipe.data.clip) for recipe in self.trial_recipes()}) > 1:
+            raise InputError(
+                f"sweep {sweep.name}: data.band and data.clip must be equal in all trials, which "
+                "share a store; make a sweep for each"
+            )
         for key, axis in sweep.axes.items() if sweep.search else ():
             ends = (axis.low, axis.high) if isinstance(axis, Range) else axis
             for value in ends if key != RECIPE else ():
@@ -205,15 +210,9 @@ class SweepPlan:
         return [self.recipe(settings) for settings in self.grid] or list(self.recipes.values())
 
     def check(self, store: Store) -> None:
-        """Check that a store holds the signals, inputs and folds of every trial."""
+        """Check that a store holds the signals and inputs of every trial."""
         for recipe in self.trial_recipes():
             store.check(recipe.data, recipe.inputs)
-            last = max(self.sweep.folds or (0,))
-            if last >= recipe.data.folds:
-                raise InputError(
-                    f"sweep {self.sweep.name}: folds: {last} does not exist; recipe {recipe.name} "
-                    f"has 0–{recipe.data.folds - 1}"
-                )
 
     def _override(self, where: str, recipe: Recipe, changes: dict[str, Any]) -> Recipe:
         try:

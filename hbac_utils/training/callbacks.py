@@ -14,6 +14,7 @@ import pandas as pd
 from hbac_utils.data.dataset import FoldData
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.metric import both_scores
+from hbac_utils.recipe import Stage
 from hbac_utils.training.runs import STOP, read_history
 from hbac_utils.training.state import TrainingState
 from hbac_utils.utils.backend import keras, tf
@@ -22,6 +23,20 @@ from hbac_utils.utils.files import replacing
 
 LISTED = 8  # label ids in a message
 CURVES = ("loss", "kl_all", "kl_reliable", "learning_rate")  # written for TensorBoard
+
+
+def learning_rates(stage: Stage, steps_per_epoch: int) -> np.ndarray:
+    """Compute the learning rate of each step of a stage: linear warm-up, then cosine decay.
+
+    It reaches the final rate at the last step. The same as Keras' ``CosineDecay``, in double
+    precision; shape (epochs * steps_per_epoch,).
+    """
+    n = stage.epochs * steps_per_epoch
+    warmup = min(round(stage.warmup_epochs * steps_per_epoch), n - 1)
+    peak, final = stage.peak_learning_rate, stage.final_learning_rate
+    rising = np.linspace(stage.warmup_from, peak, warmup, endpoint=False)
+    angle = np.linspace(0, np.pi, n - warmup)
+    return np.concatenate([rising, final + (peak - final) * (1 + np.cos(angle)) / 2])
 
 
 class SetLearningRate(keras.callbacks.Callback):
@@ -84,7 +99,18 @@ class FoldMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Predict, score, save, print."""
         trained = time.monotonic() - self.begun
-        scores = self._evaluate()
+        with self.state.averaged():
+            self.last_prediction = self.model.predict(self._dataset, verbose=0)
+            if not np.isfinite(self.last_prediction).all():
+                place = self._place()
+                raise InputError(f"{place}: predictions are not finite; lower the learning rate")
+            scores = both_scores(self.votes, self.last_prediction)
+            # small folds may have no window with enough votes
+            score = scores["kl_all"] if scores["kl_reliable"] is None else scores["kl_reliable"]
+            if score < self.best_score:
+                self.best_score = score
+                self.best_weights = self.model.get_weights()
+                self.best_prediction = self.last_prediction
         self.records.append(
             {
                 "fold": self.data.fold,
@@ -98,8 +124,7 @@ class FoldMonitor(keras.callbacks.Callback):
             }
         )
         self.save()
-        self._write_curves()
-        self._print()
+        self._show(self.records[-1])
         run = self.folder.parent
         if self.on_epoch:
             self.on_epoch(read_history(run))
@@ -107,21 +132,6 @@ class FoldMonitor(keras.callbacks.Callback):
         late = self.deadline is not None and time.monotonic() + slowest > self.deadline
         if late or (run / STOP).exists():
             self.out_of_time = self.model.stop_training = True
-
-    def _evaluate(self) -> dict[str, float | None]:
-        with self.state.averaged():
-            self.last_prediction = self.model.predict(self._dataset, verbose=0)
-            if not np.isfinite(self.last_prediction).all():
-                place = self._place()
-                raise InputError(f"{place}: predictions are not finite; lower the learning rate")
-            scores = both_scores(self.votes, self.last_prediction)
-            # small folds may have no window with enough votes
-            score = scores["kl_all"] if scores["kl_reliable"] is None else scores["kl_reliable"]
-            if score < self.best_score:
-                self.best_score = score
-                self.best_weights = self.model.get_weights()
-                self.best_prediction = self.last_prediction
-        return scores
 
     def save(self) -> None:
         """Write the history and everything that is needed to resume after a kill."""
@@ -147,18 +157,16 @@ class FoldMonitor(keras.callbacks.Callback):
             self.best_weights = _numbered(saved, "weight")
             return _numbered(saved, "state")
 
-    def _write_curves(self) -> None:
-        with self._tensorboard.as_default(step=len(self.records)):
-            for name in CURVES:
-                if self.records[-1][name] is not None:
-                    tf.summary.scalar(name, self.records[-1][name])
-        self._tensorboard.flush()
-
     def _place(self) -> str:
         return f"fold {self.data.fold}, stage {self.stage}, epoch {self.epoch}"
 
-    def _print(self) -> None:
-        record = self.records[-1]
+    def _show(self, record: dict) -> None:
+        """Write an epoch's curves for TensorBoard, and print a line."""
+        with self._tensorboard.as_default(step=len(self.records)):
+            for name in CURVES:
+                if record[name] is not None:
+                    tf.summary.scalar(name, record[name])
+        self._tensorboard.flush()
         total = sum(stage.epochs for stage in self.data.recipe.stages)
         reliable = record["kl_reliable"]
         second = "" if reliable is None else f", ≥{RELIABLE_VOTES} votes {reliable:.3f}"

@@ -9,7 +9,14 @@ from hbac_utils.data.competition import Competition, read_table
 from hbac_utils.data.splits import KINDS, agreement, vote_groups
 from hbac_utils.data.store import Store
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
-from hbac_utils.metric import aligned, both_scores, kl_by_class, kl_divergence
+from hbac_utils.metric import (
+    aligned,
+    both_scores,
+    expert_yardstick,
+    kl_by_class,
+    kl_divergence,
+    worth_in_experts,
+)
 from hbac_utils.training.runs import (
     prior_predictions,
     read_history,
@@ -73,6 +80,11 @@ class RunResult:
     def history(self) -> pd.DataFrame:
         """The histories of all folds, a row per fold and epoch."""
         return read_history(self.run)
+
+    @property
+    def experts(self) -> dict[str, float]:
+        """What a few experts score on the windows with ten votes or more, nats."""
+        return expert_yardstick(self.votes)
 
     @property
     def agreement(self) -> pd.Categorical:
@@ -159,7 +171,9 @@ def score(
         ``truth.parquet`` of a simulated competition: the score of the true probabilities is the
         lowest that can be expected, and ``excess`` is the difference from it.
 
-    Returns ``submission``, ``uniform``, and if given ``prior``, ``oracle`` and ``excess``, nats.
+    Returns ``submission``, ``uniform``, and if given ``prior``, ``oracle`` and ``excess``, nats. If
+    the solution has votes, the scores on windows with ten votes or more follow: of the submission,
+    and of experts (`metric.expert_yardstick`), with the submission's ``worth`` in experts.
     Raises SubmissionError with the competition's reason if the submission is not valid.
     """
     names = (str(solution), str(submission))
@@ -175,4 +189,11 @@ def score(
         known = true_probabilities(truth, votes["eeg_id"], "test")
         scores["oracle"] = kl_divergence(fractions, known)
         scores["excess"] = scores["submission"] - scores["oracle"]
-    return pd.Series(scores).round(4)
+    rounded: dict[str, float | str] = {name: round(kl, 4) for name, kl in scores.items()}
+    counts = votes[COLUMNS].to_numpy()
+    if experts := expert_yardstick(counts):
+        reliable = both_scores(counts, prediction)["kl_reliable"]
+        rounded[f"submission, ≥ {RELIABLE_VOTES} votes"] = round(reliable or 0, 4)
+        rounded |= {name: round(kl, 4) for name, kl in experts.items()}
+        rounded["worth"] = worth_in_experts(reliable, experts)
+    return pd.Series(rounded)

@@ -30,11 +30,11 @@ import pandas as pd
 
 from hbac_utils.data.store import Store
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
-from hbac_utils.metric import both_scores
-from hbac_utils.recipe import Recipe, load_recipe
+from hbac_utils.metric import both_scores, expert_yardstick, worth_in_experts
+from hbac_utils.recipe import Recipe, check_parameters, load_recipe
 from hbac_utils.utils.config_io import parse_json
 from hbac_utils.utils.errors import InputError
-from hbac_utils.utils.files import replacing
+from hbac_utils.utils.files import check_writable, replacing
 
 COLUMNS = list(VOTE_COLUMNS)
 WEIGHTS = "model.weights.h5"
@@ -43,6 +43,34 @@ FOLD_WEIGHTS = re.compile(r"fold(\d+)/model\.weights\.h5")
 
 HASHED = ("recipe.json", "fold*/*.weights.h5", "oof.parquet")  # with hashes in metrics.json
 STOP = "stop"  # a file of this name in a run's folder stops its training after the current epoch
+
+
+def check_training(
+    recipe: Recipe, run: str | Path, folds: str = "", max_hours: float = 0.0
+) -> tuple[int, ...]:
+    """Check all of a training that needs no data, before packing; return its folds.
+
+    Raises InputError as `recipe.check_parameters` does, if the run's folder holds another recipe or
+    cannot be written, and if a run that makes pseudo-labels is not finished or lacks a fold.
+    """
+    chosen = check_parameters(recipe, folds, max_hours)
+    check_recipe(run, recipe)
+    check_writable(run)
+    for stage in recipe.stages:
+        for other in stage.pseudo_labels.runs if stage.pseudo_labels else ():
+            if lacking := set(chosen) - set(fold_weights(other)):
+                raise InputError(
+                    f"pseudo_labels.runs: {other} has no fold {min(lacking)}; train it first"
+                )
+    return chosen
+
+
+def check_recipe(run: str | Path, recipe: Recipe) -> None:
+    """Refuse a folder with the run of another recipe."""
+    path = Path(run) / "recipe.json"
+    # test-time augmentation may change: it does not affect what was trained
+    if path.exists() and load_recipe(path).model_copy(update={"tta": recipe.tta}) != recipe:
+        raise InputError(f"{run}: holds another recipe's run; choose another folder (RUN=…)")
 
 
 def is_complete(fold: Path) -> bool:
@@ -127,8 +155,9 @@ def summarize(run: str | Path, store: Store) -> dict:
 
     It has ``scores`` of the ``model`` (selected epochs, with test-time augmentation), of ``last``
     and ``best`` epochs without it, of ``prior`` (mean votes of the other folds) and ``uniform``;
-    ``prior`` (six numbers, for recordings that cannot be predicted), ``folds``, ``windows``,
-    ``sha256``. The score of the best epoch is slightly optimistic: it selected the epoch.
+    ``experts``, the `metric.expert_yardstick` of the windows with ten votes or more; ``prior`` (six
+    numbers, for recordings that cannot be predicted), ``folds``, ``windows``, ``sha256``. The
+    score of the best epoch is slightly optimistic: it selected the epoch.
     """
     run = Path(run)
     recipe = load_recipe(run / "recipe.json")
@@ -158,6 +187,7 @@ def summarize(run: str | Path, store: Store) -> dict:
         "windows": len(oof),
         "reliable_windows": int((votes.sum(axis=1) >= RELIABLE_VOTES).sum()),
         "scores": scores,
+        "experts": expert_yardstick(votes),
         "prior": constant_priors(scored[COLUMNS].to_numpy())["kl_reliable"].tolist(),
         "sha256": {
             path.relative_to(run).as_posix(): _sha256(path)
@@ -203,15 +233,30 @@ def read_history(run: str | Path) -> pd.DataFrame:
     return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
 
 
-def score_table(scores: Mapping[str, Mapping[str, float | None]]) -> pd.DataFrame:
-    """Tabulate scores (nats), by name as from `metric.both_scores`, and % below the ``prior``."""
-    table = pd.DataFrame(scores, dtype=float).T
+def score_table(
+    scores: Mapping[str, Mapping[str, float | None]], experts: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Tabulate scores (nats), by name as from `metric.both_scores`, and % below the ``prior``.
+
+    ``experts``, from `metric.expert_yardstick`, are rows below.
+    """
+    rows = dict(scores)
+    for name, score in (experts or {}).items():
+        rows[name] = {"kl_all": None, "kl_reliable": score}
+    table = pd.DataFrame(rows, dtype=float).T
     table.columns = ["all votes", f"≥ {RELIABLE_VOTES} votes"]
     below = (100 * (1 - table / table.loc["prior"])).add_suffix(", % below prior")
     return table.round(4).join(below.round(1))
 
 
 def run_scores(run: Path) -> pd.DataFrame:
-    """Tabulate a finished run's out-of-fold scores: ``model``, ``prior``, ``uniform``."""
-    scores = read_metrics(run)["scores"]
-    return score_table({name: scores[name] for name in ("model", "prior", "uniform")})
+    """Tabulate a finished run's out-of-fold scores: ``model``, ``prior``, ``uniform``, experts."""
+    metrics = read_metrics(run)
+    scores = {name: metrics["scores"][name] for name in ("model", "prior", "uniform")}
+    return score_table(scores, metrics.get("experts"))  # absent before version 0.3
+
+
+def run_worth(run: Path) -> str:
+    """Say between how many experts a run's score on windows with ten votes or more lies."""
+    metrics = read_metrics(run)
+    return worth_in_experts(metrics["scores"]["model"]["kl_reliable"], metrics.get("experts", {}))

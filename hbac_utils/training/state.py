@@ -14,12 +14,6 @@ from hbac_utils.recipe import Recipe, Stage
 from hbac_utils.utils.backend import keras, tf
 
 
-def set_precision() -> None:
-    """Use half precision for the layers that are built next, if there is a GPU."""
-    policy = "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"
-    keras.config.set_dtype_policy(policy)
-
-
 class TrainingState:
     """A recipe's model with its optimizer; by default the work is shared by all GPUs."""
 
@@ -28,7 +22,6 @@ class TrainingState:
         if strategy is None and len(tf.config.list_logical_devices("GPU")) > 1:
             strategy = tf.distribute.MirroredStrategy()
         self.strategy = strategy or tf.distribute.get_strategy()
-        set_precision()
         with self.strategy.scope():
             self.model = build_classifier(recipe)
         # variables, not weights: the states of the random generators are among them

@@ -11,13 +11,19 @@ from hbac_utils.data.dataset import FoldData
 from hbac_utils.data.store import Store
 from hbac_utils.labels import VOTE_COLUMNS
 from hbac_utils.models.classifier import load_classifier, save_weights
-from hbac_utils.models.schedules import learning_rates
-from hbac_utils.models.test_time import average, predict_stored
-from hbac_utils.recipe import Recipe, load_recipe, save_recipe
-from hbac_utils.training.callbacks import FoldMonitor, SetLearningRate, undamaged
-from hbac_utils.training.pseudo_labels import pseudo_labels
-from hbac_utils.training.runs import LAST_WEIGHTS, WEIGHTS, is_complete, summarize
+from hbac_utils.recipe import Recipe, save_recipe
+from hbac_utils.training.callbacks import FoldMonitor, SetLearningRate, learning_rates, undamaged
+from hbac_utils.training.pseudo_labels import check_runs, pseudo_labels
+from hbac_utils.training.runs import (
+    LAST_WEIGHTS,
+    WEIGHTS,
+    check_recipe,
+    check_training,
+    is_complete,
+    summarize,
+)
 from hbac_utils.training.state import TrainingState
+from hbac_utils.training.test_time import average, predict_stored
 from hbac_utils.utils.backend import tf
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import lock, remove_drafts, replacing, writing
@@ -50,31 +56,30 @@ def train(
     work if recipe, store, folds and folder do not fit together; later if the loss is not finite.
     """
     run = Path(run)
+    chosen = check_training(recipe, run, ",".join(map(str, folds or ())), max_hours)
     deadline = time.monotonic() + 3600 * max_hours if max_hours else None
     store.check(recipe.data, recipe.inputs)
-    folds = range(recipe.data.folds) if folds is None else folds
-    data = {fold: FoldData(store, recipe, fold) for fold in folds}
+    data = {fold: FoldData(store, recipe, fold) for fold in chosen}
+    for fold in chosen:
+        check_runs(data[fold])
     with writing(run):
         run.mkdir(parents=True, exist_ok=True)
         with lock(run / "training"):
-            path = run / "recipe.json"
-            # test-time augmentation may change: it does not affect what was trained
-            if path.exists() and load_recipe(path).model_copy(update={"tta": recipe.tta}) != recipe:
-                raise InputError(
-                    f"{run}: holds another recipe's run; choose another folder (RUN=…)"
-                )
-            save_recipe(recipe, path)
-            remaining = [fold for fold in data if not is_complete(run / f"fold{fold}")]
-            _print_folds("complete already: fold {}", set(data) - set(remaining))
+            check_recipe(run, recipe)  # another process may have begun one
+            save_recipe(recipe, run / "recipe.json")
+            folders = {fold: run / f"fold{fold}" for fold in data}
+            remaining = [fold for fold in data if not is_complete(folders[fold])]
+            if done := sorted(set(data) - set(remaining)):
+                print(f"complete already: fold {', '.join(map(str, done))}", flush=True)
             state = None
             for fold in remaining:
-                remove_drafts(run / f"fold{fold}")  # of killed processes
+                remove_drafts(folders[fold])  # of killed processes
                 state = state or TrainingState(recipe)
-                monitor = train_fold(state, data[fold], run / f"fold{fold}", deadline, on_epoch)
-                if monitor.out_of_time:
+                if train_fold(state, data[fold], folders[fold], deadline, on_epoch).out_of_time:
                     break
-            incomplete = [fold for fold in remaining if not is_complete(run / f"fold{fold}")]
-            _print_folds("stopped: fold {} is not complete; run the same again", incomplete)
+            if left := sorted(fold for fold in remaining if not is_complete(folders[fold])):
+                numbers = ", ".join(map(str, left))
+                print(f"stopped: fold {numbers} is not complete; run the same again", flush=True)
             if recipe.tta.is_on:
                 _predict_with_tta(recipe, store, run)
             return summarize(run, store)
@@ -186,19 +191,6 @@ def _save_predictions(data: FoldData, prediction: np.ndarray, folder: Path, name
     table[list(VOTE_COLUMNS)] = prediction
     with replacing(folder / f"predictions_{name}.parquet") as file:
         table.to_parquet(file, index=False)
-
-
-def _print_folds(message: str, folds: Sequence[int] | set[int]) -> None:
-    if folds:
-        print(message.format(", ".join(map(str, sorted(folds)))), flush=True)
-
-
-def parse_folds(text: str) -> list[int] | None:
-    """Parse fold numbers such as ``"0,2"``; an empty text gives None, which means all."""
-    try:
-        return [int(part) for part in str(text).split(",")] if str(text).strip() else None
-    except ValueError:
-        raise InputError(f"folds {text!r}: write fold numbers such as 0,2, or nothing") from None
 
 
 def learning_rate_plan(recipe: Recipe, store: Store) -> tuple[np.ndarray, np.ndarray]:

@@ -72,6 +72,14 @@ def lock(folder: Path) -> Iterator[None]:
         held.release()
 
 
+def check_writable(path: str | Path) -> None:
+    """Refuse a file or folder that cannot be written, before long work; it need not exist."""
+    path = Path(path).absolute()
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    if not os.access(nearest, os.W_OK) or (nearest != path and not nearest.is_dir()):
+        raise DiskError(f"{path}: cannot be written (because of {nearest}); choose another path")
+
+
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_WRITABLE = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.ESTALE,

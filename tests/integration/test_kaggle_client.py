@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 from kaggle_server import SLUG, Answer, KaggleServer, refusal
 
-from hbac_utils.kernels import api
+from hbac_utils.kernels import api, datasets
 from hbac_utils.kernels.api import Kaggle, KaggleError
 from hbac_utils.kernels.build import build_kernel
+from hbac_utils.kernels.datasets import download_competition
 from hbac_utils.kernels.push import (
     PushedVersion,
     check_quota,
@@ -157,9 +158,9 @@ def test_a_lost_answer_without_a_second_one_says_where_to_look(server, kaggle, k
 @pytest.mark.parametrize(
     ("hours", "answer", "shown"),
     [
-        ({"timeUsed": "79200s", "timeReserved": "0s"}, None, "8.0 h of GPU are left"),
-        ({"timeUsed": "82800s"}, None, "7.0 h of GPU are left"),
-        ({"timeUsed": "72000s", "timeReserved": "14400s"}, None, "6.0 h of GPU are left"),
+        ({"timeUsed": "79200s", "timeReserved": "0s"}, None, "8.0 h of GPU are left this week"),
+        ({"timeUsed": "82800s"}, None, "7.0 h of GPU are left this week"),
+        ({"timeUsed": "72000s", "timeReserved": "14400s"}, None, "6.0 h of GPU are left this week"),
         ({}, refusal(404, "no such method"), "quota   unknown"),
         ({}, Answer({}), "quota   unknown"),
     ],
@@ -355,7 +356,7 @@ def test_a_list_that_does_not_advance_ends(
     files = kaggle.download_output(KERNEL, 1, tmp_path / "output")
     assert len(files) == len(set(names))
     assert len(server.named("ListKernelSessionOutput")) == calls
-    assert "Kaggle repeated a page" in capsys.readouterr().err
+    assert "Kaggle repeats its list after" in capsys.readouterr().err
 
 
 def test_an_endless_list_ends(server, kaggle, pushed, tmp_path):
@@ -440,16 +441,16 @@ def files(server, monkeypatch) -> dict[str, bytes]:
         for name, body in files.items():
             content.writestr(name, body)
     server.archive = buffer.getvalue()
-    monkeypatch.setattr(api, "ARCHIVE_SIZE", len(server.archive))
+    monkeypatch.setattr(datasets, "ARCHIVE_SIZE", len(server.archive))
     return files
 
 
 def test_the_competition_is_downloaded_and_unpacked(server, kaggle, files, tmp_path, capsys):
     folder = tmp_path / "competition"
-    kaggle.download_competition(folder)
+    download_competition(kaggle, folder)
     assert contents(folder) == files
     calls = len(server.calls)
-    kaggle.download_competition(folder)
+    download_competition(kaggle, folder)
     assert "complete already" in capsys.readouterr().out
     assert len(server.calls) == calls
 
@@ -462,9 +463,9 @@ def test_an_interrupted_download_is_resumed(server, kaggle, files, tmp_path, mon
     lost = Answer(server.archive, 206, headers, cut=0)
     server.script[f"GET /archive/{SLUG}.zip"] = [cut, *[lost] * 99]
     with pytest.raises(KaggleError, match="connection failed.*run the same command again"):
-        kaggle.download_competition(tmp_path / "competition")
+        download_competition(kaggle, tmp_path / "competition")
     server.reset()
-    kaggle.download_competition(tmp_path / "competition")
+    download_competition(kaggle, tmp_path / "competition")
     assert contents(tmp_path / "competition") == files
     ranges = [call.headers["Range"] for call in server.calls if "Range" in call.headers]
     assert ranges == ["bytes=1048576-"]
@@ -472,9 +473,9 @@ def test_an_interrupted_download_is_resumed(server, kaggle, files, tmp_path, mon
 
 def test_a_full_disk_is_found_before_the_download(server, kaggle, files, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 2 * len(server.archive) - 1})
-    monkeypatch.setattr(api.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(datasets.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InputError, match="GB are needed"):
-        kaggle.download_competition(tmp_path / "competition")
+        download_competition(kaggle, tmp_path / "competition")
     assert server.named("DownloadDataFiles") == []
 
 
@@ -484,7 +485,7 @@ def test_a_damaged_archive_is_removed(server, kaggle, files, tmp_path):
     server.archive = bytes(damaged)
     folder = tmp_path / "competition"
     with pytest.raises(KaggleError, match=r"damaged \(Bad CRC-32.*removed; run the command again"):
-        kaggle.download_competition(folder)
+        download_competition(kaggle, folder)
     assert not list(folder.glob("*.zip*"))
 
 

@@ -102,7 +102,10 @@ def test_from_a_trained_run_to_a_score(story, run, capsys):
     assert (downloaded / "run" / "metrics.json").read_bytes() == (run / "metrics.json").read_bytes()
 
     story.call("push", "inference")
-    assert "quota   20.0 h of GPU are left, this session may need 0.5 h" in capsys.readouterr().out
+    assert (
+        "quota   20.0 h of GPU are left this week; this session may need 0.5 h"
+        in capsys.readouterr().out
+    )
     pushed = [story.server.versions[f"alice/hbac-{name}"][-1] for name in ("training", "inference")]
     assert [body["machineShape"] for body in pushed] == ["NvidiaTeslaT4"] * 2
     inputs = {

@@ -1,5 +1,6 @@
 """The score: the competition's formula, its clipping, and what makes a submission invalid."""
 
+import itertools
 import math
 
 import numpy as np
@@ -12,10 +13,12 @@ from hbac_utils.metric import (
     aligned,
     both_scores,
     check_probabilities,
+    expert_yardstick,
     kl_by_class,
     kl_divergence,
     resampled_means,
     score,
+    worth_in_experts,
 )
 from hbac_utils.utils.errors import InputError
 
@@ -60,29 +63,11 @@ def test_a_hard_zero_on_a_sure_class_costs_34_54():
     assert kl_divergence(truth, wrong) == pytest.approx(34.54, abs=0.005)
 
 
-def test_a_sure_hit_is_clipped_but_not_renormalised():
-    truth = np.eye(6)[:1]
-    assert kl_divergence(truth, truth) == pytest.approx(-np.log(1 - 1e-15), abs=2e-16)
-
-
-def test_average_must_be_known():
-    with pytest.raises(ValueError, match="micro"):
-        kl_divergence(UNIFORM[None], UNIFORM[None], average="weighted")
-
-
 def test_rows_are_aligned_by_id_and_votes_normalised():
     solution = table([[3, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 7]], ids=[10, 20])
     right = [[0.75, 0, 0, 0, 0, 0.25], [0, 0, 0, 0, 0, 1]]
     assert score(solution, table(right[::-1], ids=[20, 10])) == pytest.approx(0, abs=1e-12)
     assert score(solution, table(right, ids=[20, 10])) > 1
-
-
-def test_the_callers_tables_stay_as_they_are():
-    solution, submission = table([[3, 0, 0, 0, 0, 1]]), table([UNIFORM])
-    before = solution.copy(), submission.copy()
-    score(solution, submission)
-    pd.testing.assert_frame_equal(solution, before[0])
-    pd.testing.assert_frame_equal(submission, before[1])
 
 
 @pytest.mark.parametrize(
@@ -140,6 +125,45 @@ def test_both_scores_split_at_ten_votes():
     assert scores["kl_reliable"] == pytest.approx(np.log(2))
     assert scores["kl_all"] == pytest.approx((np.log(2) + np.log(6)) / 2)
     assert both_scores(votes[1:], UNIFORM)["kl_reliable"] is None
+
+
+def test_the_expert_yardstick_is_the_mean_over_all_choices_of_experts():
+    votes = np.array([[7, 3, 0, 0, 0, 1], [0, 0, 10, 0, 0, 0], [7, 3, 0, 0, 0, 1], [1] * 5 + [2]])
+    windows = votes[:3]  # the last one has too few votes
+    fractions = windows / windows.sum(axis=1, keepdims=True)
+    scores = {1: [], 3: []}
+    for window in range(3):
+        ballots = np.repeat(np.arange(6), windows[window])
+        others = np.delete(fractions, window, axis=0)
+        prior = (others.sum(axis=0) + 1 / 6) / 3
+        for k, found in scores.items():
+            kl = []
+            for chosen in itertools.combinations(range(len(ballots)), k):
+                drawn = np.bincount(ballots[list(chosen)], minlength=6)
+                left = windows[window] - drawn
+                predicted = (drawn + prior) / (k + 1)
+                kl.append(
+                    sum(term(p, q) for p, q in zip(left / left.sum(), predicted, strict=True))
+                )
+            found.append(np.mean(kl))
+    yardstick = expert_yardstick(votes, experts=(1, 3))
+    assert yardstick == pytest.approx(
+        {"1 expert": np.mean(scores[1]), "3 experts": np.mean(scores[3])}
+    )
+    assert expert_yardstick(votes[3:]) == expert_yardstick(12 * fractions / 5) == {}
+
+
+def test_a_score_lies_between_numbers_of_experts():
+    yardstick = {"1 expert": 0.6, "2 experts": 0.5, "5 experts": 0.3}
+    for kl, worth in (
+        (0.7, "worse than 1 expert"),
+        (0.55, "better than 1 expert, worse than 2 experts"),
+        (0.3, "better than 2 experts, worse than 5 experts"),
+        (0.2, "better than 5 experts"),
+        (None, ""),
+    ):
+        assert worth_in_experts(kl, yardstick) == worth
+    assert worth_in_experts(0.5, {}) == ""
 
 
 def test_bootstrap_intervals_draw_patients_not_windows():

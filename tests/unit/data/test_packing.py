@@ -167,6 +167,8 @@ def test_data_too_small_for_the_folds_are_noted_and_refused_before_the_work(
     assert f"pack: note: {line}" in capfd.readouterr().err
     with pytest.raises(InputError, match="5 folds need at least 5 patients"):
         open_or_pack(tmp_path / "none", small, override(tiny_recipe, {"data.folds": 5}))
+    with pytest.raises(InputError, match="no window has 99 votes or more; lower min_votes"):
+        open_or_pack(tmp_path / "none", small, override(tiny_recipe, {"stages.1.min_votes": 99}))
     assert not (tmp_path / "none").exists()
 
 

@@ -11,7 +11,6 @@ from hbac_utils.inference.predict import (
     find_runs,
     mean_prior,
     open_run,
-    open_runs,
     predict,
     weighted_mean,
 )
@@ -85,14 +84,6 @@ def test_every_model_of_every_run_counts_the_same(opened, competition):
     assert list(made.by_fold) == ["tiny 1, fold0", "tiny 1, fold1", "tiny 2, fold0"]
     assert [summary["models"] for summary in made.runs] == [2, 1]
     assert not made.warning
-
-
-def test_the_models_of_a_run_are_averaged(run, competition):
-    made = predict(open_runs(run), competition, progress=False)
-    mean = np.mean(list(made.by_fold.values()), axis=0)
-    np.testing.assert_allclose(made.submission[COLUMNS], mean, atol=1e-6)
-    assert made.submission["eeg_id"].tolist() == competition.test["eeg_id"].tolist()
-    assert "8 of 8 recordings were predicted" in made.verdict()
 
 
 def test_a_model_that_fails_is_left_out_and_a_run_that_fails(opened, competition):

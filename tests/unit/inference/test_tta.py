@@ -8,15 +8,13 @@ import pandas as pd
 import pytest
 
 from hbac_utils.cli import main
-from hbac_utils.inference import tta
-from hbac_utils.inference.tta import describe_gains, measure
 from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.models.test_time import Variant, predict_batch, variants
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recipe import TestTime as Changes  # pytest would collect it as a test
-from hbac_utils.recipe import load_recipe, override
+from hbac_utils.recipe import override
+from hbac_utils.training import test_time
+from hbac_utils.training.test_time import Variant, describe_gains, measure, predict_batch, variants
 from hbac_utils.training.trainer import train
-from hbac_utils.utils.errors import InputError
 
 COLUMNS = list(VOTE_COLUMNS)
 
@@ -41,7 +39,10 @@ def test_a_mirror_exchanges_the_hemispheres_of_all_inputs(batch):
         np.testing.assert_array_equal(twice, batch[name])
 
 
-def test_a_shift_moves_the_eeg_alone_and_brings_in_zeros(batch):
+def test_shift_and_polarity_change_the_eeg_alone(batch):
+    inverted = Variant(polarity=True)(batch)
+    np.testing.assert_array_equal(inverted["eeg"], -batch["eeg"])
+    np.testing.assert_array_equal(inverted["spectrogram"], batch["spectrogram"])
     later = Variant(shift=1.0)(batch)
     np.testing.assert_array_equal(later["eeg"][:, :-200], batch["eeg"][:, 200:])
     assert not later["eeg"][:, -200:].any()
@@ -49,12 +50,6 @@ def test_a_shift_moves_the_eeg_alone_and_brings_in_zeros(batch):
     np.testing.assert_array_equal(earlier["eeg"][:, 100:], batch["eeg"][:, :-100])
     assert not earlier["eeg"][:, :100].any()
     np.testing.assert_array_equal(later["spectrogram"], batch["spectrogram"])
-
-
-def test_polarity_changes_the_sign_of_the_eeg_alone(batch):
-    inverted = Variant(polarity=True)(batch)
-    np.testing.assert_array_equal(inverted["eeg"], -batch["eeg"])
-    np.testing.assert_array_equal(inverted["spectrogram"], batch["spectrogram"])
 
 
 class PeakModel:
@@ -76,25 +71,6 @@ def test_predictions_of_all_combinations_are_averaged(batch):
     logs = predict_batch(PeakModel(), batch, changes.model_copy(update={"average": "log"}))
     geometric = np.prod(apart, axis=0) ** (1 / 12)
     np.testing.assert_allclose(logs, geometric / geometric.sum(axis=1, keepdims=True))
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"tta.shifts": [0.0, 1.0]}, "tta.shifts|without 0"),
-        ({"tta.shifts": [1.0, 1.0]}, "each once"),
-        ({"tta.shifts": [60.0]}, "less than or equal to 10"),
-        ({"tta.average": "median"}, "tta.average"),
-    ],
-)
-def test_an_invalid_setting_is_refused(tiny_recipe, change, reason):
-    with pytest.raises(InputError, match=reason):
-        override(tiny_recipe, change)
-
-
-def test_a_spectrogram_has_no_polarity():
-    with pytest.raises(InputError, match="tta.polarity changes the EEG, which this view ignores"):
-        override(load_recipe("paper-efficientnetv2b2"), {"tta.polarity": True})
 
 
 def test_gains_are_measured_out_of_fold(run, store):
@@ -123,7 +99,7 @@ def test_only_a_significant_gain_is_recommended(monkeypatch, store, capsys):
     table = pd.DataFrame(rows, index=["none", "mirror"], columns=columns)
     assert "no change gains significantly" in describe_gains(table)
     table.loc["all"] = [0.7, -0.1, -0.2, -0.05, 0.6, -0.2, -0.3, -0.1]
-    monkeypatch.setattr(tta, "measure", lambda run, store: table)
+    monkeypatch.setattr(test_time, "measure", lambda run, store: table)
     assert main(["tta", "some/run", "--store", str(store.path)]) == 0
     assert "greatest significant gain: all, averaged by log" in capsys.readouterr().out
 

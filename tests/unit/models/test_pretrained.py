@@ -60,25 +60,24 @@ def test_larger_kernels_start_as_the_pretrained_network(trained, preset, images,
 
 
 @pytest.mark.parametrize(
-    ("section", "handle"),
-    [
-        (EfficientNetV2(**B0), "keras/efficientnetv2/keras/efficientnetv2_b0_imagenet/2"),
-        (ResNet50V2(kind="resnet50v2"), "keras/resnetv2/keras/resnet50_v2_imagenet/2"),
-        (YoloV8(kind="yolov8"), "keras/yolov8/keras/yolo_v8_l_backbone_coco/2"),
-    ],
+    "section", [EfficientNetV2(**B0), ResNet50V2(kind="resnet50v2"), YoloV8(kind="yolov8")]
 )
-def test_handles_are_kerascvs(section, handle):
+def test_handles_are_kerascvs(section):
     from keras_cv.models import EfficientNetV2Backbone, ResNetV2Backbone, YOLOV8Backbone
 
     classes = (EfficientNetV2Backbone, ResNetV2Backbone, YOLOV8Backbone)
     known = [preset["kaggle_handle"] for c in classes for preset in c.presets.values()]
-    assert pretrained.kaggle_handle(section) == handle
-    assert f"kaggle://{handle}" in known
+    assert f"kaggle://{section.kaggle_handle}" in known
 
 
 def test_mounted_weights_come_before_a_folder_and_the_network(nowhere, monkeypatch):
     section = EfficientNetV2(**B0, weights="imagenet")
-    handle = pretrained.kaggle_handle(section)
+    handle = section.kaggle_handle
+    with pytest.raises(InputError, match="weights to none") as error:
+        section.build(SHAPE)
+    assert f'"model_sources": ["{handle}"]' in str(error.value)
+    monkeypatch.setattr("kagglehub.model_download", lambda *asked: "/".join(asked))
+    assert str(pretrained.find_weights(section)) == f"{handle}/{pretrained.FILE}"
     own = nowhere / "own" / "efficientnetv2_b0_imagenet" / pretrained.FILE
     mounted = nowhere / "kaggle" / "models" / handle / pretrained.FILE
     for path, variable in ((own, str(nowhere / "own")), (mounted, str(nowhere / "own"))):
@@ -88,40 +87,17 @@ def test_mounted_weights_come_before_a_folder_and_the_network(nowhere, monkeypat
         assert pretrained.find_weights(section) == path
 
 
-def test_weights_are_downloaded_last(nowhere, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "kagglehub.model_download", lambda *arguments: asked.append(arguments) or "there"
-    )
-    section = ResNet50V2(kind="resnet50v2", weights="imagenet")
-    assert str(pretrained.find_weights(section)) == "there"
-    assert asked == [(pretrained.kaggle_handle(section), pretrained.FILE)]
-
-
-def test_unreachable_weights_say_what_to_attach(nowhere):
-    with pytest.raises(InputError, match="weights to none") as error:
-        EfficientNetV2(**B0, weights="imagenet").build(SHAPE)
-    assert '"model_sources": ["keras/efficientnetv2/keras/efficientnetv2_b0_imagenet/2"]' in str(
-        error.value
-    )
-
-
-def test_b3_has_no_imagenet_weights():
-    with pytest.raises(InputError, match="not for b3"):
-        pretrained.find_weights(
-            EfficientNetV2(kind="efficientnetv2", variant="b3", weights="imagenet")
-        )
-
-
-def test_a_folder_without_weights_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"holds no model\.weights\.h5"):
-        pretrained.find_weights(EfficientNetV2(**B0, weights=str(tmp_path)))
-
-
-def test_another_networks_weights_are_refused(preset):
-    other = EfficientNetV2(kind="efficientnetv2", variant="b1", weights=str(preset))
-    with pytest.raises(InputError, match="not weights of efficientnetv2"):
-        other.build(SHAPE)
+@pytest.mark.parametrize(
+    ("section", "reason"),
+    [
+        ({"weights": "."}, r"holds no model\.weights\.h5"),
+        ({"variant": "b1", "weights": "PRESET"}, "not weights of efficientnetv2"),
+    ],
+)
+def test_wrong_weights_are_refused(section, reason, preset):
+    weights = section["weights"].replace("PRESET", str(preset))
+    with pytest.raises(InputError, match=reason):
+        EfficientNetV2(**B0 | section | {"weights": weights}).build(SHAPE)
 
 
 def test_a_recipe_is_asked_for_all_its_weights_at_once(preset, nowhere):

@@ -105,19 +105,21 @@ def test_the_published_sweeps_have_the_paper_s_values():
 
 
 def test_values_that_are_lists_are_kept_as_json(plan_of):
-    plan = plan_of(grid={"data.band": [[0.5, 40.0], [1.0, 30.0]], "dropout": [0.1, 0.2]})
-    assert plan.grid[2] == {"data.band": "[1.0, 30.0]", "dropout": 0.1}
-    assert plan.recipe(plan.grid[2]).data.band == (1.0, 30.0)
+    plan = plan_of(grid={"tta.shifts": [[0.5, 2.0], [1.0]], "dropout": [0.1, 0.2]})
+    assert plan.grid[2] == {"tta.shifts": "[1.0]", "dropout": 0.1}
+    assert plan.recipe(plan.grid[2]).tta.shifts == (1.0,)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"folds": [0, 2]}, r"folds: 2 does not exist; recipe tiny has 0–1"),
-        ({"grid": {"data.clip": [1024.0, 500.0]}}, "clip 1024.0, the recipe needs 500.0"),
+        ({"folds": [0, 2]}, "folds 0,2: '2' is no fold of recipe tiny"),
+        ({"grid": {"data.clip": [1024.0, 500.0]}}, "data.clip must be equal in all trials"),
     ],
 )
-def test_a_store_that_cannot_serve_every_trial_is_refused(plan_of, store, changes, message):
+def test_trials_that_cannot_share_a_store_or_folds_are_refused_before_packing(
+    plan_of, store, changes, message
+):
     plan_of().check(store)
     with pytest.raises(InputError, match=message):
-        plan_of(**changes).check(store)
+        plan_of(**changes)

@@ -10,11 +10,11 @@ import pytest
 from hbac_utils.data.dataset import FoldData
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.models.classifier import load_classifier
-from hbac_utils.models.test_time import Variant, predict_stored
 from hbac_utils.recipe import PseudoLabels, override
 from hbac_utils.recipe import TestTime as Changes
 from hbac_utils.training.pseudo_labels import pseudo_labels
 from hbac_utils.training.runs import read_recipe
+from hbac_utils.training.test_time import Variant, predict_stored
 from hbac_utils.training.trainer import train
 from hbac_utils.utils.errors import InputError
 
@@ -59,19 +59,24 @@ def test_few_votes_are_mixed_and_many_are_not(run, store, data):
     assert np.abs(votes[few] - given[few]).max() > 0.1
 
 
-def test_a_run_that_saw_the_held_out_patients_is_refused(run, store, tiny_recipe, data, tmp_path):
-    other = FoldData(store, override(tiny_recipe, {"data.folds": 4}), 0)
-    with pytest.raises(InputError, match="holds out other patients in fold 0"):
-        pseudo_labels(other, PseudoLabels(runs=(str(run),)), None)
+def test_runs_that_cannot_make_labels_are_refused_before_any_work(
+    run, store, tiny_recipe, tmp_path
+):
+    def refused(reason, run, **changes):
+        labels = {"stages.1.pseudo_labels": {"runs": [str(run)]}}
+        with pytest.raises(InputError, match=reason):
+            train(override(tiny_recipe, labels | changes), store, tmp_path / "new", folds=[0])
+        assert not (tmp_path / "new").exists()
+
+    refused("holds out other patients in fold 0", run, **{"data.folds": 4})
+    refused("nowhere: not a finished run", tmp_path / "nowhere")
     lacking = shutil.copytree(run, tmp_path / "lacking")
     shutil.rmtree(lacking / "fold0")
-    with pytest.raises(InputError, match="fold0/model.weights.h5: missing; copy the whole run"):
-        pseudo_labels(data, PseudoLabels(runs=(str(lacking),)), None)
+    refused("fold0/model.weights.h5: missing; copy the whole run", lacking)
     metrics = json.loads((lacking / "metrics.json").read_text())
     del metrics["sha256"]["fold0/model.weights.h5"]  # as of a run of other folds
     (lacking / "metrics.json").write_text(json.dumps(metrics))
-    with pytest.raises(InputError, match="has no fold 0; train it first"):
-        pseudo_labels(data, PseudoLabels(runs=(str(lacking),)), None)
+    refused("has no fold 0; train it first", lacking)
 
 
 def test_the_first_stage_needs_other_runs(tiny_recipe):

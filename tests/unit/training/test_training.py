@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hbac_utils.cli import main
 from hbac_utils.data.dataset import FoldData
 from hbac_utils.data.packing import pack
 from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.models.classifier import build_classifier
+from hbac_utils.models.classifier import build_classifier, load_classifier, save_weights
 from hbac_utils.recipe import load_recipe, override, parse_recipe, save_recipe
 from hbac_utils.synthetic.render import synthesize
 from hbac_utils.training.runs import STOP
-from hbac_utils.training.state import TrainingState, set_precision
+from hbac_utils.training.state import TrainingState
 from hbac_utils.training.trainer import train
 from hbac_utils.utils.backend import keras, tf
 from hbac_utils.utils.errors import InputError
@@ -133,16 +134,9 @@ def test_damaged_progress_is_refused_in_one_line(longer, store, tmp_path):
         train(longer, store, tmp_path, folds=[0])
 
 
-def test_a_complete_run_is_left_alone(tiny_recipe, store, run, tmp_path, capsys):
-    own = shutil.copytree(run, tmp_path / "run")
-    before = (own / "fold0" / "model.weights.h5").stat().st_mtime_ns
-    train(tiny_recipe, store, own)
-    assert "complete already: fold 0, 1" in capsys.readouterr().out
-    assert (own / "fold0" / "model.weights.h5").stat().st_mtime_ns == before
-
-
 def test_two_trainings_of_one_run_wait_for_each_other(tiny_recipe, store, run, tmp_path, capsys):
     own = shutil.copytree(run, tmp_path / "run")
+    before = (own / "fold0" / "model.weights.h5").stat().st_mtime_ns
     second = threading.Thread(target=train, args=(tiny_recipe, store, own))
     with lock(own / "training"):
         second.start()
@@ -151,15 +145,9 @@ def test_two_trainings_of_one_run_wait_for_each_other(tiny_recipe, store, run, t
         assert "waiting: another process is writing" in capsys.readouterr().err
     second.join(60)
     assert not second.is_alive()
-    assert "complete already" in capsys.readouterr().out
-
-
-def test_histories_are_passed_to_a_callback_after_each_epoch(tiny_recipe, store, run, tmp_path):
-    histories = []
-    shutil.copytree(run / "fold0", tmp_path / "run" / "fold0")
-    train(tiny_recipe, store, tmp_path / "run", on_epoch=histories.append)
-    assert [len(history) for history in histories] == [3, 4]  # fold 0 has two epochs already
-    assert histories[-1]["fold"].tolist() == [0, 0, 1, 1]
+    assert "complete already: fold 0, 1" in capsys.readouterr().out
+    weights = "fold0/model.weights.h5"
+    assert (own / weights).stat().st_mtime_ns == before, "a complete run is left alone"
 
 
 # -- averaged weights, refusals ----------------------------------------
@@ -196,8 +184,10 @@ def test_a_loss_that_is_not_finite_names_the_windows(tiny_recipe, store, tmp_pat
 def test_a_run_is_refused_before_any_work(run, store, tiny_recipe, tmp_path):
     with pytest.raises(InputError, match="another recipe"):
         train(override(tiny_recipe, {"seed": 9}), store, run)
-    with pytest.raises(InputError, match="fold 2 does not exist"):
+    with pytest.raises(InputError, match="folds 2: '2' is no fold of recipe tiny"):
         train(tiny_recipe, store, tmp_path / "x", folds=[2])
+    with pytest.raises(InputError, match="max_hours nan: give hours, or 0 for no limit"):
+        train(tiny_recipe, store, tmp_path / "x", max_hours=float("nan"))
     with pytest.raises(InputError, match="min_votes"):
         train(override(tiny_recipe, {"stages.1.min_votes": 99}), store, tmp_path / "x")
     with pytest.raises(InputError, match="need at least 20 patients"):
@@ -205,30 +195,41 @@ def test_a_run_is_refused_before_any_work(run, store, tiny_recipe, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_wrong_parameters_are_refused_before_packing(competition, run, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    common = ["train", "--data", str(competition.path), "--store", str(tmp_path / "store")]
+    for option, value, reason in (
+        ("--folds", "7", "'7' is no fold of recipe compact"),
+        ("--folds", "0-1", "'0-1' is no fold"),
+        ("--max-hours", "nan", "nan is not a number at least 0"),
+        ("--recipe", "nothing", "no such recipe"),
+        ("--run", str(run), "holds another recipe's run"),
+        ("--run", str(tmp_path / "file" / "run"), "cannot be written"),
+    ):
+        assert main([*common, "--run", str(tmp_path / "run"), option, value]) == 2
+        assert reason in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
 # -- precision, recipes, devices ------------------------------------------------
 
 
-@pytest.mark.parametrize(("gpus", "policy"), [([], "float32"), (["GPU:0"], "mixed_float16")])
-def test_a_gpu_uses_half_precision(gpus, policy, monkeypatch):
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
-    try:
-        set_precision()
-        assert keras.config.dtype_policy().name == policy
-    finally:
-        keras.config.set_dtype_policy("float32")
-
-
-def test_half_precision_starts_with_the_backbone():
+def test_a_gpu_trains_in_half_precision_which_starts_with_the_backbone(monkeypatch, tmp_path):
+    """Prediction is in single precision; settings of the notebook count for neither."""
     small = override(load_recipe("eeg-spectrogram"), {"view.frames": 32, "view.bins": 8})
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = build_classifier(small)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.config.set_image_data_format("channels_first")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind="": ["GPU:0"])
+    model = build_classifier(small)
+    monkeypatch.undo()
     types = {layer.name: layer.compute_dtype for layer in model.layers if layer.name != "eeg"}
     for name in ("signal_augmentation", "eeg_spectrogram", "view_augmentation", "probabilities"):
         assert types[name] == "float32"
     assert types["pool"] == "float16"
+    save_weights(model, tmp_path / "model.weights.h5")
+    loaded = load_classifier(small, tmp_path / "model.weights.h5")
+    assert loaded.get_layer("pool").compute_dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
 
 
 SMALL = {
