@@ -21,7 +21,7 @@ from hbac_utils.utils.config_io import StrictModel, parse_json, read_config, val
 from hbac_utils.utils.errors import InputError
 
 if TYPE_CHECKING:  # imports TensorFlow
-    from hbac_utils.inference.predict import Run
+    pass
 
 FILE = "blend.json"
 ByClass = tuple[float, float, float, float, float, float]
@@ -86,12 +86,12 @@ class BlendFile(StrictModel):
     def __str__(self) -> str:
         return f"{self.method}, cross-fitted {self.kl:.4f}"
 
-    def order(self, runs: "Sequence[Run]") -> "list[Run]":
-        """Select the members among runs, in the order of the file.
+    def order(self, runs: Sequence) -> list:
+        """Select the members among runs or their folders, in the order of the file.
 
         Raises InputError if a member is no run of the kit, or its run is missing.
         """
-        by_digest = {run_digest(run.path): run for run in runs}
+        by_digest = {run_digest(getattr(run, "path", run)): run for run in runs}
         for member in self.members:
             if member.run not in by_digest:
                 reason = "is not among the runs" if member.run else "is no run of this kit"

@@ -39,8 +39,8 @@ class Run:
 class Blend(Protocol):
     """Combination of runs, as `hbac_utils.ensembling.pooling.BlendFile`; ``str`` names it."""
 
-    def order(self, runs: Sequence[Run]) -> list[Run]:
-        """Select the members among runs, in the order of the weights."""
+    def order(self, runs: Sequence) -> list:
+        """Select the members among runs or their folders, in the order of the weights."""
 
     def combine(self, values: np.ndarray) -> np.ndarray:
         """Combine probabilities of shape (members, n, 6) into (n, 6)."""
@@ -68,10 +68,14 @@ def open_run(path: str | Path) -> Run:
     return Run(path, recipe, prior, models)
 
 
-def open_runs(run: str | Path | Sequence[str] = "") -> list[Run]:
-    """Open one run, several, or all attached ones if none is named; see `open_run`."""
+def open_runs(run: str | Path | Sequence[str] = "", blend: Blend | None = None) -> list[Run]:
+    """Open one run, several, or all attached ones if none is named; of a blend, its members.
+
+    Raises InputError as `open_run` does, and before any model is loaded if a member is missing.
+    """
     named = [run] if isinstance(run, str | Path) else list(run)
-    return [open_run(path) for path in ([p for p in named if str(p)] or find_runs())]
+    paths: list = [path for path in named if str(path)] or find_runs()
+    return [open_run(path) for path in (paths if blend is None else blend.order(paths))]
 
 
 def describe_runs(runs: Sequence[Run]) -> pd.DataFrame:
@@ -130,9 +134,9 @@ def predict(
         If all runs read spectrograms and the folder has none (in Kaggle's hidden re-run all EEGs
         then get the prior: a notebook that fails scores nothing); if a run of the blend is missing.
     """
-    opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
     if blend is not None:
-        opened = blend.order(opened)
+        runs = blend.order(runs)
+    opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
     if not is_rerun():
         _check_spectrograms(opened, competition)
     test = competition.test.drop_duplicates("eeg_id").reset_index(drop=True)

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from hbac_utils.utils.errors import InputError, Terminated
-from hbac_utils.utils.files import writing
+from hbac_utils.utils.files import check_writable, writing
 
 LARGEST = 2**32 - 1  # number on the command line; seeds of numpy and pandas end there
 
@@ -65,6 +65,8 @@ class Verb(TyperCommand):
         try:
             with terminable(), writing(place):
                 _check_text(ctx.params.values())
+                if out := ctx.params.get("out"):
+                    check_writable(out)
                 return super().invoke(ctx)
         except InputError as error:
             if ctx.find_root().params.get("debug"):

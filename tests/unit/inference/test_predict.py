@@ -1,16 +1,19 @@
 """Prediction with one or several runs: every model counts the same, missing ones are left out."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
 
+from hbac_utils.ensembling.pooling import load_blend
 from hbac_utils.inference.predict import (
     describe_runs,
     find_runs,
     mean_prior,
     open_run,
+    open_runs,
     predict,
     weighted_mean,
 )
@@ -111,6 +114,22 @@ def test_what_no_run_can_predict_gets_the_mean_prior_and_a_reason(opened, own_co
     assert made.summary()["recordings"].tolist() == [7, 1, 8]
     assert made.fallback_table()["eeg_id"].tolist() == [ids[3]]
     assert "WARNING: 1 of 8 recordings (12.5%) got the training prior" in made.verdict()
+
+
+def test_a_missing_member_of_a_blend_is_refused_before_a_model_is_loaded(
+    run, competition, monkeypatch
+):
+    one = [1.0] * 6
+    member = {"name": "other", "run": "another digest", "weights": one}
+    content = {
+        "method": "mean", "kind": "linear", "members": [member], "scale": one, "bias": [0.0] * 6,
+        "kl": 0.5, "windows": 9,
+    }  # fmt: skip
+    blend = load_blend(json.dumps(content))
+    monkeypatch.setattr("hbac_utils.inference.predict.load_classifier", None)
+    for call in (lambda: open_runs(run, blend), lambda: predict([run], competition, blend)):
+        with pytest.raises(InputError, match="its member other is not among the runs; attach it"):
+            call()
 
 
 def test_runs_with_other_preprocessing_read_their_own_signals(opened, competition):

@@ -208,6 +208,9 @@ def test_wrong_parameters_are_refused_before_packing(competition, run, tmp_path,
     ):
         assert main([*common, "--run", str(tmp_path / "run"), option, value]) == 2
         assert reason in capsys.readouterr().err
+    out = str(tmp_path / "file" / "blend")
+    assert main(["blend", "no member", "--out", out]) == 2
+    assert f"{out}: cannot be written (because of {tmp_path}/file)" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
