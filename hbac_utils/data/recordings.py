@@ -90,7 +90,7 @@ def list_recordings(
         raise InputError(
             f"{paths[present.argmin()]}: no such file; {(~present).sum():,} of {len(paths):,} "
             f"{kind.label} that train.csv names are missing: download them{kind.without}, or pack "
-            "only the windows whose recordings are there (AVAILABLE=1)"
+            "only the windows whose recordings are there (make pack AVAILABLE=1)"
         )
     with ThreadPoolExecutor(THREADS) as threads:
         recordings["rows"] = list(threads.map(lambda path: count_rows(path, kind.columns), paths))

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hbac_utils.data.packing import pack
 from hbac_utils.recipe import save_recipe
 from hbac_utils.sweeps.config import SweepPlan, load_sweep
+from hbac_utils.sweeps.worker import prepare
 from hbac_utils.utils.errors import InputError
 
 SHIPPED = sorted(path.stem for path in Path("sweeps").glob("*.yaml"))
@@ -123,3 +125,16 @@ def test_trials_that_cannot_share_a_store_or_folds_are_refused_before_packing(
     plan_of().check(store)
     with pytest.raises(InputError, match=message):
         plan_of(**changes)
+
+
+def test_the_store_grows_to_serve_every_trial_and_stays_the_same_data(
+    plan_of, competition, tiny_recipe, tmp_path
+):
+    store = tmp_path / "store"
+    pack(competition, store, tiny_recipe.data, ("eeg",), limit=3, jobs=1, progress=False)
+    before = prepare(plan_of(), competition, store, tmp_path)
+    both = {"recipe": None, "name": "both", "folds": [0]}
+    both["grid"] = {"recipe": [str(tmp_path / "tiny.json"), "multiview"]}
+    prepare(plan_of(**both), competition, store, tmp_path)
+    assert (store / "spectrogram.npy").is_file()
+    assert prepare(plan_of(), competition, store, tmp_path).data == before.data
