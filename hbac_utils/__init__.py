@@ -29,6 +29,36 @@ _HOMES = {
     "train": "hbac_utils.training.trainer",
 }
 
+# what the notebooks use
+_HOMES |= {
+    "LiveFigure": "hbac_utils.utils.interactive",
+    "RunResult": "hbac_utils.training.evaluation",
+    "attached": "hbac_utils.environment",
+    "augmented_views": "hbac_utils.models.classifier",
+    "check_submission": "hbac_utils.inference.submission",
+    "check_training": "hbac_utils.training.runs",
+    "check_weights": "hbac_utils.models.pretrained",
+    "default_recipe": "hbac_utils.environment",
+    "describe_environment": "hbac_utils.environment",
+    "describe_runs": "hbac_utils.inference.predict",
+    "example_batch": "hbac_utils.data.dataset",
+    "expert_yardstick": "hbac_utils.metric",
+    "find_truth": "hbac_utils.training.evaluation",
+    "learning_rate_plan": "hbac_utils.training.trainer",
+    "mean_prior": "hbac_utils.inference.predict",
+    "network_code": "hbac_utils.models.describe",
+    "network_parts": "hbac_utils.models.describe",
+    "open_blend": "hbac_utils.ensembling.pooling",
+    "open_or_pack": "hbac_utils.data.packing",
+    "open_runs": "hbac_utils.inference.predict",
+    "override": "hbac_utils.recipe",
+    "patient_folds": "hbac_utils.data.splits",
+    "recipe_table": "hbac_utils.recipe",
+    "score_table": "hbac_utils.training.runs",
+    "split_balance": "hbac_utils.data.splits",
+    "write_submission": "hbac_utils.inference.submission",
+}
+
 __all__ = [
     "__version__",
     "blend",

@@ -13,6 +13,8 @@ from hbac_utils.data.layout import KAGGLE_INPUT
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "pandas", "pyarrow", "scipy")
 
+DEFAULT_RECIPES = {True: "waveform-b3", False: "compact"}  # with a GPU, and without
+
 DEPTHS = {"competitions": 1, "datasets": 2, "notebooks": 2, "models": 5}
 """Depth of an input's folder below these folders of ``/kaggle/input``."""
 
@@ -22,7 +24,14 @@ def is_rerun() -> bool:
     return bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
 
 
-def environment() -> pd.DataFrame:
+def default_recipe() -> str:
+    """Name the recipe that suits this machine: the strongest one with a GPU, else the smallest."""
+    from hbac_utils.utils.backend import tf
+
+    return DEFAULT_RECIPES[bool(tf.config.list_physical_devices("GPU"))]
+
+
+def describe_environment() -> pd.DataFrame:
     """Tabulate where the notebook runs, processors, memory and versions."""
     from hbac_utils.utils.backend import tf
 

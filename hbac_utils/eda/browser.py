@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.splits import KINDS, agreement
-from hbac_utils.eda.examples import one_per_vote_vector, read_window, votes_of
+from hbac_utils.eda.examples import one_per_vote_vector, read_window, votes_of, with_recording
 from hbac_utils.labels import CLASSES
 from hbac_utils.plots.windows import window_page
 from hbac_utils.utils.errors import InputError
@@ -38,7 +38,10 @@ def browse(competition: Competition):
     The controls need a live notebook; a notebook executed by papermill or nbconvert gets the
     figure.
     """
-    table = window_table(competition.train)
+    table = window_table(with_recording(competition, "eeg"))
+    if table.empty:
+        print("No EEGs to browse.")
+        return None
     if is_live():
         return _controls(competition, table)
     print("No controls: open the notebook in Jupyter or on Kaggle. First window:")

@@ -48,6 +48,39 @@ class Window(NamedTuple):
     title: str
 
 
+def recorded_windows(competition: Competition) -> pd.DataFrame:
+    """Select the rows of ``train.csv`` whose EEG is in the folder; print what is missing."""
+    train = competition.train
+    rows = with_recording(competition, "eeg")
+    counts = {
+        "EEGs": (rows["eeg_id"].nunique(), train["eeg_id"].nunique()),
+        "spectrograms": (
+            with_recording(competition, "spectrogram")["spectrogram_id"].nunique(),
+            train["spectrogram_id"].nunique(),
+        ),
+    }
+    missing = [f"{n:,} of {total:,} {kind}" for kind, (n, total) in counts.items() if n < total]
+    if test_table(competition) is None:
+        missing.append("no test.csv")
+    if missing:
+        print(f"The folder holds {', '.join(missing)}: what is there is shown.")
+    return rows
+
+
+def with_recording(competition: Competition, kind: str) -> pd.DataFrame:
+    """Select the rows of ``train.csv`` whose "eeg" or "spectrogram" is in the folder."""
+    train = competition.train
+    return train[train[f"{kind}_id"].isin(competition.present("train", kind))]
+
+
+def test_table(competition: Competition) -> pd.DataFrame | None:
+    """Read ``test.csv``, or ``sample_submission.csv``; None if there is neither."""
+    try:
+        return competition.test
+    except InputError:
+        return None
+
+
 def one_per_vote_vector(train: pd.DataFrame) -> pd.DataFrame:
     """Keep the first window of each (EEG, vote vector) group."""
     return train.drop_duplicates(["eeg_id", *VOTE_COLUMNS])
@@ -116,7 +149,7 @@ def agreement_examples(train: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         name = found if found == kind else f"no {kind} window; {found}"
         chosen.append(rows.iloc[[best]].assign(title=f"{name}: {vote_text(votes[best])}"))
         rows = rows[rows["eeg_id"] != rows["eeg_id"].iloc[best]]
-    return pd.concat(chosen, ignore_index=True)
+    return pd.concat(chosen, ignore_index=True) if chosen else rows.assign(title="")
 
 
 def read_windows(
@@ -129,12 +162,13 @@ def read_windows(
 
 
 def read_window(competition: Competition, row: pd.Series) -> Window:
-    """Read the EEG and spectrogram of a row of ``train.csv``, which may have a ``title``.
+    """Read the EEG and, if it is there, the spectrogram of a row of ``train.csv``.
 
-    Raises InputError if a file is missing or unreadable, or ends before the window does.
+    The row may have a ``title``. Raises InputError if the EEG is missing, or a file is unreadable
+    or ends before the window does.
     """
     spectrogram = None
-    if competition.has_spectrograms("train"):
+    if competition.spectrogram_path("train", int(row["spectrogram_id"])).is_file():
         spectrogram = read_window_spectrogram(competition, row)
     return _window(read_window_eeg(competition, row), spectrogram, row)
 

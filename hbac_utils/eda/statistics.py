@@ -23,7 +23,9 @@ from hbac_utils.eda.examples import (
     read_window_eeg,
     read_window_spectrogram,
     sample_windows,
+    test_table,
     votes_of,
+    with_recording,
 )
 from hbac_utils.labels import CLASSES, N_CLASSES, RELIABLE_VOTES, vote_fractions
 from hbac_utils.metric import both_scores
@@ -92,12 +94,14 @@ def constant_scores(train: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     return {"uniform": both_scores(votes, np.full(N_CLASSES, 1 / N_CLASSES)), "prior": prior}
 
 
-def overlap(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """Count the identifiers in the training set, in the test set, and in both."""
+def overlap(competition: Competition) -> pd.DataFrame:
+    """Count the identifiers in the training set, in the test set (0 without one), and in both."""
+    train, test = competition.train, test_table(competition)
     counts = {}
-    for column in test.columns.intersection(["eeg_id", "spectrogram_id", "patient_id"]):
-        a, b = set(train[column]), set(test[column])
-        counts[column] = {"train": len(a), "test": len(b), "both": len(a & b)}
+    for column in ("eeg_id", "spectrogram_id", "patient_id"):
+        if test is None or column in test:
+            a, b = set(train[column]), set(() if test is None else test[column])
+            counts[column] = {"train": len(a), "test": len(b), "both": len(a & b)}
     return pd.DataFrame.from_dict(counts, orient="index")
 
 
@@ -108,9 +112,11 @@ def missing_data(competition: Competition, files: int = 100, seed: int = 0) -> p
     channel (column), empty rows; the missing share of all values.
     """
 
-    def summary(column: str, path: Callable, read: Callable) -> dict[str, float]:
-        ids = competition.train[column].drop_duplicates()
+    def summary(kind: str, path: Callable, read: Callable) -> dict[str, float]:
+        ids = with_recording(competition, kind)[f"{kind}_id"].drop_duplicates()
         ids = ids.sample(min(files, len(ids)), random_state=seed)
+        if ids.empty:
+            return {"files": 0}
         gaps = _parallel(lambda i: _find_gaps(read(path("train", i))), ((i,) for i in ids))
         found, empty_channel, empty_rows, missing, size = np.sum(gaps, axis=0)
         return {
@@ -118,11 +124,10 @@ def missing_data(competition: Competition, files: int = 100, seed: int = 0) -> p
             "with empty rows": empty_rows, "share missing": round(missing / size, 4),
         }  # fmt: skip
 
-    table = {"EEG": summary("eeg_id", competition.eeg_path, read_eeg)}
-    if competition.has_spectrograms("train"):
-        table["spectrogram"] = summary(
-            "spectrogram_id", competition.spectrogram_path, read_spectrogram
-        )
+    table = {
+        "EEG": summary("eeg", competition.eeg_path, read_eeg),
+        "spectrogram": summary("spectrogram", competition.spectrogram_path, read_spectrogram),
+    }
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("recordings")
 
 
@@ -139,8 +144,8 @@ def mean_spectrograms(competition: Competition, per_class: int = 20, seed: int =
     for a class without windows and for a competition without spectrograms.
     """
     means = np.full((N_CLASSES, SPECTROGRAM_ROWS, len(CHAINS) * len(FREQUENCIES)), np.nan)
-    if competition.has_spectrograms("train"):
-        rows = sample_windows(competition.train, per_class, seed)
+    rows = sample_windows(with_recording(competition, "spectrogram"), per_class, seed)
+    if len(rows):
         power = np.ma.masked_invalid(_map_rows(read_window_spectrogram, competition, rows))
         for i, name in enumerate(CLASSES):
             of_class = power[rows["expert_consensus"] == name]
@@ -154,7 +159,7 @@ def band_powers(competition: Competition, per_class: int = 20, seed: int = 0) ->
 
     One row per window, with its class in the first column, ``consensus``.
     """
-    rows = sample_windows(competition.train, per_class, seed)
+    rows = sample_windows(with_recording(competition, "eeg"), per_class, seed)
     powers = _map_rows(lambda *row: band_power(read_window_eeg(*row)), competition, rows)
     table = pd.DataFrame(powers)
     table.insert(0, "consensus", rows["expert_consensus"])

@@ -31,6 +31,16 @@ class Prediction:
     runs: list[dict] = field(default_factory=list)  # recipe, models, scores, EEGs not predicted
     blend: str = ""  # how several runs were blended; empty if all models count the same
 
+    @property
+    def ids(self) -> pd.Series:
+        """The ``eeg_id`` of each row."""
+        return self.submission["eeg_id"]
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """The submitted probabilities, shape (n, 6)."""
+        return self.submission[COLUMNS].to_numpy()
+
     def summary(self) -> pd.DataFrame:
         """Count the recordings that were predicted and those that got the prior."""
         total, lost = len(self.submission), len(self.fallbacks)

@@ -19,6 +19,7 @@ from papermill.translators import translate_parameters
 
 from hbac_utils import __version__
 from hbac_utils.ensembling.pooling import load_blend
+from hbac_utils.environment import DEFAULT_RECIPES
 from hbac_utils.kernels.api import ACCOUNT_PAGE
 from hbac_utils.kernels.metadata import KernelMetadata, load_metadata
 from hbac_utils.notebooks import check_parameters, read_parameters
@@ -204,7 +205,7 @@ def _missing(place: str, metadata: KernelMetadata) -> str:
 
 def _check_recipe(parameters: dict, metadata: KernelMetadata) -> list[str]:
     """Check recipe and folds of a training, and list the models on Kaggle that it needs."""
-    name = parameters["recipe"]
+    name = parameters["recipe"] or DEFAULT_RECIPES[metadata.enable_gpu]
     if name.startswith("/kaggle/"):  # in an attached data set
         return []
     if Path(name).suffix:

@@ -14,6 +14,7 @@ from hbac_utils.plots.predictions import (
     prediction_bars,
     reliability_diagram,
     score_bars,
+    score_scale,
 )
 from hbac_utils.plots.spectrogram import mean_spectra, mean_spectrograms, spectrogram_page
 from hbac_utils.plots.style import CLASS_COLORS
@@ -29,6 +30,7 @@ from hbac_utils.plots.training import (
     batch_pages,
     batch_series,
     learning_rate_curve,
+    network_diagram,
     training_curves,
 )
 from hbac_utils.plots.windows import (

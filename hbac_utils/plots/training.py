@@ -9,22 +9,13 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
 from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_SECONDS, WINDOW_SECONDS
 from hbac_utils.labels import RELIABLE_VOTES
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA
-from hbac_utils.plots.style import (
-    ACCENT,
-    HIGHLIGHT,
-    MUTED,
-    TRAIN_COLOR,
-    color_range,
-    draw_strip,
-    new_axes,
-    new_figure,
-    styled,
-)
+from hbac_utils.plots import style
 from hbac_utils.plots.windows import draw_traces, row_height
 
 if TYPE_CHECKING:
@@ -52,7 +43,7 @@ def batch_pages(
     ]
 
 
-@styled
+@style.styled
 def batch_series(series: np.ndarray, labels: np.ndarray, view: "Waveform") -> Figure:
     """Draw the first four series, shape (B, n_times, 18), as traces, with their labels above.
 
@@ -64,7 +55,7 @@ def batch_series(series: np.ndarray, labels: np.ndarray, view: "Waveform") -> Fi
     scale = f"{height:.1f}\n({view.scale * np.expm1(height):.0f} µV)"
     figure, panels = _batch_panels(len(series), 2, 4.1, view)
     for (strip, page), values, label in zip(panels, series, labels, strict=False):
-        draw_strip(strip, label)
+        style.draw_strip(strip, label)
         draw_traces(page, np.arange(len(values)) / view.rate, values, height, scale)
         page.set(xlim=(0, WINDOW_SECONDS), xlabel="Time in the window (s); negative is up")
         page.tick_params(axis="y", labelsize=8)
@@ -72,17 +63,17 @@ def batch_series(series: np.ndarray, labels: np.ndarray, view: "Waveform") -> Fi
     return figure
 
 
-@styled
+@style.styled
 def batch_images(images: np.ndarray, labels: np.ndarray, view: "View") -> Figure:
     """Draw the first eight images, shape (B, H, W, 1), with their labels above.
 
     The view gives the units of rows and columns.
     """
     images = np.asarray(images)[:8, ..., 0]
-    limits = color_range(images)
+    limits = style.color_range(images)
     figure, panels = _batch_panels(len(images), 4, 3.2, view)
     for (strip, page), image, label in zip(panels, images, labels, strict=False):
-        draw_strip(strip, label, least=0.4)
+        style.draw_strip(strip, label, least=0.4)
         shown = _draw_image(page, image, view, limits)
         page.label_outer()
     figure.colorbar(shown, ax=figure.axes, label="Value", fraction=0.02, aspect=40)
@@ -95,7 +86,7 @@ def _batch_panels(
     """Create a figure with pairs of axes: a strip for the label, and a panel below it."""
     columns = min(columns, n)
     rows = -(-n // columns)
-    figure = new_figure(0.4 + height * rows, f"{view.kind}: input of the network")
+    figure = style.new_figure(0.4 + height * rows, f"{view.kind}: input of the network")
     axes = figure.subplots(2 * rows, columns, height_ratios=[0.06, 1] * rows, squeeze=False)
     panels = list(zip(axes[::2].flat, axes[1::2].flat, strict=True))
     for unused in np.ravel(panels[n:]):
@@ -129,16 +120,43 @@ def _draw_image(
     return shown
 
 
-@styled
+@style.styled
+def network_diagram(parts: Sequence[Sequence[tuple[str, str]]]) -> Figure:
+    """Draw a network as boxes: a row per branch, and the head that joins them.
+
+    ``parts`` is from `models.describe.network_parts`: a name and shapes for each box.
+    """
+    *branches, head = parts
+    figure, axes = style.new_axes(0.4 + 1.2 * len(branches))
+    columns = max(map(len, branches))
+    middle = (len(branches) - 1) / 2
+    arrow = {"arrowstyle": "-|>", "color": style.MUTED, "shrinkA": 0, "shrinkB": 0}
+    for row, branch in enumerate([*branches, head]):
+        x, y = (0, row) if row < len(branches) else (columns, middle)
+        for column, (name, detail) in enumerate(branch, x):
+            box = FancyBboxPatch((column - 0.36, y - 0.34), 0.72, 0.68, boxstyle="round,pad=0.02")
+            axes.add_patch(box).set(facecolor=style.PALE, edgecolor=style.MUTED, linewidth=0.8)
+            axes.text(column, y - 0.12, name, ha="center", va="center", weight="bold", fontsize=10)
+            axes.text(column, y + 0.18, detail, ha="center", va="center", fontsize=9)
+            last = column == x + len(branch) - 1
+            end = (columns - 0.4, middle) if last else (column + 0.6, y)
+            if row < len(branches):
+                axes.annotate("", end, (column + 0.38, y), arrowprops=arrow)
+    axes.set(xlim=(-0.5, columns + 0.5), ylim=(len(branches) - 0.45, -0.55))
+    axes.set_axis_off()
+    return figure
+
+
+@style.styled
 def learning_rate_curve(epochs: np.ndarray, rates: np.ndarray) -> Figure:
     """Draw learning rates against fractional epochs since the start, both of shape (n,)."""
-    figure, axes = new_axes(2.8)
-    axes.plot(epochs, rates, color=TRAIN_COLOR, marker="." if len(epochs) < 40 else "")
+    figure, axes = style.new_axes(2.8)
+    axes.plot(epochs, rates, color=style.TRAIN_COLOR, marker="." if len(epochs) < 40 else "")
     axes.set(yscale="log", xlabel="Epochs since the start", ylabel="Learning rate")
     return figure
 
 
-@styled
+@style.styled
 def training_curves(
     history: pd.DataFrame,
     prior: Mapping[str, float | None] | None = None,
@@ -158,18 +176,18 @@ def training_curves(
     history = history.sort_values("epoch")
     shown = [name for name in PANELS if name in history and history[name].notna().any()]
     stages = history.drop_duplicates("stage")["epoch"].iloc[1:] if "stage" in history else []
-    figure = new_figure(3.8)
+    figure = style.new_figure(3.8)
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, shown, strict=True):
         _draw_folds(axes, history, name)
         for epoch in stages:
-            axes.axvline(epoch + 0.5, color=MUTED, lw=1, ls=":", gid="stage")
+            axes.axvline(epoch + 0.5, color=style.MUTED, lw=1, ls=":", gid="stage")
         level = (prior or {}).get(name)
         if level is not None:
-            axes.axhline(level, color=ACCENT, lw=1.3, ls="--", gid="prior")
+            axes.axhline(level, color=style.ACCENT, lw=1.3, ls="--", gid="prior")
             axes.text(
-                1, level, f"prior {level:.2f}", color=ACCENT, fontsize=9, ha="right", va="bottom",
-                transform=axes.get_yaxis_transform(),
+                1, level, f"prior {level:.2f}", color=style.ACCENT, fontsize=9, ha="right",
+                va="bottom", transform=axes.get_yaxis_transform(),
             )  # fmt: skip
         axes.set_title(PANELS[name])
         axes.set(xlabel="Epoch", xlim=(0.5, (epochs or history["epoch"].max() + 1) + 0.5))
@@ -187,7 +205,7 @@ def _draw_folds(axes: Axes, history: pd.DataFrame, column: str) -> None:
         axes.plot(curve.idxmin() + 1, curve.min(), "o", ms=9, mfc="none", mec=color, gid="best")
 
 
-@styled
+@style.styled
 def setting_scores(
     names: Sequence[str],
     scores: Mapping[str, Sequence[float | None]],
@@ -200,18 +218,18 @@ def setting_scores(
     unknown; ``prior`` the same two of the constant prior, drawn as lines. The setting with the
     index ``best`` is highlighted.
     """
-    figure, axes = new_axes(1.5 + 0.32 * len(names))
+    figure, axes = style.new_axes(1.5 + 0.32 * len(names))
     places = np.arange(len(names))
     for score, color, marker, title in (
-        ("kl_reliable", TRAIN_COLOR, "o", f"≥ {RELIABLE_VOTES} votes"),
-        ("kl_all", MUTED, "D", "all votes"),
+        ("kl_reliable", style.TRAIN_COLOR, "o", f"≥ {RELIABLE_VOTES} votes"),
+        ("kl_all", style.MUTED, "D", "all votes"),
     ):
         values = np.array(scores[score], dtype=float)
         axes.plot(values, places, ls="", marker=marker, ms=7, color=color, label=title, gid=score)
         if prior.get(score) is not None:
             axes.axvline(prior[score], color=color, lw=1.2, ls="--", label=f"prior, {title}")
     if best is not None:
-        axes.axhspan(best - 0.4, best + 0.4, color=HIGHLIGHT, lw=0, zorder=0, gid="best")
+        axes.axhspan(best - 0.4, best + 0.4, color=style.HIGHLIGHT, lw=0, zorder=0, gid="best")
     axes.set_yticks(places, [name if len(name) <= 60 else f"{name[:59]}…" for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
@@ -220,11 +238,11 @@ def setting_scores(
     return figure
 
 
-@styled
+@style.styled
 def importance_bars(importances: Mapping[str, float]) -> Figure:
     """Draw the share of the objective's variance explained by each parameter, largest first."""
-    figure, axes = new_axes(1.0 + 0.35 * len(importances))
-    axes.barh(list(importances), list(importances.values()), 0.6, color=TRAIN_COLOR)
+    figure, axes = style.new_axes(1.0 + 0.35 * len(importances))
+    axes.barh(list(importances), list(importances.values()), 0.6, color=style.TRAIN_COLOR)
     axes.set(xlim=(0, 1), xlabel="Share of the objective's variance")
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")

@@ -12,18 +12,9 @@ from matplotlib.ticker import MultipleLocator
 from hbac_utils.data.layout import SAMPLING_RATE, SEGMENT_SECONDS, WINDOW_SECONDS
 from hbac_utils.labels import vote_fractions
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, ELECTRODES, LEFT, RIGHT, derivation_matrix
+from hbac_utils.plots import style
 from hbac_utils.plots.spectrogram import draw_spectrogram
-from hbac_utils.plots.style import (
-    HIGHLIGHT,
-    INK,
-    MUTED,
-    add_panels,
-    blank,
-    count_votes,
-    draw_strip,
-    new_figure,
-    styled,
-)
+from hbac_utils.utils.interactive import prints_errors
 
 if TYPE_CHECKING:
     from hbac_utils.eda.examples import Window
@@ -33,7 +24,7 @@ ROWS = np.arange(len(DOUBLE_BANANA)) + 0.8 * (np.arange(len(DOUBLE_BANANA)) // 4
 """Vertical positions of the 18 traces, with gaps between the chains of four."""
 
 
-@styled
+@style.styled
 def eeg_page(
     eeg: np.ndarray,
     votes: np.ndarray | None = None,
@@ -57,8 +48,8 @@ def eeg_page(
 
     Raises ValueError if ``eeg`` does not have 19 columns, or no samples within ``seconds``.
     """
-    figure = new_figure(6.6, title)
-    (page,) = add_panels(figure, votes, probabilities)
+    figure = style.new_figure(6.6, title)
+    (page,) = style.add_panels(figure, votes, probabilities)
     draw_eeg(page, eeg, seconds)
     return figure
 
@@ -73,7 +64,7 @@ def draw_eeg(axes: Axes, eeg: np.ndarray, seconds: tuple[float, float]) -> None:
         raise ValueError(f"no EEG from {seconds[0]} to {seconds[1]} s: it has {len(eeg)} samples")
     middle = WINDOW_SECONDS / 2
     segment = middle - SEGMENT_SECONDS / 2, middle + SEGMENT_SECONDS / 2
-    axes.axvspan(*segment, facecolor=HIGHLIGHT, edgecolor="none", gid="segment")
+    axes.axvspan(*segment, facecolor=style.HIGHLIGHT, edgecolor="none", gid="segment")
     traces = bipolar_traces(eeg[first:last])
     sensitivity = float(f"{row_height(traces):.0e}")  # one significant digit
     draw_traces(axes, times, traces, sensitivity, f"{sensitivity:g} µV")
@@ -94,11 +85,11 @@ def draw_traces(
     rows = ROWS + traces / sensitivity  # the axis points down, so negative voltages point up
     for trace, row, tick in zip(rows.T, ROWS, axes.get_yticklabels(), strict=True):
         name = tick.get_text()
-        color = "#1F4E79" if name in LEFT else "#8A1C2B" if name in RIGHT else INK
+        color = "#1F4E79" if name in LEFT else "#8A1C2B" if name in RIGHT else style.INK
         tick.set_color(color)
         axes.plot(times, trace, color=color, lw=0.7 if is_short else 0.5, gid=name)
         if np.isnan(trace).all():
-            axes.text(times.mean(), row, "no signal", color=MUTED, ha="center", va="center")
+            axes.text(times.mean(), row, "no signal", color=style.MUTED, ha="center", va="center")
     axes.margins(x=0)
     # room for high waves of the outer rows
     highest, lowest = (f(rows[np.isfinite(rows)], initial=0) for f in (np.min, np.max))
@@ -109,7 +100,7 @@ def draw_traces(
     axes.spines["left"].set_visible(False)
     right_edge = axes.get_yaxis_transform()
     axes.plot(
-        [1.008, 1.008], ROWS[-1] - [1, 0], transform=right_edge, color=INK, lw=2.2,
+        [1.008, 1.008], ROWS[-1] - [1, 0], transform=right_edge, color=style.INK, lw=2.2,
         clip_on=False, solid_capstyle="butt", gid="sensitivity",
     )  # fmt: skip
     axes.text(1.016, ROWS[-1] - 0.5, scale, transform=right_edge, va="center", fontsize=9)
@@ -146,7 +137,7 @@ def row_height(traces: np.ndarray) -> float:
     return float(max(np.median(levels) / 0.7, high / 1.5)) or 1.0
 
 
-@styled
+@style.styled
 def window_page(
     window: "Window",
     probabilities: np.ndarray | None = None,
@@ -160,9 +151,9 @@ def window_page(
     eeg, spectrogram, votes, title = window
     if spectrogram is None:
         return eeg_page(eeg, votes, probabilities=probabilities, seconds=seconds, title=title)
-    figure = new_figure(10.2, title)
+    figure = style.new_figure(10.2, title)
     above, below = figure.subfigures(2, 1, height_ratios=(4.2, 6))
-    draw_spectrogram(add_panels(above, votes, probabilities, rows=len(CHAINS)), spectrogram)
+    draw_spectrogram(style.add_panels(above, votes, probabilities, rows=len(CHAINS)), spectrogram)
     draw_eeg(below.subplots(), eeg, seconds)
     return figure
 
@@ -175,6 +166,7 @@ def window_pages(
     return [window_page(*pair, **options) for pair in zip(windows, predictions, strict=False)]
 
 
+@prints_errors
 def show_windows(windows: "Sequence[Window]", **options) -> None:
     """Display `window_pages` in a notebook."""
     show_pages(window_pages(windows, **options))
@@ -190,27 +182,27 @@ def show_pages(figures: Sequence[Figure]) -> None:
         print(EMPTY)
 
 
-@styled
+@style.styled
 def window_grid(windows: "Sequence[Window]", probabilities: np.ndarray | None = None) -> Figure:
     """Draw small EEG pages with letters A, B, …, and votes and predictions as bars above each.
 
     ``probabilities``, shape (n, 6), are predictions in the order of the windows.
     """
     if not windows:
-        return blank(EMPTY)
+        return style.blank(EMPTY)
     rows = -(-len(windows) // 2)
-    figure = new_figure(4.3 * rows)
+    figure = style.new_figure(4.3 * rows)
     parts = figure.subfigures(rows, 2, squeeze=False, wspace=0.02, hspace=0.02).flat
     for i, (part, window) in enumerate(zip(parts, windows, strict=False)):
         strips = {}
         if window.votes is not None:
-            strips[count_votes(window.votes.sum())] = vote_fractions(window.votes)
+            strips[style.count_votes(window.votes.sum())] = vote_fractions(window.votes)
         if probabilities is not None:
             strips["predicted"] = probabilities[i]
         heights = [0.06] * len(strips) + [1]
         *bars, page = part.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         for bar, (label, shares) in zip(bars, strips.items(), strict=True):
-            draw_strip(bar, shares, label)
+            style.draw_strip(bar, shares, label)
         draw_eeg(page, window.eeg, (17, 33))
         page.tick_params(axis="y", labelsize=8)
         page.set_xlabel("Time in the window (s)")

@@ -1,5 +1,6 @@
 """Detect interactive execution; update figures live; show progress."""
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -64,13 +65,21 @@ def progress(
                 print(f"{what}: {percent} % ({done:,} of {total:,})", file=sys.stderr, flush=True)
 
 
-def draw_safely(draw: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a drawing function; print an exception instead of raising it."""
-    try:
-        return draw(*args, **kwargs)
-    except Exception as error:
-        print(f"not drawn: {type(error).__name__}: {error}")
-        return None
+def prints_errors(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a drawing function, so that it prints an exception instead of raising it.
+
+    For the figures of the inference notebook, none of which may fail a submission.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return draw(*args, **kwargs)
+        except Exception as error:
+            print(f"{draw.__name__}: not drawn: {type(error).__name__}: {error}")
+            return None
+
+    return drawn
 
 
 class LiveFigure:

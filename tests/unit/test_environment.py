@@ -3,19 +3,30 @@
 import keras
 import pytest
 
-from hbac_utils.environment import attached, environment
+from hbac_utils.environment import DEFAULT_RECIPES, attached, default_recipe, describe_environment
+from hbac_utils.models.pretrained import check_weights
+from hbac_utils.recipe import load_recipe
+from hbac_utils.utils.backend import tf
 
 
 def test_the_environment_names_versions_and_place(monkeypatch):
     monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
-    table = environment()["value"]
+    table = describe_environment()["value"]
     assert table["keras"] == keras.__version__
     assert table["runs on"] == "not Kaggle"
     assert int(table["processors"]) >= 1
     assert "GB free" in table["memory"]
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
     monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
-    assert environment()["value"]["runs on"] == "Kaggle, batch, the hidden re-run"
+    assert describe_environment()["value"]["runs on"] == "Kaggle, batch, the hidden re-run"
+
+
+def test_the_default_recipe_is_the_strongest_with_a_gpu_and_the_smallest_without(monkeypatch):
+    assert default_recipe() == "compact"
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    assert default_recipe() == "waveform-b3"
+    for name in DEFAULT_RECIPES.values():
+        check_weights(load_recipe(name))  # needs no attached weights
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -51,6 +53,25 @@ def test_sources_are_thin_and_without_outputs(name):
         assert words.isdisjoint({"def", "class", "for", "while", "lambda"})
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reader_finds_results_contents_sources_and_one_import(name):
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert re.search(r"^\|.*\|$", texts[0], re.M), "a table of results"
+    assert "https://www.kaggle.com/competitions/hms-harmful-brain-activity" in texts[0]
+    assert "(../docs/" in texts[0]
+    contents = re.findall(r"\]\(#([\w-]+)\)", texts[0])
+    assert contents == re.findall(r'<a id="([\w-]+)"></a>', "\n".join(texts))
+    assert texts[-1].startswith('<a id="references">')
+    assert "Nguyen, Sawant and Kim" in texts[-1]
+    code = [c for c in notebook.cells if c.cell_type == "code" and c.metadata.get("tags") is None]
+    imported = re.findall(r"^(?:from|import) (\S+)", "\n".join(c.source for c in code), re.M)
+    assert set(imported) == {"hbac_utils"}
+    for cell, following in pairwise(notebook.cells):
+        if re.search(r"plots\.\w+\(", cell.source) and cell.cell_type == "code":
+            assert following.cell_type == "markdown", f"no text under {cell.source}"
+
+
 def test_an_unknown_parameter_is_rejected_with_the_most_similar_one():
     message = "training.ipynb: no parameter recipy; did you mean recipe"
     with pytest.raises(InputError, match=message):
@@ -60,7 +81,7 @@ def test_an_unknown_parameter_is_rejected_with_the_most_similar_one():
 
 
 def test_the_eda_notebook(eda_notebook):
-    assert count_figures(eda_notebook) == 17  # 8 pages, 1 grid, 8 statistics
+    assert count_figures(eda_notebook) == 18  # 8 pages, 1 grid, 9 statistics
     assert "labelled windows" in eda_notebook.read_text()
 
 
@@ -70,7 +91,8 @@ def test_the_training_notebook(training_notebook):
     assert str(run / "metrics.json") in training_notebook.printed
     assert (run.with_name("store") / "store.json").is_file(), "packed by the notebook"
     assert (run / "fold1" / "model.weights.h5").is_file()
-    assert count_figures(training_notebook.page) == 11
+    assert count_figures(training_notebook.page) == 13
+    assert "class WaveformView" in training_notebook.page.read_text()
 
 
 def test_the_inference_notebook_and_the_score(inference_notebook, competition, capfd):

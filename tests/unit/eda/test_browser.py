@@ -49,10 +49,10 @@ def test_an_unreadable_file_is_named_and_the_browser_goes_on(
     handmade, tmp_path, monkeypatch, capsys
 ):
     spoiled = open_competition(shutil.copytree(handmade.path, tmp_path / "spoiled"))
-    spoiled.eeg_path("train", 2).unlink()
+    spoiled.eeg_path("train", 2).write_bytes(b"PAR1")
     monkeypatch.setattr(browser, "is_live", lambda: True)
     windows = browse(spoiled).children[1]
-    assert "2.parquet: no such file" in capsys.readouterr().out
+    assert "2.parquet: not a readable parquet file" in capsys.readouterr().out
     windows.index = 1
     assert "Figure" in capsys.readouterr().out
 

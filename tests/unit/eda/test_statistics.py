@@ -1,11 +1,23 @@
 """Statistics of the hand-made competition against counts by hand and scipy."""
 
+import shutil
+
 import numpy as np
 import pytest
+from figures import texts
+from matplotlib.figure import Figure
 from scipy.special import rel_entr
 
+from hbac_utils import plots
 from hbac_utils.data.competition import open_competition
 from hbac_utils.eda import statistics
+from hbac_utils.eda.browser import browse
+from hbac_utils.eda.examples import (
+    agreement_examples,
+    class_examples,
+    read_windows,
+    recorded_windows,
+)
 from hbac_utils.labels import CLASSES
 from hbac_utils.montage import ELECTRODES
 
@@ -54,7 +66,7 @@ def test_constant_scores_against_scipy(handmade):
 
 
 def test_overlap_of_identifiers(handmade):
-    table = statistics.overlap(handmade.train, handmade.test)
+    table = statistics.overlap(handmade)
     assert table.loc["eeg_id"].tolist() == [3, 2, 1]
     assert table.loc["patient_id"].tolist() == [2, 2, 0]
 
@@ -67,7 +79,7 @@ def test_missing_data(handmade):
     assert table.loc["spectrogram"].tolist()[:4] == [2, 1, 0, 1]
 
 
-def test_mean_spectrograms_average_known_values(handmade, tmp_path):
+def test_mean_spectrograms_average_known_values(handmade):
     means = statistics.mean_spectrograms(handmade)
     assert means.shape == (6, 4, 300, 100)
     seizure, lrda = CLASSES.index("Seizure"), CLASSES.index("LRDA")
@@ -75,8 +87,6 @@ def test_mean_spectrograms_average_known_values(handmade, tmp_path):
     assert np.isnan(means[seizure, :, :5]).all()
     assert means[lrda] == pytest.approx(np.full((4, 300, 100), 1 + np.log(10)), abs=2e-3)
     assert np.isnan(means[CLASSES.index("GRDA")]).all()
-    (tmp_path / "train.csv").write_text((handmade.path / "train.csv").read_text())
-    assert np.isnan(statistics.mean_spectrograms(open_competition(tmp_path))).all()
 
 
 def test_band_power_of_a_sine(handmade):
@@ -90,3 +100,36 @@ def test_band_power_of_a_sine(handmade):
     table = statistics.band_powers(handmade, per_class=1)
     assert table["consensus"].tolist() == ["Seizure", "LPD", "GPD", "LRDA"]
     assert table["alpha 8–13 Hz"].iloc[0] == pytest.approx(power["alpha 8–13 Hz"], abs=0.1)
+
+
+def test_a_part_of_a_competition_is_shown_as_far_as_it_is_there(handmade, tmp_path, capsys):
+    """Of three EEGs two are there, of two spectrograms one, and no test set."""
+    shutil.copytree(handmade.path, tmp_path, dirs_exist_ok=True)
+    part = open_competition(tmp_path)
+    part.eeg_path("train", 3).unlink()
+    part.spectrogram_path("train", 11).unlink()
+    (tmp_path / "test.csv").unlink()
+    rows = recorded_windows(part)
+    assert capsys.readouterr().out == (
+        "The folder holds 2 of 3 EEGs, 1 of 2 spectrograms, no test.csv: what is there is shown.\n"
+    )
+    assert rows["eeg_id"].unique().tolist() == [1, 2]
+    assert [window.spectrogram is None for window in read_windows(part, rows)] == [True] * 4
+    assert statistics.missing_data(part)["files"].tolist() == [2, 1]
+    assert np.isfinite(statistics.mean_spectrograms(part)).any(axis=(1, 2, 3)).sum() == 1
+    assert statistics.band_powers(part)["consensus"].tolist() == ["Seizure", "LPD", "GPD"]
+    assert statistics.overlap(part).loc["eeg_id"].tolist() == [3, 0, 0]
+    assert isinstance(browse(part), Figure)
+
+
+def test_a_table_without_recordings_has_its_statistics(handmade, tmp_path):
+    (tmp_path / "train.csv").write_text((handmade.path / "train.csv").read_text())
+    tables = open_competition(tmp_path)
+    rows = recorded_windows(tables)
+    assert rows.empty
+    assert class_examples(rows).empty
+    assert agreement_examples(rows).empty
+    assert statistics.missing_data(tables)["files"].tolist() == [0, 0]
+    assert np.isnan(statistics.mean_spectrograms(tables)).all()
+    assert "no EEGs" in texts(plots.band_power(statistics.band_powers(tables)))
+    assert browse(tables) is None

@@ -189,6 +189,17 @@ def test_score_bars_omit_unknown_scores():
     assert {"1.200", "0.900", "0.800"} <= set(texts(figure))
 
 
+def test_score_scale_shows_predictions_and_experts_by_their_scores():
+    scores = {"model": {"kl_reliable": 0.4, "kl_all": 0.6}, "prior": {"kl_reliable": 0.8}}
+    figure = plots.score_scale(scores, {"1 expert": 0.6, "5 experts": 0.3})
+    places = {name: by_gid(figure, name)[0].get_xdata()[0] for name in ("model", "1 expert")}
+    assert places == {"model": 0.4, "1 expert": 0.6}
+    assert {"prior\n0.80", "5 experts\n0.30"} <= set(texts(figure))
+    without = plots.score_scale(scores, {})  # no windows with ten votes
+    assert by_gid(without, "model")[0].get_xdata()[0] == 0.6
+    assert by_gid(without, "prior") == []
+
+
 def test_error_correlation_and_member_weights():
     figure = plots.error_correlation(["a", "b"], np.array([[1, 0.25], [0.25, 1]]))
     assert texts(figure).count("0.25") == 2
@@ -218,6 +229,11 @@ def test_training_curves_draw_folds_stages_and_the_prior():
     assert [line.get_xdata()[0] for line in by_gid(figure, "stage")] == [2.5, 2.5]
     for axes in plots.training_curves(history, limits=(0, 3), epochs=9).axes:
         assert (axes.get_xlim(), axes.get_ylim()) == ((0.5, 9.5), (0, 3))
+
+    boxes = [[("EEG", "a"), ("view", "b")], [("EEG", "a"), ("view", "c")], [("head", "d")]]
+    figure = plots.network_diagram(boxes)
+    assert [texts(figure).count(text) for text in ("EEG", "view", "head")] == [2, 2, 1]
+    assert len(figure.axes[0].patches) == 5
 
     (axes,) = plots.learning_rate_curve([0, 1, 2], [1e-5, 1e-3, 1e-4]).axes
     assert axes.get_yscale() == "log"

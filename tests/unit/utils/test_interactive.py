@@ -6,7 +6,7 @@ from jupyter_client.manager import start_new_kernel
 
 from hbac_utils.plots.style import new_figure
 from hbac_utils.utils import interactive
-from hbac_utils.utils.interactive import LiveFigure, draw_safely, progress
+from hbac_utils.utils.interactive import LiveFigure, prints_errors, progress
 
 
 def test_a_kernel_is_live_only_for_a_front_end_with_a_user():
@@ -47,9 +47,10 @@ def test_a_live_figure_takes_a_twentieth_of_the_time(monkeypatch):
 
 
 def test_a_figure_that_fails_is_reported_and_not_raised(capsys):
-    assert draw_safely(divmod, 7, 2) == (3, 1)
-    assert draw_safely(divmod, 7, 0) is None
-    assert capsys.readouterr().out.startswith("not drawn: ZeroDivisionError:")
+    draw = prints_errors(divmod)
+    assert draw(7, 2) == (3, 1)
+    assert draw(7, 0) is None
+    assert capsys.readouterr().out.startswith("divmod: not drawn: ZeroDivisionError:")
 
 
 def test_progress_is_a_line_every_tenth_unless_somebody_looks(monkeypatch, capsys):
