@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from hbac_utils.registry import AUGMENTATIONS, AnyAugment, AnyBackbone, AnyView, has_parts
-from hbac_utils.utils.config_io import StrictModel, find_config, read_config, validate
+from hbac_utils.utils.config_io import StrictModel, find_config, parse_json, read_config, validate
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
 
@@ -187,11 +187,16 @@ def _new_names(text: str) -> str:
     return "".join(f" ({old} is called {new} now)" for old, new in RENAMED.items() if old in text)
 
 
-def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
+def override(recipe: Recipe, changes: dict[str, Any] | str) -> Recipe:
     """Replace single values of a recipe: ``{"backbone.kernel_size": 5, "stages.0.epochs": 1}``.
 
-    Raises InputError if a key does not exist or the changed recipe is not valid.
+    ``changes`` may be JSON, as ``papermill -p`` passes it. Raises InputError if a key does not
+    exist or the changed recipe is not valid.
     """
+    if isinstance(changes, str):
+        changes = parse_json(changes or "{}", "overrides")  # type: ignore[assignment]
+    if not isinstance(changes, dict):
+        raise InputError(f'overrides {changes!r}: write {{"key": value}}')
     content = recipe.model_dump(mode="json")
     for key, value in changes.items():
         *path, last = key.split(".")

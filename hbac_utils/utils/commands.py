@@ -46,8 +46,10 @@ def ignore_signals() -> None:
 
 
 def print_any_text() -> None:
-    """Let this process and its children escape what their terminal or file cannot show."""
+    """Escape what a terminal cannot show, and slow down bars in files, in children as well."""
     os.environ.setdefault("PYTHONIOENCODING", ":backslashreplace")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "60")  # seconds; the Kaggle client's
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 

@@ -1,18 +1,15 @@
 """Sweeps on a PostgreSQL database and on a Dask cluster, with a killed worker."""
 
-import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
-import time
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from dask_cluster import dask_cluster
 from sweep_worker import (
     TIMEOUT,
     assert_all_complete,
@@ -27,7 +24,6 @@ from hbac_utils.sweeps.report import read_results, write_report
 from hbac_utils.sweeps.worker import run_sweep
 from hbac_utils.utils.errors import InputError
 
-HELPERS = Path(__file__).parents[1] / "helpers"
 SIX = {"grid": {"dropout": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]}}
 
 
@@ -93,36 +89,6 @@ def test_a_database_that_cannot_be_used_is_one_line(tmp_path, url, message):
     with pytest.raises(InputError, match=message) as error:
         fake_job(tmp_path, {}, storage=url)
     assert "secret" not in str(error.value)
-
-
-@contextmanager
-def dask_cluster(folder: Path, n_workers: int):
-    """Start a scheduler and workers on loopback; yield its address and the workers."""
-    pytest.importorskip("distributed", reason="the Dask test needs the package distributed")
-    note = folder / "scheduler.json"
-    with ExitStack() as stack:
-
-        def start(*arguments: object) -> subprocess.Popen:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dask", *map(str, arguments), "--no-dashboard"],
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, str(HELPERS)])},
-            )  # fmt: skip
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
-
-        start("scheduler", "--host", "127.0.0.1", "--port", 0, "--scheduler-file", note)
-        limit = time.monotonic() + TIMEOUT
-        while not note.exists() or not note.read_text().endswith("}"):
-            assert time.monotonic() < limit
-            time.sleep(0.05)
-        address = json.loads(note.read_text())["address"]
-        options = ["--no-nanny", "--nthreads", 1, "--local-directory"]
-        yield (
-            address,
-            [start("worker", address, *options, folder / str(i)) for i in range(n_workers)],
-        )
 
 
 @pytest.mark.slow

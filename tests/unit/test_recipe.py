@@ -90,6 +90,8 @@ def test_overrides_reach_into_sections_and_stages():
     assert recipe.stages[0].epochs == 7
     assert recipe.backbone.width == 8
     assert recipe.seed == 2
+    assert override(parse_recipe(MINIMAL), '{"seed": 2}').seed == 2, "as papermill -p passes it"
+    assert override(recipe, "") == recipe
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,8 @@ def test_overrides_reach_into_sections_and_stages():
         ({"backbone.depth": 2}, "unknown key"),
         ({"stages.0.epochs": "many"}, "stages.0.epochs"),
         ({"stages.0.relabel.share": 0.5}, "relabel is called pseudo_labels now"),
+        ("seed=2", "overrides: not JSON"),
+        ("[1]", r"overrides \[1\]: write"),
     ],
 )
 def test_wrong_overrides_are_refused(changes, reason):
