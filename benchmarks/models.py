@@ -30,23 +30,24 @@ from hbac_utils.training.trainer import train
 
 SMALL = {"backbone.variant": "b0", "backbone.weights": "none"}
 SMALL_BRANCH = {"branches.0.view.frames": 128, "branches.0.view.bins": 16}
-ONCE = {
-    "stages.0.epochs": 1, "stages.0.warmup_epochs": 0.25, "stages.1.epochs": 1,
-}  # fmt: skip
+
+
+def epochs(first: int, second: int | None = None) -> dict[str, float]:
+    """Epochs of the stages, the first quarter of them for warming up."""
+    given = {"stages.0.epochs": first, "stages.0.warmup_epochs": first / 4}
+    return given if second is None else {**given, "stages.1.epochs": second}
+
 
 CONTESTANTS: dict[str, tuple[str, dict[str, object]]] = {
     "compact": ("compact", {}),
-    "waveform": (
-        "waveform-b3",
-        {**SMALL, **ONCE, "view.rate": 40, "stages.0.epochs": 3, "stages.0.warmup_epochs": 0.75},
-    ),
-    "eeg-spectrogram": ("eeg-spectrogram", {"view.frames": 128, "view.bins": 16}),
+    "waveform": ("waveform-b3", {**SMALL, "view.rate": 40, **epochs(3, 1)}),
+    "eeg-spectrogram": ("eeg-spectrogram", {"view.frames": 128, "view.bins": 16, **epochs(10, 4)}),
     "multiview": (
         "multiview",
-        {**SMALL_BRANCH, **ONCE, "view.rate": 40, "branches.1.view.size": [100, 75]},
+        {"view.rate": 40, **SMALL_BRANCH, "branches.1.view.size": [100, 75], **epochs(1, 1)},
     ),
     "paper-efficientnetv2": (
-        "paper-efficientnetv2b2", {**SMALL, "view.size": [200, 150], "stages.0.epochs": 6}
+        "paper-efficientnetv2b2", {**SMALL, "view.size": [200, 150], **epochs(6)}
     ),
 }  # fmt: skip
 """Line of the table: recipe, and overrides that reduce it."""
