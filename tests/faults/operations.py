@@ -79,6 +79,16 @@ def run(command: list, log: Path) -> Result:
         return finish(process, log)
 
 
+def await_output(process: subprocess.Popen, folder: Path) -> None:
+    """Wait until a command that has just been started writes into a folder, or ends."""
+    begun = time.time()
+    while process.poll() is None:
+        with suppress(FileNotFoundError):  # what is removed meanwhile
+            if any(path.stat().st_mtime > begun for path in folder.rglob("*")):
+                return
+        time.sleep(0.02)
+
+
 def kill(process: subprocess.Popen, *, children: bool = True) -> None:
     """Send SIGKILL to a process, and to all that it started."""
     with suppress(psutil.NoSuchProcess):
@@ -101,18 +111,17 @@ class Operation:
         self.log = self.scratch / "log"
         self.expected = self.scratch / "undisturbed"
         self.expected.mkdir()
-        begun = time.monotonic()
-        self.run(self.expected)
-        self.seconds = time.monotonic() - begun
-
-    def run(self, folder: Path) -> None:
-        """Run without a disturbance."""
-        result = run(self.command(folder), self.log)
+        with running(self.command(self.expected), self.log) as process:
+            await_output(process, self.expected)
+            begun = time.monotonic()
+            result = finish(process, self.log)
         assert result.code == 0, result.errors[-3000:]
+        self.seconds = time.monotonic() - begun  # from the first output on
 
     def finish(self, folder: Path) -> None:
         """Run to the end, and compare the files with those of an undisturbed run."""
-        self.run(folder)
+        result = run(self.command(folder), self.log)
+        assert result.code == 0, result.errors[-3000:]
         self.check(folder)
 
     def check(self, folder: Path) -> None:
@@ -146,19 +155,17 @@ class Operation:
             folder = self.scratch / f"disturbed{folders}"
             folder.mkdir(exist_ok=True)
             with running(self.command(folder), self.log) as process:
+                await_output(process, folder)
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(random.uniform(0.1, 1.0) * self.seconds)
-                early = process.poll() is not None
-                if not early:
-                    strike(process)
+                    process.wait(random.uniform(0, self.seconds))
+                strike(process)
                 result = finish(process, self.log)
             if result.code == 0:
                 self.check(folder)
                 folders += 1
             else:
-                assert not early, result.errors[-3000:]
                 assert has_ended(result), (result.code, result.errors[-3000:])
-            struck += not early
+                struck += 1
         self.finish(folder)
 
 

@@ -40,13 +40,10 @@ def test_a_killed_command_continues(operation, tries, random):
 )
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_command_ends_in_one_line(operation, tries, number, code, random):
-    def strike(process):
-        time.sleep(2)  # before that, Python is still importing
-        process.send_signal(number)
-
     operation.disturb(
-        random, tries, strike, lambda result: (result.code, result.last) == (code, "stopped")
-    )
+        random, tries, lambda process: process.send_signal(number),
+        lambda result: (result.code, result.last) == (code, "stopped"),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
