@@ -7,7 +7,7 @@ from hbac_utils.data.dataset import SHAPES
 from hbac_utils.labels import vote_fractions
 from hbac_utils.metric import kl_divergence
 from hbac_utils.models.classifier import build_classifier, compile_classifier
-from hbac_utils.recipe import parse_recipe
+from hbac_utils.recipe import override, parse_recipe
 from hbac_utils.utils.backend import keras, tf
 
 SPECTROGRAM = {"kind": "kaggle_spectrogram", "size": [32, 32]}
@@ -72,12 +72,13 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name 
 
 
 @pytest.mark.parametrize("name", ["compact", *SLOW])
-def test_a_batch_of_32_windows_is_overfitted(name):
-    """The training loss falls below a tenth of the constant prior's in 80 steps."""
-    recipe = family(name)
+def test_a_batch_of_16_windows_is_overfitted(name):
+    """The training loss falls below a tenth of the constant prior's in at most 150 steps."""
+    recipe = override(family(name), {"dropout": 0})
     model = build_classifier(recipe)
-    compile_classifier(model, keras.optimizers.Adam(3e-3))
-    inputs, targets = batch(recipe, 32)
-    prior = kl_divergence(targets, targets.mean(axis=0))
-    losses = model.fit(inputs, targets, batch_size=32, epochs=80, verbose=0).history["loss"]
-    assert losses[-1] < prior / 10, losses
+    compile_classifier(model, keras.optimizers.Adam(1e-3))
+    inputs, targets = batch(recipe, 16)
+    goal, losses = kl_divergence(targets, targets.mean(axis=0)) / 10, [np.inf]
+    while losses[-1] > goal and len(losses) <= 150:
+        losses.append(float(model.train_on_batch(inputs, targets)))
+    assert losses[-1] < goal, np.round(losses, 2)
