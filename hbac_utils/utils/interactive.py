@@ -54,6 +54,7 @@ def progress(
     show : bool
         Nothing is shown if false.
     """
+    total = max(total, 1)
     bar_shown = show and (sys.stderr.isatty() or is_live())
     with tqdm(total=total, desc=what, initial=done, disable=not bar_shown) as bar:
         for item in iterable:
