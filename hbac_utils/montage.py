@@ -24,10 +24,12 @@ _NAMES = {name.casefold(): name for name in CHANNELS} | {
     "t7": "T3", "t8": "T4", "p7": "T5", "p8": "T6", "ecg": EKG,
 }  # fmt: skip
 # what recorders write around an electrode's name; another electrode after it is a derivation
+_REFERENCE = (
+    r"ref\d?|reference|ler?|cler?|avg?|average|car|aa|\(?[am][12](\+?[am]2)?\)?(/2)?|afz|fcz|cpz"
+)
 _LABEL = re.compile(
-    rf"(?:eeg|pol)?[\s_:.-]*({'|'.join(_NAMES)})"
-    r"(?:[\s_:/-]+(?:ref\d?|reference|le|cler?|avg?|average|car|aa|[am][12](?:\+?[am]2)?|"
-    r"afz|fcz|cpz))?[\s.:]*"
+    rf"(?:eeg|pol)?[\s_:.-]*(?P<name>{'|'.join(_NAMES)})"
+    rf"([\s_:./-]+({_REFERENCE}))?[\s_]*([\[(]?[uμ]v[\])]?)?[\s.:]*"  # casefold: µ is μ
 )
 
 CHAINS = {
@@ -49,7 +51,7 @@ DOUBLE_BANANA = CHAINS["LL"] + CHAINS["RL"] + CHAINS["LP"] + CHAINS["RP"] + MIDL
 def electrode_name(text: str) -> str | None:
     """Translate a recorder's channel name to the data's; None if it is no single electrode.
 
-    Case, blanks, the prefix EEG, a trailing dot and the reference are ignored; T7, T8, P7 and P8
+    Case, blanks, the prefix EEG, dots, the reference and µV are ignored; T7, T8, P7 and P8
     are the newer names of T3, T4, T5 and T6 (ACNS Guideline 2, doi:10.1097/WNP.0000000000000316).
 
     Examples
@@ -58,7 +60,7 @@ def electrode_name(text: str) -> str | None:
     ['Fp1', 'T3', 'Fp1', None]
     """
     match = _LABEL.fullmatch(text.strip().casefold())
-    return _NAMES[match[1]] if match else None
+    return _NAMES[match["name"]] if match else None
 
 
 def derivation_matrix(

@@ -127,7 +127,9 @@ def count_rows(path: Path, columns: tuple[str, ...]) -> int:
         footer = pq.read_metadata(path)
         names = footer.schema.names
     except PARQUET_ERRORS as error:
-        raise InputError(f"{path}: not a parquet file ({one_line(error)})") from None
+        raise InputError(
+            f"{path}: not a parquet file ({one_line(error)}); download the file again"
+        ) from None
     _choose(path, names, columns)
     return footer.num_rows
 

@@ -1,5 +1,6 @@
 """Select example windows from the tables and read them for display."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,10 +188,12 @@ def read_window_spectrogram(competition: Competition, row: pd.Series) -> np.ndar
     return _log_power(_cut(read_spectrogram(path), start, SPECTROGRAM_ROWS, path))
 
 
-def read_stored_windows(store: Store, rows: pd.DataFrame) -> list[Window]:
+def read_stored_windows(
+    store: Store, rows: pd.DataFrame, competition: Competition | None = None
+) -> list[Window]:
     """Read windows of a store, where gaps are filled; ``rows`` as of ``store.windows``.
 
-    An EEG that is not packed is all NaN.
+    An EEG that is not packed is read from the competition; if it cannot be, it is all NaN.
     """
     windows = []
     for _, row in rows.iterrows():
@@ -198,6 +201,9 @@ def read_stored_windows(store: Store, rows: pd.DataFrame) -> list[Window]:
         if store.eeg is not None:
             begin = row["eeg_start"]
             eeg = store.eeg[begin : begin + WINDOW_SAMPLES].astype(np.float32)
+        elif competition is not None:
+            with suppress(InputError):
+                eeg = read_window_eeg(competition, row)
         if store.spectrogram is not None:
             begin = row["spectrogram_start"]
             spectrogram = store.spectrogram[begin : begin + SPECTROGRAM_ROWS].astype(np.float32)

@@ -55,13 +55,15 @@ def test_the_data_has_nineteen_electrodes_and_an_ekg():
     ("name", "texts"),
     [
         ("Fp1", ["Fp1", "FP1", " fp1 ", "Fp1.", "Fp1..", "EEG FP1", "EEGFp1", "EEG Fp1-Ref",
-                 "FP1-LE", "EEG_FP1_REF", "EEG Fp1-A1A2", "EEG FP1-AVG", "fp1-m2", "Fp1-CPz",
+                 "FP1-LE", "EEG_FP1_REF", "EEG Fp1-A1A2", "EEG FP1-AVG", "fp1-m2", "EEG.Fp1.Ref",
+                 "Fp1-(A1+A2)/2", "Fp1 [µV]", "EEG FP1-Ref (uV)", "Fp1-CPz",
                  "POL Fp1"]),
         ("T3", ["T3", "T7", "EEG T7-REF"]), ("T4", ["T8", "t4-Ref"]),
         ("T5", ["P7", "EEG T5-LE"]), ("T6", ["P8", "eeg p8"]),
         ("EKG", ["EKG", "ECG", "ecg-ref"]),
         # derivations, other positions, other signals
-        (None, ["Fp1-F7", "T7-P7", "Cz-Fz", "Fpz", "T9", "Fp11", "A1", "EEG", "", "LL_0.59"]),
+        (None, ["Fp1-F7", "T7-P7", "Cz-Fz", "Fpz", "T9", "Fp1 [mV]", "EEG Fp1-Cz",
+                "Fp11", "A1", "EEG", "", "LL_0.59"]),
     ],
 )  # fmt: skip
 def test_other_recorders_names_are_translated(name, texts):

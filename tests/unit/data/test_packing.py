@@ -1,5 +1,6 @@
 """Packing: complete, resumable, one process at a time, strict about its sources and the disk."""
 
+import errno
 import gc
 import hashlib
 import json
@@ -104,11 +105,15 @@ def test_a_store_holds_what_its_recipe_reads_and_grows(small, packed, tmp_path, 
     store.check_sources(small)
 
 
-@pytest.mark.parametrize("moment", ["record", "finish"])
-def test_a_killed_growth_leaves_the_old_store_intact(small, packed, tmp_path, monkeypatch, moment):
+@pytest.mark.parametrize("moment", ["full disk", "record", "finish"])
+def test_a_growth_that_fails_leaves_the_old_store_intact(
+    small, packed, tmp_path, monkeypatch, moment
+):
     before = hashes(quietly(small, tmp_path / "store", "eeg").path)
     with monkeypatch.context() as patch:
-        if moment == "record":
+        if moment == "full disk":
+            patch.setattr(os, "posix_fallocate", raise_no_space, raising=False)
+        elif moment == "record":
             stop_after(patch, 1, KeyboardInterrupt)
         else:  # while the new files are moved into the store
             replace = Path.replace
@@ -119,7 +124,7 @@ def test_a_killed_growth_leaves_the_old_store_intact(small, packed, tmp_path, mo
                 replace(path, target)
 
             patch.setattr(Path, "replace", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises((KeyboardInterrupt, DiskError)):
             quietly(small, tmp_path / "store", "spectrogram")
     store = open_store(tmp_path / "store")
     assert store.inputs == ("eeg",)
@@ -211,6 +216,10 @@ def test_windows_with_few_votes_are_left_out_and_wrong_numbers_refused(competiti
 
 
 # -- stopped and resumed ---------------------------------------------------------------
+
+
+def raise_no_space(*_) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def stop_after(monkeypatch, n: int, error: type[BaseException]) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hbac_utils.data.packing import pack
 from hbac_utils.eda.examples import (
     agreement_examples,
     class_examples,
@@ -16,6 +17,7 @@ from hbac_utils.eda.examples import (
 )
 from hbac_utils.labels import VOTE_COLUMNS, consensus
 from hbac_utils.montage import ELECTRODES
+from hbac_utils.recipe import Data
 from hbac_utils.utils.errors import InputError
 
 
@@ -98,6 +100,16 @@ def test_stored_windows_equal_those_of_the_competition(competition, store):
     present = np.isfinite(read.eeg).all(axis=0)
     for trace, other in zip(stored.eeg.T[present], read.eeg.T[present], strict=True):
         assert np.corrcoef(trace[400:-400], other[400:-400])[0, 1] > 0.99
+    np.testing.assert_allclose(stored.spectrogram, read.spectrogram, atol=1e-6)
+
+
+def test_an_eeg_that_is_not_packed_is_read_from_the_competition(competition, tmp_path):
+    store = pack(competition, tmp_path / "s", Data(), ("spectrogram",), limit=1, progress=False)
+    row = store.windows.head(1)
+    (alone,), (read,) = read_stored_windows(store, row), read_windows(competition, row)
+    assert np.isnan(alone.eeg).all()
+    (stored,) = read_stored_windows(store, row, competition)
+    np.testing.assert_array_equal(stored.eeg, read.eeg)
     np.testing.assert_allclose(stored.spectrogram, read.spectrogram, atol=1e-6)
 
 
