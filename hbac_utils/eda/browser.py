@@ -6,7 +6,13 @@ from matplotlib.figure import Figure
 
 from hbac_utils.data.competition import Competition
 from hbac_utils.data.splits import KINDS, agreement
-from hbac_utils.eda.examples import one_per_vote_vector, read_window, votes_of, with_recording
+from hbac_utils.eda.examples import (
+    one_per_vote_vector,
+    read_window,
+    read_windows,
+    votes_of,
+    with_recording,
+)
 from hbac_utils.labels import CLASSES
 from hbac_utils.plots.windows import window_page
 from hbac_utils.utils.errors import InputError
@@ -45,7 +51,8 @@ def browse(competition: Competition):
     if is_live():
         return _controls(competition, table)
     print("No controls: open the notebook in Jupyter or on Kaggle. First window:")
-    return _page(competition, table.iloc[0])
+    windows = read_windows(competition, table.head(1))
+    return window_page(windows[0]) if windows else None
 
 
 def _controls(competition: Competition, table: pd.DataFrame):

@@ -156,10 +156,19 @@ def agreement_examples(train: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 def read_windows(
     competition: Competition, rows: pd.DataFrame, consensus: str | None = None
 ) -> list[Window]:
-    """Read windows of the training set, optionally of one class only; see `read_window`."""
+    """Read windows of the training set, optionally of one class only; see `read_window`.
+
+    What cannot be read, such as a file whose download was interrupted, is named and left out.
+    """
     if consensus is not None:
         rows = rows[rows["expert_consensus"] == consensus]
-    return [read_window(competition, row) for _, row in rows.iterrows()]
+    windows = []
+    for _, row in rows.iterrows():
+        try:
+            windows.append(read_window(competition, row))
+        except InputError as error:
+            print(f"left out: {error}")
+    return windows
 
 
 def read_window(competition: Competition, row: pd.Series) -> Window:

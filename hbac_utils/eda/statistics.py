@@ -30,6 +30,7 @@ from hbac_utils.eda.examples import (
 from hbac_utils.labels import CLASSES, N_CLASSES, RELIABLE_VOTES, vote_fractions
 from hbac_utils.metric import both_scores
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, LEFT, RIGHT, derivation_matrix
+from hbac_utils.utils.errors import InputError
 
 BANDS = {"delta": (0.5, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0)}  # Hz
 
@@ -115,12 +116,12 @@ def missing_data(competition: Competition, files: int = 100, seed: int = 0) -> p
     def summary(kind: str, path: Callable, read: Callable) -> dict[str, float]:
         ids = with_recording(competition, kind)[f"{kind}_id"].drop_duplicates()
         ids = ids.sample(min(files, len(ids)), random_state=seed)
-        if ids.empty:
+        read_ids, gaps = _read_all(lambda i: _find_gaps(read(path("train", i))), ids)
+        if not gaps:
             return {"files": 0}
-        gaps = _parallel(lambda i: _find_gaps(read(path("train", i))), ((i,) for i in ids))
         found, empty_channel, empty_rows, missing, size = np.sum(gaps, axis=0)
         return {
-            "files": len(ids), "with gaps": found, "with an empty channel": empty_channel,
+            "files": len(read_ids), "with gaps": found, "with an empty channel": empty_channel,
             "with empty rows": empty_rows, "share missing": round(missing / size, 4),
         }  # fmt: skip
 
@@ -145,8 +146,9 @@ def mean_spectrograms(competition: Competition, per_class: int = 20, seed: int =
     """
     means = np.full((N_CLASSES, SPECTROGRAM_ROWS, len(CHAINS) * len(FREQUENCIES)), np.nan)
     rows = sample_windows(with_recording(competition, "spectrogram"), per_class, seed)
+    rows, power = _read_windows(read_window_spectrogram, competition, rows)
     if len(rows):
-        power = np.ma.masked_invalid(_map_rows(read_window_spectrogram, competition, rows))
+        power = np.ma.masked_invalid(power)
         for i, name in enumerate(CLASSES):
             of_class = power[rows["expert_consensus"] == name]
             means[i] = of_class.mean(axis=0, dtype=np.float64).filled(np.nan)
@@ -160,7 +162,7 @@ def band_powers(competition: Competition, per_class: int = 20, seed: int = 0) ->
     One row per window, with its class in the first column, ``consensus``.
     """
     rows = sample_windows(with_recording(competition, "eeg"), per_class, seed)
-    powers = _map_rows(lambda *row: band_power(read_window_eeg(*row)), competition, rows)
+    rows, powers = _read_windows(lambda *row: band_power(read_window_eeg(*row)), competition, rows)
     table = pd.DataFrame(powers)
     table.insert(0, "consensus", rows["expert_consensus"])
     return table
@@ -192,10 +194,25 @@ def _decibels(power: float) -> float:
     return float(10 * np.log10(max(power, 1e-6)))
 
 
-def _map_rows(measure: Callable, competition: Competition, rows: pd.DataFrame) -> list:
-    return _parallel(measure, ((competition, row) for _, row in rows.iterrows()))
+def _read_windows(
+    read: Callable, competition: Competition, rows: pd.DataFrame
+) -> tuple[pd.DataFrame, list]:
+    """Call ``read(competition, row)`` for each row; return the readable rows and the results."""
+    places, results = _read_all(lambda i: read(competition, rows.iloc[i]), range(len(rows)))
+    return rows.iloc[places].reset_index(drop=True), results
 
 
-def _parallel(function: Callable, arguments: Iterable[tuple]) -> list:
+def _read_all(read: Callable, items: Iterable) -> tuple[list, list]:
+    """Call ``read`` for each item in threads; name and leave out what cannot be read."""
+
+    def attempt(item):
+        try:
+            return item, read(item)
+        except InputError as error:
+            print(f"left out: {error}")
+            return None
+
     # threads suffice: decoding and filtering release the interpreter lock
-    return Parallel(n_jobs=-1, prefer="threads")(delayed(function)(*args) for args in arguments)
+    found = Parallel(n_jobs=-1, prefer="threads")(delayed(attempt)(item) for item in items)
+    found = [pair for pair in found if pair is not None]
+    return [item for item, _ in found], [result for _, result in found]

@@ -19,11 +19,14 @@ from hbac_utils.utils.errors import InputError, one_line
 
 COLUMNS = list(VOTE_COLUMNS)
 
-BY_EEG = ("eeg_id",)
-KEYS = (("label_id",), ("eeg_id", "eeg_sub_id"), ("eeg_id", "eeg_label_offset_seconds"), BY_EEG)
+BY_EEG, BY_OFFSET = ("eeg_id",), ("eeg_id", "eeg_label_offset_seconds")
+KEYS = (("label_id",), ("eeg_id", "eeg_sub_id"), BY_OFFSET, BY_EEG)
 """Columns that may identify a file's rows; the first ones that are present count."""
 
-PREDICTED = {"pred", "preds", "prediction", "prob", "probs", "probability", "p", "oof"}
+PREDICTED = {
+    "p", "y", "oof", "pred", "preds", "predicted", "prediction", "predictions", "prob", "probs",
+    "proba", "probability",
+}  # fmt: skip
 """Words that mark a column of predictions, as ``seizure_vote_pred`` beside ``seizure_vote``."""
 
 DECLARE = "if it has another name, declare it: MAPPING='seizure_vote=p_seizure eeg_id=id …'"
@@ -171,9 +174,9 @@ def collect(members: Sequence[Member], competition: Competition, common: bool = 
     """
     if len(members) < 2:
         raise InputError("a blend needs two members or more")
-    members = _distinct(members)
     train = competition.train.reset_index(drop=True)
     train["group"] = group_windows(train)
+    members = [_with_known_offsets(member, train) for member in _distinct(members)]
     matched = [_match(member, train) for member in members]
     predictions = [rows.groupby("group", sort=False)[COLUMNS].mean() for rows in matched]
     middle = train.iloc[middle_windows(train)].set_index("group", drop=False)
@@ -235,6 +238,14 @@ def _distinct(members: Sequence[Member]) -> list[Member]:
         if a.name == b.name or a.digest == b.digest != "":
             raise InputError(f"{a.name}, {b.name}: the same name or run twice; members must differ")
     return named
+
+
+def _with_known_offsets(member: Member, train: pd.DataFrame) -> Member:
+    """Ignore offsets of no window, such as means over a group: a row then stands for its EEG."""
+    key = list(member.key)
+    if key == list(BY_OFFSET) and len(member.table.merge(train, on=key)) < len(member.table):
+        return replace(member, key=BY_EEG)
+    return member
 
 
 def _match(member: Member, train: pd.DataFrame) -> pd.DataFrame:
