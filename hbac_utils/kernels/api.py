@@ -77,7 +77,7 @@ class Kaggle:
 
     def __init__(self, timeout: float = 60.0):
         self._timeout = timeout
-        _check_token()
+        self._token = _read_token()
         self._api = _import_client(timeout)
         if not self._config("CONFIG_NAME_AUTH_METHOD"):  # the import suppresses errors
             self._request("sign in", self._authenticate)
@@ -99,8 +99,9 @@ class Kaggle:
         return values.get(getattr(self._api, name)) if isinstance(values, dict) else None
 
     def _authenticate(self) -> None:
-        # if there are no credentials, or kaggle.json or credentials.json is no mapping
-        with contextlib.suppress(SystemExit, TypeError, AttributeError):
+        # raised if there are no credentials, or kaggle.json or credentials.json is no mapping
+        ignored = contextlib.suppress(SystemExit, TypeError, AttributeError)
+        with ignored, contextlib.redirect_stdout(io.StringIO()):
             self._api.authenticate()
 
     @property
@@ -112,7 +113,7 @@ class Kaggle:
     def secrets(self) -> tuple[str, ...]:
         """Credentials, which must not appear in messages, logs or files."""
         found = map(self._config, ("CONFIG_NAME_KEY", "CONFIG_NAME_TOKEN"))
-        return tuple(filter(None, [*found, self._api.get_config_value("api_token")]))
+        return tuple(filter(None, [*found, self._token]))
 
     def gpu_hours_left(self) -> float | None:
         """Get what is left of this week's GPU quota, in hours; None if Kaggle does not say."""
@@ -121,7 +122,7 @@ class Kaggle:
             return None
         spent = (quota.time_used, quota.time_reserved)  # reserved: by running sessions
         seconds = quota.total_time_allowed.total_seconds()
-        return (seconds - sum(part.total_seconds() for part in spent if part)) / 3600
+        return max(0, seconds - sum(part.total_seconds() for part in spent if part)) / 3600
 
     def latest_version(self, kernel: str) -> int:
         """Get the number of a kernel's latest version; 0 if there is no such kernel."""
@@ -293,8 +294,8 @@ class Kaggle:
         return text
 
 
-def _check_token() -> None:
-    """Refuse a token that no request can carry; the client's own error would show it."""
+def _read_token() -> str | None:
+    """Read the access token; refuse one that no request can carry, which the client would show."""
     try:
         token, source = get_access_token_from_env()
     except (OSError, UnicodeDecodeError):
@@ -302,6 +303,7 @@ def _check_token() -> None:
     if token:
         name = source if source.startswith("KAGGLE") else "~/.kaggle/access_token"
         _check(name, token, SECRET)
+    return token
 
 
 def _check(source: str, value: object, pattern: re.Pattern) -> None:

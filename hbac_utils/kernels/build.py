@@ -34,8 +34,7 @@ METADATA_FILE = "kernel-metadata.json"  # the name that the client expects
 
 MAX_NOTEBOOK_BYTES = 1_000_000  # about; Kaggle does not document it
 
-# leaves time for packing, the last epoch and the figures
-KAGGLE_PARAMETERS = {"training": {"max_hours": 8}}
+MAX_HOURS = 8  # of a training; leaves time for packing, the last epoch and the figures
 PLACES = ("data", "store", "run", "out", "recipe", "blend")  # parameters
 
 # what no notebook imports
@@ -144,7 +143,8 @@ def build_kernel(name: str, parameters: dict[str, object], title: str = "") -> K
     defaults = read_parameters(source)
     for key in [key for key in parameters if key in defaults]:
         parameters[key] = _convert(key, parameters[key], defaults[key])
-    parameters = KAGGLE_PARAMETERS.get(source.stem, {}) | parameters
+    if "max_hours" in defaults:
+        parameters.setdefault("max_hours", MAX_HOURS)
     check_parameters(source, parameters)
     for key, value in parameters.items():
         if problem := _problem(key, value, metadata):

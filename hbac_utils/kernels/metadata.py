@@ -91,7 +91,7 @@ class KernelMetadata(StrictModel):
     @property
     def is_submitted(self) -> bool:
         """Whether this is the notebook that is submitted."""
-        return Path(self.code_file).stem == "inference"
+        return Path(self.code_file).stem.startswith("inference")
 
     @property
     def session_hours(self) -> int:
