@@ -21,7 +21,7 @@ from hbac_utils.data.splits import KINDS, agreement, shares
 from hbac_utils.data.store import Store
 from hbac_utils.labels import CLASSES, RELIABLE_VOTES, VOTE_COLUMNS
 from hbac_utils.montage import ELECTRODES
-from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.errors import InputError, check_counts
 
 PROTOTYPES = {
     "idealized": (1, 0, 0),
@@ -113,6 +113,7 @@ def class_examples(
     ≥ 10 votes; the choice between equal windows is random. Returns rows of ``train``, sorted
     by class.
     """
+    check_counts(examples=per_class, seed=seed)
     rows = one_per_vote_vector(train).sample(frac=1, random_state=seed)
     votes = votes_of(rows)
     # the last key of lexsort has priority; False sorts before True
@@ -122,6 +123,7 @@ def class_examples(
 
 def sample_windows(train: pd.DataFrame, per_class: int, seed: int = 0) -> pd.DataFrame:
     """Draw at most ``per_class`` random (EEG, vote vector) groups of each class."""
+    check_counts(sampled=per_class, seed=seed)
     rows = one_per_vote_vector(train).sample(frac=1, random_state=seed)
     return _first_per_class(rows, per_class)
 

@@ -30,7 +30,7 @@ from hbac_utils.eda.examples import (
 from hbac_utils.labels import CLASSES, N_CLASSES, RELIABLE_VOTES, vote_fractions
 from hbac_utils.metric import both_scores
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, LEFT, RIGHT, derivation_matrix
-from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.errors import InputError, check_counts
 
 BANDS = {"delta": (0.5, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0)}  # Hz
 
@@ -112,6 +112,7 @@ def missing_data(competition: Competition, files: int = 100, seed: int = 0) -> p
     One row for EEGs and one for spectrograms: the number of files; the files with gaps, an empty
     channel (column), empty rows; the missing share of all values.
     """
+    check_counts(files=files, seed=seed)
 
     def summary(kind: str, path: Callable, read: Callable) -> dict[str, float]:
         ids = with_recording(competition, kind)[f"{kind}_id"].drop_duplicates()

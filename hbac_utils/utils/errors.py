@@ -1,5 +1,7 @@
 """Exceptions for wrong input, full disks and interruption, each with a one-line message."""
 
+from numbers import Integral
+
 
 class InputError(ValueError):
     """Invalid input, in one line, which is all that is shown: what is wrong, where, a remedy."""
@@ -27,6 +29,13 @@ class KernelDied(InputError):
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived; handled as Ctrl-C with another exit code."""
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse numbers that are not whole, negative, or larger than a seed may be."""
+    for name, value in counts.items():
+        if not isinstance(value, Integral) or not 0 <= value < 2**32:
+            raise InputError(f"{name} is {value!r}; give a whole number from 0 up")
 
 
 def one_line(error: BaseException) -> str:

@@ -16,9 +16,11 @@ from hbac_utils.eda.examples import (
     class_examples,
     read_windows,
     recorded_windows,
+    sample_windows,
 )
 from hbac_utils.labels import CLASSES
 from hbac_utils.montage import ELECTRODES
+from hbac_utils.utils.errors import InputError
 
 
 def test_overview(handmade):
@@ -136,3 +138,12 @@ def test_a_table_without_recordings_has_its_statistics(handmade, tmp_path):
     assert np.isnan(statistics.mean_spectrograms(tables)).all()
     assert "no EEGs" in texts(plots.band_power(statistics.band_powers(tables)))
     assert browse(tables) is None
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, float("nan"), 2**32])
+def test_parameters_of_the_notebook_are_whole_numbers(handmade, number):
+    for call in (class_examples, sample_windows):
+        with pytest.raises(InputError, match="give a whole number from 0 up"):
+            call(handmade.train, number)
+    with pytest.raises(InputError, match=r"^files is .*; give a whole number"):
+        statistics.missing_data(handmade, number)
