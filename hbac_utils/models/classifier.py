@@ -24,7 +24,7 @@ def build_classifier(recipe: Recipe) -> keras.Model:
     From a dict of raw inputs (``"eeg"``: float16, (batch, 10000, 19), microvolts;
     ``"spectrogram"``: float16, (batch, 300, 400), ln power) to probabilities, float32, (batch, 6).
     """
-    use_own_settings("mixed_float16" if tf.config.list_physical_devices("GPU") else "float32")
+    use_own_settings("mixed_float16" if tf.config.get_visible_devices("GPU") else "float32")
     keras.utils.set_random_seed(recipe.seed)
     return _assemble(recipe)
 

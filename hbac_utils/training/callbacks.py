@@ -155,6 +155,8 @@ class FoldMonitor(keras.callbacks.Callback):
             self.best_prediction = saved["best_prediction"]
             self.last_prediction = saved["last_prediction"]
             self.best_weights = _numbered(saved, "weight")
+            if len(self.last_prediction) != len(self.votes):
+                raise ValueError("of other data")
             return _numbered(saved, "state")
 
     def _place(self) -> str:

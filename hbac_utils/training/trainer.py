@@ -62,6 +62,7 @@ def train(
     data = {fold: FoldData(store, recipe, fold) for fold in chosen}
     for fold in chosen:
         check_runs(data[fold])
+    _check_windows(recipe, store, run)
     with writing(run):
         run.mkdir(parents=True, exist_ok=True)
         with lock(run / "training"):
@@ -83,6 +84,17 @@ def train(
             if recipe.tta.is_on:
                 _predict_with_tta(recipe, store, run)
             return summarize(run, store)
+
+
+def _check_windows(recipe: Recipe, store: Store, run: Path) -> None:
+    """Refuse a run of other data: its folds hold out other windows than the store's."""
+    for path in run.glob("fold*/predictions_last.parquet"):
+        data = FoldData(store, recipe, int(path.parent.name.removeprefix("fold")))
+        predicted = pd.read_parquet(path)["label_id"].to_numpy()
+        if not np.array_equal(predicted, store.windows["label_id"].to_numpy()[data.evaluation]):
+            raise InputError(
+                f"{run}: holds a run on other data than {store.path}; choose another folder (RUN=…)"
+            )
 
 
 def train_fold(

@@ -181,9 +181,12 @@ def test_a_loss_that_is_not_finite_names_the_windows(tiny_recipe, store, tmp_pat
     assert {int(word) for word in listed.split(",")} <= set(store.windows["label_id"])
 
 
-def test_a_run_is_refused_before_any_work(run, store, tiny_recipe, tmp_path):
+def test_a_run_is_refused_before_any_work(run, store, competition, tiny_recipe, tmp_path):
     with pytest.raises(InputError, match="another recipe"):
         train(override(tiny_recipe, {"seed": 9}), store, run)
+    part = pack(competition, tmp_path / "part", tiny_recipe.data, limit=20, progress=False)
+    with pytest.raises(InputError, match="holds a run on other data than .*part; choose another"):
+        train(tiny_recipe, part, run, folds=[1])
     with pytest.raises(InputError, match="folds 2: '2' is no fold of recipe tiny"):
         train(tiny_recipe, store, tmp_path / "x", folds=[2])
     with pytest.raises(InputError, match="max_hours nan: give hours, or 0 for no limit"):
@@ -222,7 +225,7 @@ def test_a_gpu_trains_in_half_precision_which_starts_with_the_backbone(monkeypat
     small = override(load_recipe("eeg-spectrogram"), {"view.frames": 32, "view.bins": 8})
     keras.config.set_dtype_policy("mixed_bfloat16")
     keras.config.set_image_data_format("channels_first")
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind="": ["GPU:0"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind="": ["GPU:0"])
     model = build_classifier(small)
     monkeypatch.undo()
     types = {layer.name: layer.compute_dtype for layer in model.layers if layer.name != "eeg"}
