@@ -117,21 +117,21 @@ class Kaggle:
 
     def gpu_hours_left(self) -> float | None:
         """Get what is left of this week's GPU quota, in hours; None if Kaggle does not say."""
-        quota = self._request("get the GPU quota", self._api.quota_view).gpu_quota
+        quota = self._request("get the GPU quota", self._api.quota_view, attempts=1).gpu_quota
         if not quota or not quota.total_time_allowed:
             return None
         spent = (quota.time_used, quota.time_reserved)  # reserved: by running sessions
         seconds = quota.total_time_allowed.total_seconds()
         return max(0, seconds - sum(part.total_seconds() for part in spent if part)) / 3600
 
-    def latest_version(self, kernel: str) -> int:
+    def latest_version(self, kernel: str, attempts: int = MAX_ATTEMPTS) -> int:
         """Get the number of a kernel's latest version; 0 if there is no such kernel."""
         request = ApiGetKernelRequest()
         request.user_name, request.kernel_slug = kernel.split("/")
         try:
             with self._api.build_kaggle_client() as client:
                 get_kernel = client.kernels.kernels_api_client.get_kernel
-                answer = self._request(f"find {kernel}", get_kernel, request)
+                answer = self._request(f"find {kernel}", get_kernel, request, attempts=attempts)
         except KaggleError as error:
             if error.status in (403, 404):
                 return 0
@@ -244,8 +244,9 @@ class Kaggle:
         )  # fmt: skip
 
     def _request(
-        self, action: str, call: Callable, *arguments, remedies=REMEDIES, unsure="", **options
-    ) -> Any:
+        self, action: str, call: Callable, *arguments, remedies=REMEDIES, unsure="",
+        attempts=MAX_ATTEMPTS, **options,
+    ) -> Any:  # fmt: skip
         """Call the client, with retries; ``action`` completes "Kaggle: could not …".
 
         With ``unsure``, the advice if it may have succeeded, it is not repeated then.
@@ -282,7 +283,7 @@ class Kaggle:
                     )
                     reason = f"{text} (HTTP {status}); {remedy}"
             message = f"Kaggle: could not {action}: {reason}"
-            if not again or pause > MAX_PAUSE or attempt == MAX_ATTEMPTS:
+            if not again or pause > MAX_PAUSE or attempt == attempts:
                 raise KaggleError(message, status)
             print(f"{message}\nretrying in {pause:.0f} s", file=sys.stderr)
             time.sleep(pause)

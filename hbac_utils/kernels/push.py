@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -96,7 +97,9 @@ def push(kaggle: Kaggle, kernel: Kernel, folder: Path) -> PushedVersion:
     is lost, the new version is looked for.
     """
     name = kernel.metadata.for_user(kaggle.username).id
-    url, before = f"https://www.kaggle.com/code/{name}", kaggle.latest_version(name)
+    url, before = f"https://www.kaggle.com/code/{name}", None
+    with suppress(KaggleError):  # needed only if the push has no answer
+        before = kaggle.latest_version(name, attempts=1)
     try:
         answer = kaggle.push(folder)
     except KaggleError as error:
@@ -119,14 +122,15 @@ def push(kaggle: Kaggle, kernel: Kernel, folder: Path) -> PushedVersion:
     return pushed
 
 
-def _find_version(kaggle: Kaggle, name: str, before: int, error: KaggleError) -> int:
+def _find_version(kaggle: Kaggle, name: str, before: int | None, error: KaggleError) -> int:
     """Find the version that a push has saved whose answer was lost."""
     time.sleep(LOOK_AFTER)
-    try:
+    version = None
+    with suppress(KaggleError):
         version = kaggle.latest_version(name)
-    except KaggleError:
+    if version is None or before is None:
         page = f"https://www.kaggle.com/code/{name}"
-        raise KaggleError(f"{error}: look at {page} before you push again") from None
+        raise KaggleError(f"{error}: look at {page} before you push again")
     if version == before:
         raise KaggleError(f"{error}, but no new version appeared: push again")
     print(f"{error}: version {version} appeared and is taken for it", file=sys.stderr)

@@ -68,6 +68,7 @@ class KaggleServer:
         # by owner/slug: the requests that saved its versions, the folder that the last one wrote
         self.versions: dict[str, list[dict]] = defaultdict(list)
         self.outputs: dict[str, Path] = {}
+        self.is_stuck = False  # every page of a version's output is the first
         self.states: list[str] = []  # next states of versions; COMPLETE after them
         self.log = [{"stream_name": "stdout", "time": 1.0, "data": "hello\n"}]
         self.submissions: list[dict] = []
@@ -164,14 +165,15 @@ class KaggleServer:
         folder = self.outputs.get(kernel)
         paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
         names = [path.relative_to(folder).as_posix() for path in paths]
-        first = int(body.get("pageToken") or 0)
+        token = int(body.get("pageToken") or 0)
+        first = 0 if self.is_stuck else token
         return {
             "files": [
                 {"fileName": name, "url": f"{self.address}/output/{kernel}/{name}?sig=secret"}
                 for name in names[first : first + PAGE]
             ],
             "log": json.dumps(self.log),
-            "nextPageToken": str(first + PAGE) if first + PAGE < len(names) else "",
+            "nextPageToken": str(token + PAGE) if first + PAGE < len(names) else "",
         }
 
     def create_code_submission(self, body: dict) -> dict:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from kaggle_server import SLUG, Answer, KaggleServer, refusal
+from kaggle_server import PAGE, SLUG, Answer, KaggleServer, refusal
 
 from hbac_utils.kernels import api, datasets
 from hbac_utils.kernels.api import Kaggle, KaggleError
@@ -148,9 +148,12 @@ def test_a_push_whose_answer_is_lost_is_looked_for(server, kernel, folder, answe
     assert len(server.named("SaveKernel")) == 1
 
 
-def test_a_lost_answer_without_a_second_one_says_where_to_look(server, kaggle, kernel, folder):
+@pytest.mark.parametrize(
+    "answers", [[refusal(404, "no")] + [refusal(500, "Oh")] * 4, [refusal(500, "Oh")]]
+)
+def test_if_the_versions_are_not_known_the_page_is_named(server, kaggle, kernel, folder, answers):
     server.script["SaveKernel"] = [Answer(b"", 502)]
-    server.script["GetKernel"] = [refusal(404, "no")] + [refusal(500, "Oh")] * 4
+    server.script["GetKernel"] = list(answers)
     with pytest.raises(KaggleError, match="may have been saved: look at .*/hbac-eda before you pu"):
         push(kaggle, kernel, folder)
 
@@ -336,28 +339,16 @@ def test_an_error_page_is_not_saved_as_a_file(server, kaggle, written, tmp_path)
     assert not (tmp_path / "output" / "run" / "fold0" / "model.weights.h5").exists()
 
 
-@pytest.mark.parametrize(
-    ("names", "tokens", "calls"), [([], "33", 2), (["a"], "345", 2), (["a", "b", "c"], "454", 3)]
-)
+@pytest.mark.parametrize(("is_stuck", "page"), [(True, None), (False, {"nextPageToken": "3"})])
 def test_a_list_that_does_not_advance_ends(
-    server, kaggle, pushed, tmp_path, names, tokens, calls, capsys
+    server, kaggle, written, tmp_path, is_stuck, page, capsys
 ):
-    """A token that was there before, or a page without a new file under a new token."""
-    server.outputs[KERNEL] = tmp_path
-    names = (names * 5)[:5]
-    for name in names:
-        (tmp_path / name).write_text(name)
-    pages = [
-        {"files": [{"fileName": names[i], "url": f"{server.address}/output/{KERNEL}/{names[i]}"}]}
-        if names else {}
-        for i in range(len(tokens))
-    ]  # fmt: skip
-    server.script["ListKernelSessionOutput"] = [
-        Answer(page | {"nextPageToken": token}) for page, token in zip(pages, tokens, strict=True)
-    ]
+    """The same page under new tokens, or a token that was there before."""
+    server.is_stuck = is_stuck
+    server.script["ListKernelSessionOutput"] = [Answer(page)] * 5 if page else []
     files = kaggle.download_output(KERNEL, 1, tmp_path / "output")
-    assert len(files) == len(set(names))
-    assert len(server.named("ListKernelSessionOutput")) == calls
+    assert len(files) == (PAGE if is_stuck else 0)
+    assert len(server.named("ListKernelSessionOutput")) == 2
     assert "Kaggle repeats its list after" in capsys.readouterr().err
 
 
