@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from hbac_utils.data.competition import open_competition
 from hbac_utils.eda import browser
-from hbac_utils.eda.browser import ANY, browse, window_table
+from hbac_utils.eda.browser import ANY, browse
 
 TITLES = [
     "GPD, proto · patient 7 · EEG 2 at 0 s",
@@ -26,11 +26,7 @@ def shown(monkeypatch):
     return titles
 
 
-def test_each_vote_vector_is_listed_once_and_many_votes_first(handmade):
-    assert window_table(handmade.train)["title"].tolist() == TITLES
-
-
-def test_filters_narrow_the_list_and_show_its_first_window(handmade, shown):
+def test_windows_are_listed_with_most_votes_first_and_filtered(handmade, shown):
     filters, windows, _ = browse(handmade).children
     of_class, kind, patient = filters.children
     assert [title for title, _ in windows.options] == TITLES

@@ -13,7 +13,6 @@ from hbac_utils.eda.examples import (
     read_test_windows,
     read_window,
     read_windows,
-    vote_text,
 )
 from hbac_utils.labels import VOTE_COLUMNS, consensus
 from hbac_utils.montage import ELECTRODES
@@ -59,16 +58,9 @@ def test_agreement_examples_are_the_purest_of_each_kind():
         "edge: 6 LPD, 6 LRDA",
         "scattered: 1 Seizure, 1 LPD, 1 GPD, 1 Other",
     ]
-
-
-def test_agreement_examples_name_a_missing_kind():
     chosen = agreement_examples(votes_table([[0, 0, 0, 0, 5, 0], [0, 0, 0, 0, 0, 4]]))
     titles = ["idealized: 5 GRDA", "no proto window; idealized: 4 Other"]
     assert chosen["title"].tolist() == titles
-
-
-def test_votes_are_written_largest_first():
-    assert vote_text(np.array([0, 2, 0, 7, 0, 2])) == "7 LRDA, 2 LPD, 2 Other"
 
 
 def test_read_window_cuts_filters_and_keeps_gaps(handmade):

@@ -64,15 +64,12 @@ def test_constant_scores_against_scipy(handmade):
     assert scores["prior"]["kl_all"] == pytest.approx(prior_score(fractions))
     assert scores["prior"]["kl_reliable"] == pytest.approx(prior_score(fractions[2:]))
     assert scores["uniform"]["kl_reliable"] == pytest.approx((np.log(3) + np.log(6)) / 2)
-
-
-def test_overlap_of_identifiers(handmade):
     table = statistics.overlap(handmade)
     assert table.loc["eeg_id"].tolist() == [3, 2, 1]
     assert table.loc["patient_id"].tolist() == [2, 2, 0]
 
 
-def test_missing_data(handmade):
+def test_missing_values_are_counted_by_file_and_in_all(handmade):
     table = statistics.missing_data(handmade)
     assert table.loc["EEG"].tolist()[:4] == [3, 1, 1, 1]
     share = (10_000 + 18 * 50) / (19 * 32_000)

@@ -36,13 +36,17 @@ def widths(axes, label):
 # ---------------------------------------------------------------- EEG
 
 
-def test_eeg_page_has_a_trace_per_derivation_and_gaps_between_chains(eeg):
-    figure = plots.eeg_page(eeg)
+def test_eeg_page_has_a_trace_per_derivation_and_shades_the_labelled_segment(eeg):
+    figure = plots.eeg_page(eeg, seconds=(15, 25))
     (axes,) = figure.axes
     names = [line.get_gid() for line in axes.lines if line.get_gid() in DOUBLE_BANANA]
     assert names == ticks(axes.yaxis) == list(DOUBLE_BANANA)
     assert np.flatnonzero(np.diff(ROWS) > 1).tolist() == [3, 7, 11, 15]
     assert axes.get_xlabel().startswith("Time in the window (s)")
+    assert axes.get_xlim() == pytest.approx((15, 25))
+    (area,) = by_gid(figure, "segment")
+    to_data = axes.transData.inverted()
+    assert area.get_extents().transformed(to_data).intervalx == pytest.approx((20, 30))
 
 
 def test_negative_is_up_by_the_sensitivity():
@@ -60,14 +64,6 @@ def test_negative_is_up_by_the_sensitivity():
     assert "100 µV" in texts(figure)
     (bar,) = by_gid(figure, "sensitivity")
     assert np.ptp(bar.get_ydata()) == 1
-
-
-def test_the_labelled_segment_is_shaded(eeg):
-    figure = plots.eeg_page(eeg, seconds=(15, 25))
-    to_data = figure.axes[0].transData.inverted()
-    (area,) = by_gid(figure, "segment")
-    assert area.get_extents().transformed(to_data).intervalx == pytest.approx((20, 30))
-    assert figure.axes[0].get_xlim() == pytest.approx((15, 25))
 
 
 def test_traces_lose_their_median_and_keep_their_gaps(eeg):
