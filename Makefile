@@ -11,6 +11,10 @@ $(foreach name,$(TAKES),$(if $(value $(name)),$(eval override $(name) := $$(valu
 ALLOWED := $(TAKES) ARGS PYTHON KAGGLE_PYTHON VENV HBAC SHELL V VERBOSE CC CXX CFLAGS CXXFLAGS LDFLAGS MAKEFLAGS
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(ALLOWED),$(GIVEN))
+VERBS := $(shell grep -oE '^[a-z-]+:' Makefile | tr -d :)
+ifneq ($(filter-out $(VERBS) %.ready,$(MAKECMDGOALS)),)
+$(error no verb $(filter-out $(VERBS),$(MAKECMDGOALS)): `make` lists them)
+endif
 ifneq ($(UNKNOWN),)
 $(error $(or $(MAKECMDGOALS),make) takes no $(addsuffix =,$(UNKNOWN)); \
 	it takes $(or $(addsuffix =,$(TAKES)),no variables: `make` lists the verbs))
@@ -39,7 +43,7 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-d
 LOCKED := $(PIP) --require-hashes --no-build-isolation --requirement
 
 .DEFAULT_GOAL := help
-.PHONY: $(shell grep -oE "^[a-z-]+:" Makefile | tr -d :)
+.PHONY: $(VERBS)
 
 help: ## list the verbs
 	@echo "make VERB [VARIABLE=value …]"; echo; grep -hE '^[a-z-]+:.*## ' Makefile | \

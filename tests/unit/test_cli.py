@@ -239,6 +239,7 @@ def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
         (["train", "RECPIE=demo"], "train takes no RECPIE=; it takes DATA= FOLDS= MAX_HOURS= REC"),
         (["train", "DATA=d", "EEGS=5"], "train takes no EEGS=; it takes DATA="),
         (["clean", "OUT=o"], "clean takes no OUT=; it takes no variables"),
+        (["pack", "trian"], "no verb trian: `make` lists them"),
     ],
 )
 def test_make_names_a_variable_that_the_verb_does_not_take(call, message):
