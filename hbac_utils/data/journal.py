@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from io import BytesIO
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -64,27 +64,20 @@ class PackJournal:
         An existing one is kept. If the disk has no space, the unfinished store is removed.
         """
         path = self.path / f"{name}.npy"
-        buffer = BytesIO()
-        description = {"descr": "<f2", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(buffer, description)
-        header = buffer.getvalue()
-        size = len(header) + 2 * shape[0] * shape[1]
-        if not path.exists() or path.stat().st_size != size:
-            self.done.clear()
-            self._file.truncate(0)
-            try:
-                with path.open("wb") as file:
-                    file.write(header)
-                    file.flush()
-                    # with a sparse file a full disk would show only in the middle of the work
-                    if hasattr(os, "posix_fallocate"):
-                        os.posix_fallocate(file.fileno(), 0, size)
-                    else:
-                        os.truncate(file.fileno(), size)
-            except OSError:
-                discard(self.out)
-                raise
-        return len(header)
+        with suppress(OSError, ValueError):
+            return np.load(path, mmap_mode="r").offset
+        self.done.clear()
+        self._file.truncate(0)
+        try:
+            np.lib.format.open_memmap(path, "w+", "<f2", shape)
+            # with a sparse file a full disk would show only in the middle of the work
+            if hasattr(os, "posix_fallocate"):
+                with path.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError:
+            discard(self.out)
+            raise
+        return np.load(path, mmap_mode="r").offset
 
     def finish(self) -> None:
         """Move the complete store to its path: all bytes to the disk first, then one rename.
