@@ -83,6 +83,7 @@ def check_writable(path: str | Path) -> None:
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_WRITABLE = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.ESTALE,
+    errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 
 

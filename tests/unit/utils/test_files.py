@@ -117,6 +117,7 @@ def test_recipes_can_be_imported_without_fcntl():
     ("number", "message"),
     [
         (errno.ENOSPC, "out: no space on the disk (No space left on device); free some space"),
+        (errno.ENAMETOOLONG, "out: cannot be written (File name too long); choose another path"),
         (errno.EROFS, "out: cannot be written (Read-only file system); choose another path"),
         (errno.EIO, "out: cannot be written (Input/output error); choose another path"),
     ],
