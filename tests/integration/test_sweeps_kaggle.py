@@ -189,8 +189,3 @@ def test_what_cannot_be_pushed_is_refused_before_the_first_push(
     with pytest.raises(InputError, match=reason):
         job_of(**changes)
     assert not server.calls
-
-
-def test_dask_and_kaggle_exclude_each_other(server, tmp_path, capsys):
-    assert main(sweep_command(tmp_path, "--dask", "tcp://127.0.0.1:1")) == 2
-    assert "--dask, --kaggle: choose one of the two" in capsys.readouterr().err

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-import pandas as pd
 import pytest
 
 import hbac_utils
@@ -181,13 +180,6 @@ def test_a_users_mistake_is_one_line(competition, tmp_path, capfd, arguments, re
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert reason in lines[0]
-
-
-def test_score_refuses_votes_in_place_of_probabilities(competition, tmp_path, capfd):
-    solution = competition.path.with_name("competition_truth") / "solution.csv"
-    pd.read_csv(solution).to_csv(tmp_path / "votes.csv", index=False)
-    assert main(["score", str(tmp_path / "votes.csv"), str(solution)]) == 2
-    assert "between 0 and 1" in capfd.readouterr().err
 
 
 # a value may hold whatever a name may

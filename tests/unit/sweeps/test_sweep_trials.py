@@ -143,14 +143,6 @@ def begin_and_die(job) -> None:
     study.optuna.ask()
 
 
-def test_a_dead_worker_s_trial_is_completed_by_another(job_of):
-    job = job_of(ONE)
-    begin_and_die(job)
-    work(job)
-    names = [attempt.state.name for attempt in job.study().trials()[0].attempts]
-    assert names == ["FAIL", "COMPLETE"]
-
-
 def test_a_trial_that_kills_its_workers_fails(job_of):
     job = job_of(ONE)
     for _ in range(studies.MAX_KILLS):
@@ -164,8 +156,11 @@ def test_a_trial_that_kills_its_workers_fails(job_of):
     assert states(job) == ["complete"]
 
 
-def test_a_trial_whose_notebook_process_dies_is_run_again(job_of):
-    job, errors = job_of(ONE), [KernelDied("Kernel died")]
+@pytest.mark.parametrize("dead", ["worker", "notebook"])
+def test_a_trial_whose_worker_or_notebook_dies_is_run_again(job_of, dead):
+    job, errors = job_of(ONE), [KernelDied("Kernel died")] * (dead == "notebook")
+    if dead == "worker":
+        begin_and_die(job)
 
     def die_once(run):
         if errors:

@@ -75,23 +75,6 @@ def test_after_a_kill_the_old_file_is_there_and_the_draft_can_be_removed(tmp_pat
     assert names(tmp_path) == ["file"]
 
 
-def test_readers_never_see_a_mixture_of_several_writers(tmp_path):
-    path, sizes = tmp_path / "file", (10, 1_000, 100_000)
-
-    def write(size):
-        for _ in range(30):
-            with replacing(path) as file:
-                file.write(b"x" * size)
-
-    threads = [threading.Thread(target=write, args=(size,)) for size in sizes]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        if path.exists():
-            assert len(path.read_bytes()) in sizes
-    assert names(tmp_path) == ["file"]
-
-
 def test_the_second_process_waits_until_the_first_is_killed(tmp_path, capfd):
     folder = tmp_path / "store"
     child = subprocess.Popen(
