@@ -31,7 +31,7 @@ def patient_folds(windows: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     InputError if there are fewer patients than folds, every class has fewer groups than folds, or
     a fold would be empty.
     """
-    remedy = "pack more EEGs (a larger LIMIT), or lower data.folds in the recipe"
+    remedy = "use more EEGs (a larger LIMIT) or fewer folds (data.folds in the recipe)"
     patients = windows["patient_id"].nunique()
     if patients < folds:
         raise InputError(

@@ -22,7 +22,6 @@ from hbac_utils.synthetic.signals import (
     gaussian,
     log_uniform,
     rhythm,
-    white,
 )
 
 N_ELECTRODES = len(ELECTRODES)
@@ -42,7 +41,8 @@ def add_artifacts(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
     for add_artifact, prevalence in ARTIFACTS.items():
         if rng.random() < prevalence:
             add_artifact(signal, rng)
-    signal.add_noise(rng, rng.uniform(0.3, 2.0) * _UNIT_FIELDS, white)
+    white = np.sqrt(2 / SAMPLING_RATE)  # the spectrum with unit variance
+    signal.add_noise(rng, rng.uniform(0.3, 2.0) * _UNIT_FIELDS, lambda f: np.full(len(f), white))
     return ekg
 
 

@@ -60,11 +60,6 @@ def rhythm(centre: float, width: float) -> Spectrum:
     return lambda f: height * np.exp(-0.5 * ((f - centre) / width) ** 2)
 
 
-def white(f: np.ndarray) -> np.ndarray:
-    """Evaluate the spectrum of white noise with unit variance at 200 Hz."""
-    return np.full(np.shape(f), np.sqrt(2 / SAMPLING_RATE))
-
-
 def aperiodic(knee: float, exponent: float) -> Spectrum:
     """Return the spectrum of 1/f activity after a high-pass at 0.4 Hz, with unit variance.
 

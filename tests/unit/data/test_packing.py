@@ -168,7 +168,7 @@ def test_data_too_small_for_the_folds_are_noted_and_refused_before_the_work(
     small, tmp_path, tiny_recipe, capfd
 ):
     quietly(small, tmp_path / "store", limit=1)
-    line = "5 folds need at least 5 patients, the data has 1; pack more EEGs"
+    line = "5 folds need at least 5 patients, the data has 1; use more EEGs"
     assert f"pack: note: {line}" in capfd.readouterr().err
     with pytest.raises(InputError, match="5 folds need at least 5 patients"):
         open_or_pack(tmp_path / "none", small, override(tiny_recipe, {"data.folds": 5}))

@@ -69,7 +69,7 @@ def test_too_few_patients_or_groups_are_refused(store):
         patient_folds(store.windows, 17, 0)
     one_of_each_class = store.windows.drop_duplicates("expert_consensus")
     one_of_each_class = one_of_each_class.assign(patient_id=range(len(one_of_each_class)))
-    line = "2 folds need 2 groups .* of a class, the data has at most 1; pack more EEGs"
+    line = "2 folds need 2 groups .* of a class, the data has at most 1; use more EEGs"
     with pytest.raises(InputError, match=line):
         patient_folds(one_of_each_class, 2, 0)
 
