@@ -38,7 +38,10 @@ MAX_HOURS = 8  # of a training; leaves time for packing, the last epoch and the 
 PLACES = ("data", "store", "run", "out", "recipe", "blend")  # parameters
 
 # what no notebook imports
-EXCLUDED = ("synthetic", "sweeps", "kernels", "cli.py", "__main__.py", "notebooks.py")
+EXCLUDED = (
+    "synthetic", "sweeps", "kernels", "cli.py", "__main__.py", "notebooks.py", "utils/commands.py",
+    "ensembling/blend.py", "ensembling/members.py", "ensembling/optimize.py",
+)  # fmt: skip
 
 CELL = '''\
 # hbac_utils {version}, commit {commit}: the library, embedded by `make stage`
@@ -247,8 +250,11 @@ def _assemble(source: Path, parameters: dict, bundle: Bundle) -> nbformat.Notebo
 
 def bundle_library(package: Path = PACKAGE) -> Bundle:
     """Pack what the notebooks need of the library, its recipes and those of the working folder."""
+    excluded = tuple(Path(package.name, part) for part in EXCLUDED)
     modules = {path.relative_to(package.parent): path for path in package.glob("**/*.py")}
-    files = {name: path for name, path in modules.items() if name.parts[1] not in EXCLUDED}
+    files = {
+        name: path for name, path in modules.items() if not any(map(name.is_relative_to, excluded))
+    }
     for folder in (resource_root() / "recipes", Path("recipes")):
         files |= {Path("recipes", path.name): path for path in folder.glob("*.yaml")}
     buffer = io.BytesIO()
