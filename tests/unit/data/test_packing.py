@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dask_cluster import dask_cluster
 
 from hbac_utils.data import cluster
 from hbac_utils.data.competition import Competition, open_competition
@@ -375,19 +376,15 @@ def test_files_that_contradict_each_other_are_refused(packed, tmp_path):
 
 @pytest.mark.slow
 def test_a_dask_cluster_packs_though_a_worker_is_killed(small, packed, tmp_path, monkeypatch):
-    distributed = pytest.importorskip("distributed", reason="needs the package distributed")
-    record, killed = PackJournal.record, []
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as local:
+    record = PackJournal.record
+    with dask_cluster(tmp_path, 2) as (address, workers):
 
         def kill_one(self, *arguments) -> None:
-            if not killed:
-                killed.append(local.workers[0].pid)
-                os.kill(killed[0], signal.SIGKILL)
+            workers[0].kill()
             record(self, *arguments)
 
         monkeypatch.setattr(PackJournal, "record", kill_one)
-        store = quietly(small, tmp_path / "store", dask=local.scheduler_address)
-    assert killed
+        store = quietly(small, tmp_path / "store", dask=address)
     assert hashes(store.path)["eeg.npy"] == hashes(packed.path)["eeg.npy"]
 
 
