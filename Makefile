@@ -88,7 +88,7 @@ TESTS := -m "not slow and not faults" -n 2 --dist loadgroup
 test: $(READY) ## run the tests: ARGS=
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
-test-slow: $(READY) ## run the tests that take minutes each: ARGS=
+test-slow: $(READY) ## run the tests that take minutes each, half an hour in all: ARGS=
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-faults: $(READY) ## kill processes, fill disks, and count what survives (half an hour): SEED= ARGS=
