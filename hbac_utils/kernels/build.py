@@ -199,7 +199,7 @@ def _problem(key: str, value: Any, metadata: KernelMetadata) -> str:
 
 def _missing(place: str, metadata: KernelMetadata) -> str:
     """Say why a file or folder will not be there on Kaggle; empty if it may be."""
-    if not place.startswith(("/kaggle/", "/tmp/")):
+    if not place.startswith("/kaggle/"):
         return "not on Kaggle, where inputs are in /kaggle/input"
     if place.startswith("/kaggle/input/") and metadata.slugs.isdisjoint(place.split("/")):
         return "no such source is attached; add it to the kernel's metadata"
