@@ -256,13 +256,16 @@ def _draw_groups(axes: Axes, kl: np.ndarray, groups: pd.Categorical) -> None:
 def error_correlation(names: Sequence[str], correlation: np.ndarray) -> Figure:
     """Draw the correlation, shape (members, members), of the errors of an ensemble's members.
 
-    An error is prediction − vote fraction, over all windows and classes.
+    An error is prediction − vote fraction, over all windows and classes. The members are numbered.
     """
-    figure, axes = style.new_axes(1.8 + 0.45 * min(len(names), 16))
+    figure, axes = style.new_axes(1.2 + 0.45 * min(len(names), 16))
     # numbers have room in 16 rows; a zero is not written
-    numbers = correlation.round(2) if len(names) <= 16 else np.zeros_like(correlation)
-    image = style.draw_matrix(axes, numbers, correlation, names)
-    axes.tick_params(axis="x", rotation=40)
+    values = correlation.round(2) if len(names) <= 16 else np.zeros_like(correlation)
+    numbers = range(1, len(names) + 1)
+    image = style.draw_matrix(axes, values, correlation, list(map(str, numbers)))
+    labels = [f"{style.shortened(name)}  {i}" for i, name in zip(numbers, names, strict=True)]
+    axes.set_yticks(axes.get_yticks(), labels)
+    axes.tick_params(labelsize=9 if len(names) <= 20 else 7)
     figure.colorbar(image, label="Correlation of errors")
     return figure
 
@@ -272,11 +275,13 @@ def member_weights(shares: pd.DataFrame) -> Figure:
     """Draw `ensembling.blend.Blend.shares`: weight, own score, and loss without each member."""
     figure = style.new_figure(1.5 + 0.3 * len(shares))
     panels = figure.subplots(1, 3, sharey=True)
-    titles = ("Weight", "KL of the member alone (nats)", "KL increase without it (nats)")
+    titles = ("Weight", "KL, alone (nats)", "KL increase\nwithout it (nats)")
     for axes, column, title in zip(panels, ("weight", "kl", "added"), titles, strict=True):
-        axes.barh(shares.index, shares[column], 0.7, color=style.TRAIN_COLOR)
+        axes.barh(np.arange(len(shares)), shares[column], 0.7, color=style.TRAIN_COLOR)
         axes.set_xlabel(title)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.grid(visible=False, axis="y")
+    labels = shares.index.map(style.shortened)
+    panels[0].set_yticks(np.arange(len(shares)), labels, fontsize=8)
     panels[0].set_ylim(len(shares) - 0.5, -0.5)
     return figure

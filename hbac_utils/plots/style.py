@@ -100,6 +100,12 @@ def blank(text: str) -> StyledFigure:
     return figure
 
 
+def shortened(name: str, length: int = 60) -> str:
+    """Cut the middle out of a long name."""
+    half = length // 2
+    return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
+
+
 def text_color(background) -> str:
     """Return dark or white ink, whichever is readable on a background colour."""
     return "white" if np.dot([0.299, 0.587, 0.114], to_rgb(background)) < 0.55 else INK

@@ -230,7 +230,7 @@ def setting_scores(
             axes.axvline(prior[score], color=color, lw=1.2, ls="--", label=f"prior, {title}")
     if best is not None:
         axes.axhspan(best - 0.4, best + 0.4, color=style.HIGHLIGHT, lw=0, zorder=0, gid="best")
-    axes.set_yticks(places, [name if len(name) <= 60 else f"{name[:59]}…" for name in names])
+    axes.set_yticks(places, [style.shortened(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("KL divergence (nats), out of fold")

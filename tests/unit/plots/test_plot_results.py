@@ -203,6 +203,7 @@ def test_score_scale_shows_predictions_and_experts_by_their_scores():
 def test_error_correlation_and_member_weights():
     figure = plots.error_correlation(["a", "b"], np.array([[1, 0.25], [0.25, 1]]))
     assert texts(figure).count("0.25") == 2
+    assert ticks(figure.axes[0].yaxis) == ["a  1", "b  2"]
     shares = {"weight": [0.7, 0.3], "kl": [0.5, 0.6], "added": [0.02, 0.0]}
     panels = plots.member_weights(pd.DataFrame(shares, index=["a", "b"])).axes
     assert [bar_sizes(axes)[0] for axes in panels] == [[0.7, 0.3], [0.5, 0.6], [0.02, 0.0]]
@@ -246,6 +247,6 @@ def test_settings_of_a_sweep_with_scores_prior_and_best():
     (points,) = by_gid(figure, "kl_reliable")
     assert points.get_xdata() == pytest.approx([0.5, np.nan], nan_ok=True)
     assert 0.9 in [line.get_xdata()[0] for line in figure.axes[0].lines]
-    assert ticks(figure.axes[0].yaxis) == ["a", "b" * 59 + "…"]
+    assert ticks(figure.axes[0].yaxis) == ["a", "b" * 30 + "…" + "b" * 30]
     assert len(by_gid(figure, "best")) == 1
     assert bar_sizes(importance_bars({"width": 0.7, "rate": 0.3}).axes[0]) == [[0.7, 0.3]]
