@@ -6,18 +6,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hbac_utils.cli import main
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.test_loader import read_test_recording
 from hbac_utils.eda.examples import read_stored_windows
 from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.inference.submission import check_submission, write_submission
-from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.metric import SubmissionError, both_scores, kl_divergence
+from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
+from hbac_utils.metric import (
+    SubmissionError,
+    both_scores,
+    expert_yardstick,
+    kl_divergence,
+    worth_in_experts,
+)
 from hbac_utils.models.classifier import load_classifier
 from hbac_utils.recipe import load_recipe, override
 from hbac_utils.training.evaluation import RunResult, find_truth, score
-from hbac_utils.training.runs import constant_priors
+from hbac_utils.training.runs import constant_priors, read_metrics, run_scores
 from hbac_utils.training.trainer import learning_rate_plan, train
 from hbac_utils.utils.errors import InputError
 
@@ -196,16 +203,30 @@ def test_real_recordings_can_be_predicted(run, real_eeg, tmp_path):
 # -- scoring -----------------------------------------------------------------
 
 
-def test_scores_stand_beside_the_constants_and_the_oracle(run, competition, tmp_path):
+def test_scores_stand_beside_the_constants_the_oracle_and_experts(run, competition, tmp_path):
     path = write_submission(predict([open_run(run)], competition, progress=False), tmp_path)
     truth = competition.path.with_name("competition_truth")
+    solution = pd.read_csv(truth / "solution.csv")
     scores = score(path, truth / "solution.csv", run, truth / "truth.parquet")
     assert scores["excess"] == pytest.approx(scores["submission"] - scores["oracle"], abs=2e-4)
     assert scores["oracle"] < scores["prior"]
-    solution = pd.read_csv(truth / "solution.csv")
-    exact = solution.copy()
-    exact[COLUMNS] = solution[COLUMNS].to_numpy() / solution[COLUMNS].to_numpy().sum(
-        axis=1, keepdims=True
-    )
-    exact.to_csv(tmp_path / "exact.csv", index=False)
+    experts = expert_yardstick(solution[COLUMNS].to_numpy())
+    assert scores[list(experts)].to_dict() == pytest.approx(experts, abs=1e-4)
+    assert scores["worth"] == worth_in_experts(scores["submission, ≥ 10 votes"], experts)
+    # fractions do not say how many voted
+    solution[COLUMNS] = vote_fractions(solution[COLUMNS].to_numpy())
+    solution.to_csv(tmp_path / "exact.csv", index=False)
     assert score(tmp_path / "exact.csv", truth / "solution.csv")["submission"] == 0
+    assert list(score(path, tmp_path / "exact.csv").index) == ["submission", "uniform"]
+
+
+def test_a_runs_scores_are_tabulated_beside_experts(run, result, capsys):
+    assert read_metrics(run)["experts"] == result.experts == expert_yardstick(result.votes)
+    table = run_scores(run)
+    assert table.index.tolist() == ["model", "prior", "uniform", *result.experts]
+    assert table.loc["3 experts", "≥ 10 votes"] == round(result.experts["3 experts"], 4)
+    expected = 100 * (1 - table.loc["model", "all votes"] / table.loc["prior", "all votes"])
+    assert table.loc["model", "all votes, % below prior"] == pytest.approx(expected, abs=0.06)
+    assert main(["scores", str(run)]) == 0
+    worth = worth_in_experts(result.scores["model"]["kl_reliable"], result.experts)
+    assert capsys.readouterr().out.endswith(f"The model is {worth}.\n")
