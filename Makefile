@@ -91,7 +91,7 @@ test: $(READY) ## run the tests: ARGS=
 test-slow: $(READY) ## run the tests that take minutes each, half an hour in all: ARGS=
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-faults: $(READY) ## kill processes, fill disks, and count what survives (half an hour): SEED= ARGS=
+test-faults: $(READY) ## kill processes, fill disks, and count what survives (up to an hour): SEED= ARGS=
 	@SEED=$(or $(SEED),0) $(BIN)/python -m pytest -m faults -n 2 --dist worksteal tests/faults $(ARGS)
 
 # Kaggle's versions need Kaggle's Python; the package is not installed there but on the path
