@@ -151,7 +151,12 @@ def test_the_embedded_library_is_enough_for_the_notebooks(tmp_path):
 @pytest.fixture
 def find(package, tmp_path):
     """Run the notebooks' cell that searches, with a folder in place of /kaggle/input."""
-    cells = {cell.source for nb in NOTEBOOKS.values() for cell in nb.cells if cell.id == "library"}
+    cells = {
+        cell.source
+        for notebook in NOTEBOOKS.values()
+        for cell in notebook.cells
+        if cell.metadata.get("tags") == ["library"]
+    }
     (source,) = cells  # the same in all of them
 
     def find() -> subprocess.CompletedProcess:
