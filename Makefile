@@ -111,7 +111,8 @@ $(KAGGLE_VENV)/.ready: requirements.txt requirements-dev.txt constraints/kaggle.
 	@$(KAGGLE_PIP) --requirement requirements.txt --constraint constraints/kaggle.txt
 	@$(KAGGLE_VENV)/bin/python -m pip --disable-pip-version-check freeze > $(KAGGLE_VENV)/there.txt
 	@awk -F == '$(KAGGLE_TOOLS)' $(KAGGLE_VENV)/there.txt constraints/tested.txt > $(KAGGLE_VENV)/tools.txt
-	@$(KAGGLE_PIP) --requirement requirements-dev.txt --constraint $(KAGGLE_VENV)/tools.txt
+	@grep -v ^mkdocs requirements-dev.txt > $(KAGGLE_VENV)/dev.txt  # conflicts with Kaggle's, tests no code
+	@$(KAGGLE_PIP) --requirement $(KAGGLE_VENV)/dev.txt --constraint $(KAGGLE_VENV)/tools.txt
 	@touch $@
 
 test-kaggle: ## run the tests with the versions of Kaggle's image (needs a Python 3.12): ARGS=
