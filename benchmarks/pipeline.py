@@ -41,7 +41,7 @@ TIMES_FASTER = 4
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured."""
+    """Sizes of the measurements."""
 
     growth: tuple[int, ...] = (200, 400, 800)
     eegs: int = 200  # of the lines other than growth

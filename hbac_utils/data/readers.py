@@ -4,7 +4,6 @@ A strict reader refuses a malformed file in one line. A lenient one reads what i
 was wrong, and raises an `InputError` only if too little is left to predict from.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import gcd
@@ -26,19 +25,13 @@ from hbac_utils.data.layout import (
     WINDOW_SAMPLES,
     WINDOW_SECONDS,
 )
-from hbac_utils.data.preprocessing import fill_gaps
+from hbac_utils.data.preprocessing import fill_gaps, find_unit, other_rate
 from hbac_utils.montage import ELECTRODES, electrode_name
 from hbac_utils.utils.errors import InputError, one_line
 
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 
 MAX_AMPLITUDE = 1e9  # microvolts; a larger sample would make the filter's output infinite
-# microvolts of the median channel's change in 0.1 s (28 real recordings: 4 to 150)
-PLAUSIBLE = (0.5, 500)
-# mistaken for microvolts, and the factor to them; their plausible ranges do not overlap
-UNITS = {"millivolts": 1e3, "volts": 1e6, "millionths of a microvolt": 1e-6}
-# rates of other recorders (Hz); a recording of a known duration shows its own by its length
-OTHER_RATES = (100, 125, 128, 160, 250, 256, 500, 512, 1000, 1024, 2000, 2048)
 
 
 @contextmanager
@@ -164,32 +157,6 @@ def _find(names: Sequence[str], wanted: tuple[str, ...]) -> list[list[str]]:
         meaning = electrode_name(name) or name.strip()
         found.setdefault(meaning.casefold(), []).append(name)
     return [found.get(name.casefold(), []) for name in wanted]
-
-
-def find_unit(eeg: np.ndarray) -> tuple[float, str]:
-    """Find the factor to microvolts and, where it is certain not to be 1, the unit's name.
-
-    Takes shape (n_times, n_channels). Amplitude is the median channel's change in 0.1 s: offsets
-    and drifts matter little in so short a time, and mains of 50 and 60 Hz end where they began.
-    """
-    lag, step = SAMPLING_RATE // 10, max(1, len(eeg) // 500)
-    with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of channels without a value
-        change = np.abs(eeg[lag::step] - eeg[:-lag:step])
-        median = np.nanmedian if np.isnan(change).any() else np.median  # ten times as fast
-        change = median(change, axis=0)
-    change = change[change > 0]
-    if len(change):
-        typical = 1.4826 * np.median(change)  # the standard deviation of a Gaussian
-        for unit, factor in UNITS.items():
-            if PLAUSIBLE[0] <= typical * factor < PLAUSIBLE[1]:
-                return factor, unit
-    return 1.0, ""
-
-
-def other_rate(rows: int, seconds: int) -> int | None:
-    """Find the sampling rate (Hz) of a recorder at which so many rows are so many seconds."""
-    return next((rate for rate in OTHER_RATES if rows == seconds * rate), None)
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -22,7 +22,8 @@ from hbac_utils.data.layout import (
     eeg_row,
     spectrogram_row,
 )
-from hbac_utils.data.readers import count_rows, other_rate, read_eeg, read_spectrogram
+from hbac_utils.data.preprocessing import other_rate
+from hbac_utils.data.readers import count_rows, read_eeg, read_spectrogram
 from hbac_utils.data.store import THREADS
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recipe import Data

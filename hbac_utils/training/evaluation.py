@@ -83,7 +83,7 @@ class RunResult:
 
     @property
     def experts(self) -> dict[str, float]:
-        """What a few experts score on the windows with ten votes or more, nats."""
+        """Expert yardstick on the windows with ten votes or more, nats, by number of experts."""
         return expert_yardstick(self.votes)
 
     @property

@@ -1,4 +1,4 @@
-"""What the fault tests share: the commands that they disturb, random moments, a table of tries.
+"""Shared by the fault tests: the commands that they disturb, random moments, a table of tries.
 
 A test marked ``fault("SIGKILL, training", tries=8)`` is so many tries of that row; the table is
 printed at the end. ``SEED`` draws other moments.

@@ -1,4 +1,4 @@
-"""What holds whatever is put in: tables, recipes, bytes of files."""
+"""Properties that hold for any input: tables, recipes, bytes of files."""
 
 import contextlib
 import io

@@ -13,9 +13,9 @@ import spoiled
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.layout import SPECTROGRAM_COLUMNS
 from hbac_utils.data.packing import pack
+from hbac_utils.data.preprocessing import find_unit
 from hbac_utils.data.readers import (
     count_rows,
-    find_unit,
     read_eeg,
     read_eeg_lenient,
     read_spectrogram,

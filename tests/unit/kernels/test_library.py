@@ -1,4 +1,4 @@
-"""Where a notebook finds the library: embedded, beside it, or in an attached data set."""
+"""Places in which a notebook finds the library: embedded, beside it, or in an attached data set."""
 
 import ast
 import io
