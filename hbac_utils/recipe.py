@@ -211,9 +211,7 @@ def override(recipe: Recipe, changes: dict[str, Any] | str) -> Recipe:
     return parse_recipe(content, "overridden recipe")
 
 
-def check_parameters(
-    recipe: Recipe, folds: str = "", max_hours: float = 0.0, session_hours: float = math.inf
-) -> tuple[int, ...]:
+def check_parameters(recipe: Recipe, folds: str = "", max_hours: float = 0.0) -> tuple[int, ...]:
     """Check the parameters of a training, and return its folds.
 
     Nothing but the recipe is needed, so this is called before packing, staging and pushing.
@@ -225,16 +223,13 @@ def check_parameters(
         Fold numbers such as ``"0,2"``; empty: all folds of the recipe.
     max_hours : float
         Time after which the training stops. Zero: no limit.
-    session_hours : float
-        Time after which the machine itself is stopped, such as Kaggle's.
 
-    Raises InputError for folds that the recipe does not have, and for hours that are negative, not
-    finite, or not fewer than those of the session.
+    Raises InputError for folds that the recipe does not have, and for hours that are negative or
+    not finite.
     """
     # NaN fails the comparison
-    if not (isinstance(max_hours, int | float) and 0 <= max_hours < session_hours):
-        end = "" if math.isinf(session_hours) else f", fewer than the session's {session_hours:g}"
-        raise InputError(f"max_hours {max_hours}: give hours{end}, or 0 for no limit")
+    if not (isinstance(max_hours, int | float) and 0 <= max_hours < math.inf):
+        raise InputError(f"max_hours {max_hours}: give hours, or 0 for no limit")
     known = {str(fold): fold for fold in range(recipe.data.folds)}
     parts = [part.strip() for part in str(folds).split(",")] if str(folds).strip() else list(known)
     for part in parts:
