@@ -298,7 +298,7 @@ def sweep(
     retry_failed: Annotated[bool, flag("run failed trials again", "--retry-failed")] = False,
 ) -> None:
     """Run a parameter sweep, or continue."""
-    from hbac_utils.sweeps import worker
+    from hbac_utils.sweeps import launcher, worker
     from hbac_utils.sweeps.config import SweepPlan, load_sweep
 
     plan = SweepPlan(load_sweep(file, reduced))
@@ -318,7 +318,7 @@ def sweep(
 
         packed = store or _default_store(data)
         job = worker.prepare(plan, open_competition(data), packed, out, storage)
-    if not worker.run_sweep(job, workers, dask, retry_failed):
+    if not launcher.run_sweep(job, workers, dask, retry_failed):
         print("complete already")
     sweep_report(file, out, storage, reduced)
 

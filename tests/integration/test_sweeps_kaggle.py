@@ -13,7 +13,7 @@ from sweep_worker import FakeTraining
 from hbac_utils.cli import main
 from hbac_utils.data.layout import SLUG
 from hbac_utils.sweeps import kaggle as kaggle_sweeps
-from hbac_utils.sweeps import worker
+from hbac_utils.sweeps import launcher, worker
 from hbac_utils.sweeps.config import Sweep, SweepPlan
 from hbac_utils.sweeps.report import SweepResults
 from hbac_utils.sweeps.worker import TrialRun
@@ -77,7 +77,7 @@ def job_of(tmp_path):
 
 
 def table_of(job: worker.SweepJob, retry_failed: bool = False) -> pd.DataFrame:
-    worker.run_sweep(job, retry_failed=retry_failed)
+    launcher.run_sweep(job, retry_failed=retry_failed)
     return SweepResults(job.study()).table
 
 

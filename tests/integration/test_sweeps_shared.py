@@ -20,8 +20,8 @@ from sweep_worker import (
 )
 
 from hbac_utils.sweeps import study
+from hbac_utils.sweeps.launcher import run_sweep
 from hbac_utils.sweeps.report import read_results, write_report
-from hbac_utils.sweeps.worker import run_sweep
 from hbac_utils.utils.errors import InputError
 
 SIX = {"grid": {"dropout": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]}}

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from sweep_worker import fake_job
 
+from hbac_utils.sweeps.launcher import run_sweep
 from hbac_utils.sweeps.report import SweepResults, read_results, write_report
-from hbac_utils.sweeps.worker import run_sweep
 from hbac_utils.utils.errors import InputError
 
 

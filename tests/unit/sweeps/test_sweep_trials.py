@@ -11,11 +11,12 @@ import yaml
 from sweep_worker import PARAMETERS, fake_job, pids, save_weights, states
 
 from hbac_utils.recipe import load_recipe, override, save_recipe
+from hbac_utils.sweeps import launcher
 from hbac_utils.sweeps import study as studies
-from hbac_utils.sweeps import worker
+from hbac_utils.sweeps.launcher import run_sweep
 from hbac_utils.sweeps.report import SweepResults
 from hbac_utils.sweeps.study import count_parameters
-from hbac_utils.sweeps.worker import run_sweep, work
+from hbac_utils.sweeps.worker import work
 from hbac_utils.training.runs import read_metrics
 from hbac_utils.utils.errors import DiskError, InputError, KernelDied
 
@@ -236,12 +237,12 @@ def test_workers_share_cores_and_gpus(monkeypatch):
     for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert worker.device_share(2, 3) == {"TF_NUM_INTRAOP_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    assert launcher.device_share(2, 3) == {"TF_NUM_INTRAOP_THREADS": "2", "OMP_NUM_THREADS": "2"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7f")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    gpus = [worker.device_share(i, 3)["CUDA_VISIBLE_DEVICES"] for i in range(3)]
+    gpus = [launcher.device_share(i, 3)["CUDA_VISIBLE_DEVICES"] for i in range(3)]
     assert gpus == ["4", "GPU-7f", "4"]
-    assert "OMP_NUM_THREADS" not in worker.device_share(0, 3)
+    assert "OMP_NUM_THREADS" not in launcher.device_share(0, 3)
 
 
 def test_a_sweep_of_a_real_trial(competition, store, tiny_recipe, tmp_path, capsys):
