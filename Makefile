@@ -126,9 +126,10 @@ test-kaggle: ## run the tests with the versions of Kaggle's image (needs a Pytho
 # -- the steps, one by one ----------------------------------------------------------------
 DATA_AND_OUT = $(call option,data,DATA) $(call option,out,OUT)
 
-synth: $(READY) ## simulate a competition: OUT= EEGS= PATIENTS= SEED= EVIDENCE= BALANCED=1
+synth: $(READY) ## simulate a competition: OUT= EEGS= PATIENTS= SEED= EVIDENCE= BALANCED=1 EEG_ONLY=1
 	@$(HBAC) synth $(call option,out,OUT) $(call option,eegs,EEGS) $(call option,patients,PATIENTS) \
-		$(call option,seed,SEED) $(call option,evidence,EVIDENCE) $(call flag,balanced,BALANCED)
+		$(call option,seed,SEED) $(call option,evidence,EVIDENCE) $(call flag,balanced,BALANCED) \
+		$(call flag,eeg-only,EEG_ONLY)
 
 pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE= LIMIT= MIN_VOTES= AVAILABLE=1 DASK=
 	@$(HBAC) pack $(call option,data,DATA) $(call option,recipe,RECIPE) $(call option,out,STORE) \

@@ -88,6 +88,9 @@ def synth(
         float, number("evidence for the classes; 1: realistic, 5: easy", above=True)
     ] = 1.0,
     balanced: Annotated[bool, flag("make classes equally frequent", "--balanced")] = False,
+    eeg_only: Annotated[
+        bool, flag("write no spectrograms: several times as fast", "--eeg-only")
+    ] = False,
     jobs: Jobs = -1,
 ) -> None:
     """Simulate a competition with known truth."""
@@ -95,7 +98,7 @@ def synth(
 
     competition = synthesize(
         out, eegs=eegs, patients=patients, seed=seed, evidence=evidence, balanced=balanced,
-        jobs=jobs,
+        eeg_only=eeg_only, jobs=jobs,
     )  # fmt: skip
     print(f"competition  {competition.path}\ntruth        {competition.path}_truth")
 
@@ -174,7 +177,8 @@ def train(
 @app.command(cls=Verb)
 def infer(
     run: Annotated[
-        list[str] | None, option("trained run; may be repeated (default: that of the recipe)")
+        list[str] | None,
+        option("trained run; may be repeated (default: the recipe's, else the package's)"),
     ] = None,
     out: Annotated[Path, option("folder for the submission")] = Path("outputs/inference"),
     data: Data = "",
@@ -183,11 +187,18 @@ def infer(
 ) -> None:
     """Predict a test folder: run the inference notebook."""
     from hbac_utils.notebooks import run_notebook
+    from hbac_utils.recipe import SHIPPED
 
+    if not run:
+        own = _default_run(recipe)
+        run = [str(own) if own.exists() else SHIPPED]
+        print(f"run  {run[0]}")
     parameters = {
-        "data": _competition_path(data), "blend": blend, "out": str(out),
-        "run": parse_paths(run or [str(_default_run(recipe))]),
-    }  # fmt: skip
+        "data": _competition_path(data),
+        "blend": blend,
+        "out": str(out),
+        "run": parse_paths(run),
+    }
     page = run_notebook("inference", parameters, out)
     print(f"submission  {out / 'submission.csv'}\npage        {page}")
 

@@ -22,13 +22,31 @@ from hbac_utils.utils.config_io import StrictModel, find_config, parse_json, rea
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
 
+SHIPPED = "simulated"  # recipe and run of the model in the package
+SHIPPED_RUNS = Path(__file__).parent / "weights"
+
+
+class Simulated(StrictModel):
+    """Mixtures of simulated components that replace the training windows of the data."""
+
+    components: PositiveInt = 4000  # backgrounds, patterns and sets of artifacts, of each
+    seed: NonNegativeInt = 1
+    windows: PositiveInt = 16_384  # in an epoch
+    votes: NonNegativeInt = 0  # drawn for a window; zero: the true probabilities
+
 
 class Data(StrictModel):
-    """Filtering of signals and split into folds."""
+    """Filtering of signals, split into folds, and where training windows come from."""
 
     band: tuple[PositiveFloat, PositiveFloat] = (0.5, 40.0)  # Hz, zero-phase
     clip: PositiveFloat = 1024.0  # µV
     folds: Annotated[int, Field(ge=2)] = 5  # by patient, stratified by consensus
+    simulated: Simulated | None = None  # ``data: simulated`` for short, with these defaults
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value):
+        return {"simulated": {}} if value == "simulated" else value
 
     @model_validator(mode="after")
     def _band_rises(self):
@@ -113,6 +131,7 @@ class Recipe(Branch):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     seed: NonNegativeInt = 0
+    weights: str = ""  # to start from: simulated, which the package contains, or a weights file
     data: Data = Data()
     augment: AnyAugment = Field(default={}, validate_default=True)
     branches: tuple[Branch, ...] = ()  # further ones; features are joined before the head
@@ -143,6 +162,16 @@ class Recipe(Branch):
         labels = self.stages[0].pseudo_labels
         if labels is not None and not labels.runs:
             raise ValueError("stages.0.pseudo_labels.runs: the model is untrained yet; name runs")
+        return self
+
+    @model_validator(mode="after")
+    def _simulation_has_what_is_read(self):
+        if self.data.simulated is None:
+            return self
+        if self.inputs != ("eeg",):
+            raise ValueError("data.simulated: mixtures are EEG only; use a view of the EEG")
+        if self.augment.shift or self.augment.mixup:
+            raise ValueError("augment: mixtures are shifted and mixed already; leave shift, mixup")
         return self
 
     @model_validator(mode="after")

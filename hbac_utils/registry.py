@@ -222,6 +222,8 @@ for _part in (
     Augmentation("reverse", "signal", needs="eeg"),
     # probability of changing the sign of the EEG
     Augmentation("polarity", "signal", needs="eeg"),
+    # probability of setting the EEG outside the labelled segment to zero
+    Augmentation("segment_only", "signal", needs="eeg"),
     # the EEG is multiplied by e^u, u uniform in ± this
     Augmentation("gain", "signal", needs="eeg", limit=None),
     # greatest share of the image's width by which it is moved in time

@@ -4,6 +4,7 @@ A training batch is a pure function of (recipe seed, stage, step), so a run can 
 resumed in the middle, with the same numbers.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -71,6 +72,10 @@ class FoldData:
         _, first, _ = self._groups[stage]
         return -(-len(first) // self.recipe.stages[stage].batch_size)
 
+    def windows_per_epoch(self, stage: int) -> int:
+        """Return the number of windows in an epoch: one of each group."""
+        return len(self._groups[stage][1])
+
     def _draw_epoch(self, stage: int, epoch: int) -> np.ndarray:
         rows, first, count = self._groups[stage]
         random = self._random(stage, 0, epoch)
@@ -126,7 +131,7 @@ class FoldData:
             return inputs, targets, weights
 
         numbers = tf.data.Dataset.range(first_epoch * steps, settings.epochs * steps)
-        return _prefetched(numbers, make_batch)
+        return prefetched(numbers, make_batch)
 
     def evaluation_dataset(self) -> tf.data.Dataset:
         """Make the batches of the held-out windows; see the function of the same name."""
@@ -178,7 +183,7 @@ def evaluation_dataset(
     def make_batch(start):
         return _named(readers, tf.numpy_function(load, [start], [tf.float16] * len(readers)))
 
-    return _prefetched(tf.data.Dataset.range(0, len(rows), batch_size), make_batch)
+    return prefetched(tf.data.Dataset.range(0, len(rows), batch_size), make_batch)
 
 
 def example_batch(store: Store, recipe: Recipe) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -187,7 +192,8 @@ def example_batch(store: Store, recipe: Recipe) -> tuple[dict[str, tf.Tensor], t
     return inputs, targets
 
 
-def _prefetched(numbers: tf.data.Dataset, make_batch) -> tf.data.Dataset:
+def prefetched(numbers: tf.data.Dataset, make_batch: Callable) -> tf.data.Dataset:
+    """Map numbers of batches to batches, some of them at a time and ahead of their use."""
     batches = numbers.map(make_batch, num_parallel_calls=PARALLEL, deterministic=True)
     options = tf.data.Options()
     # there are no files to shard: several workers share the batches instead

@@ -15,6 +15,10 @@ SAMPLING_RATE = 200  # Hz
 WINDOW_SECONDS = 50  # of EEG around the label
 SEGMENT_SECONDS = 10  # the labelled centre of a window
 WINDOW_SAMPLES = SAMPLING_RATE * WINDOW_SECONDS
+SEGMENT = slice(  # samples of a window that are labelled
+    (WINDOW_SECONDS - SEGMENT_SECONDS) * SAMPLING_RATE // 2,
+    (WINDOW_SECONDS + SEGMENT_SECONDS) * SAMPLING_RATE // 2,
+)
 SPECTROGRAM_SECONDS = 600  # of spectrogram around the label
 SPECTROGRAM_STEP = 2  # seconds between two rows
 SPECTROGRAM_ROWS = SPECTROGRAM_SECONDS // SPECTROGRAM_STEP

@@ -18,7 +18,7 @@ from hbac_utils.environment import is_rerun, walk_attached
 from hbac_utils.inference.submission import COLUMNS, Prediction
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES
 from hbac_utils.models.classifier import load_classifier
-from hbac_utils.recipe import Recipe, TestTime
+from hbac_utils.recipe import SHIPPED, SHIPPED_RUNS, Recipe, TestTime
 from hbac_utils.training.runs import fold_weights, read_metrics, read_recipe
 from hbac_utils.training.test_time import predict_batch
 from hbac_utils.utils import interactive
@@ -59,9 +59,12 @@ def find_runs(folder: Path = KAGGLE_INPUT) -> list[Path]:
 def open_run(path: str | Path) -> Run:
     """Load a run's recipe, prior and fold models.
 
-    Raises InputError if it is not a finished run, or a file was changed after it was scored.
+    ``simulated`` is the run in the package, unless there is a folder of this name. Raises
+    InputError if it is not a finished run, or a file was changed after it was scored.
     """
     path = Path(path)
+    if str(path) == SHIPPED and not path.exists():
+        path = SHIPPED_RUNS / path
     recipe, prior = read_recipe(path), np.array(read_metrics(path)["prior"])
     files = fold_weights(path).items()
     models = {f"fold{fold}": load_classifier(recipe, file) for fold, file in files}

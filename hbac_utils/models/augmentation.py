@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from hbac_utils.data.layout import SEGMENT_SECONDS, WINDOW_SECONDS
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, ELECTRODES, LEFT, RIGHT, mirror_permutation
 from hbac_utils.recipe import Recipe
 from hbac_utils.registry import AUGMENTATIONS
@@ -123,6 +124,19 @@ def polarity(probability: float, layer: Augmentation) -> Callable[[dict], dict]:
     def apply(signals):
         eeg = signals["eeg"]
         return {**signals, "eeg": ops.where(layer.coins(eeg, probability), -eeg, eeg)}
+
+    return apply
+
+
+def segment_only(probability: float, layer: Augmentation) -> Callable[[dict], dict]:
+    """Set the EEG outside the labelled segment to zero, as if only that had been recorded."""
+
+    def apply(signals):
+        eeg = signals["eeg"]
+        seconds = (np.arange(eeg.shape[1]) + 0.5) * WINDOW_SECONDS / eeg.shape[1]
+        outside = np.abs(seconds - WINDOW_SECONDS / 2)[None, :, None] > SEGMENT_SECONDS / 2
+        removed = ops.logical_and(layer.coins(eeg, probability), outside)
+        return {**signals, "eeg": ops.where(removed, 0.0, eeg)}
 
     return apply
 

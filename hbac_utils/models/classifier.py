@@ -11,14 +11,14 @@ from keras import layers, ops
 from hbac_utils.data.dataset import SHAPES
 from hbac_utils.labels import CLASSES, DECISION_PATHS, N_CLASSES
 from hbac_utils.models.augmentation import Augmentation, signal_augmentation, view_augmentation
-from hbac_utils.recipe import Branch, Recipe
+from hbac_utils.recipe import SHIPPED_RUNS, Branch, Recipe
 from hbac_utils.utils.backend import tf, use_own_settings
 from hbac_utils.utils.errors import InputError, one_line
 from hbac_utils.utils.files import replacing
 
 
 def build_classifier(recipe: Recipe) -> keras.Model:
-    """Build the model of a recipe for training, initialised from its seed.
+    """Build the model of a recipe for training, from its seed or its initial weights.
 
     With a GPU, views and head are in single precision and the rest in half precision.
     From a dict of raw inputs (``"eeg"``: float16, (batch, 10000, 19), microvolts;
@@ -26,7 +26,11 @@ def build_classifier(recipe: Recipe) -> keras.Model:
     """
     use_own_settings("mixed_float16" if tf.config.get_visible_devices("GPU") else "float32")
     keras.utils.set_random_seed(recipe.seed)
-    return _assemble(recipe)
+    model = _assemble(recipe, pretrained=not recipe.weights)
+    if recipe.weights:
+        shipped = SHIPPED_RUNS / recipe.weights / "fold0" / "model.weights.h5"
+        _load_weights(model, shipped if shipped.is_file() else Path(recipe.weights), recipe)
+    return model
 
 
 def _assemble(recipe: Recipe, pretrained: bool = True) -> keras.Model:
@@ -128,6 +132,12 @@ def load_classifier(recipe: Recipe, path: str | Path) -> keras.Model:
     """
     use_own_settings()
     model = _assemble(recipe, pretrained=False)
+    _load_weights(model, Path(path), recipe)
+    model.jit_compile = False
+    return model
+
+
+def _load_weights(model: keras.Model, path: Path, recipe: Recipe) -> None:
     try:
         with h5py.File(path, "r") as file:
             sizes: list[int] = []
@@ -140,8 +150,6 @@ def load_classifier(recipe: Recipe, path: str | Path) -> keras.Model:
             f"{path}: not weights of recipe {recipe.name} ({one_line(error)}); use the recipe.json "
             "that was saved with it, or copy it again from where it was trained"
         ) from None
-    model.jit_compile = False
-    return model
 
 
 def _parameters(item: h5py.Group | h5py.Dataset) -> int:

@@ -9,6 +9,9 @@ The labelled segment is read at full resolution, the whole window at a quarter o
 expert's vote is about the segment, with the rest as context. In addition to pooled features, the
 network uses the power spectrum over time of the segment's first features: the frequency and
 regularity at which a filter responds define rhythmic and periodic patterns.
+
+A short recording is surrounded by zeros. Features are pooled only where there is a signal, so that
+the network reads ten seconds alone almost as well as fifty.
 """
 
 import keras
@@ -47,6 +50,35 @@ class Hemispheres(layers.Layer):
     def call(self, series):
         """Split the head."""
         return ops.stack([ops.matmul(series, half) for half in self._halves], axis=1)
+
+
+class Present(layers.Layer):
+    """Tells where a series holds a signal: a short recording is surrounded by zeros.
+
+    Input shape: ``(batch, time, derivations)``.
+    Output shape: ``(batch, 1, time, 1)``: 1 where any derivation is not zero.
+    """
+
+    def call(self, series):
+        """Compare with zero."""
+        present = ops.any(ops.not_equal(series, 0), axis=-1)
+        return ops.cast(present, series.dtype)[:, None, :, None]
+
+
+class PoolPresent(layers.Layer):
+    """Mean and maximum over time of non-negative features, where there is a signal.
+
+    Input shapes: ``(batch, 1, time, features)``, and the weights ``(batch, 1, time, 1)``.
+    Output shape: ``(batch, 2 * features)``.
+    """
+
+    def call(self, inputs):
+        """Pool."""
+        features, present = inputs
+        features = features * present
+        total = ops.maximum(ops.sum(present, axis=(1, 2)), 1e-3)
+        mean = ops.sum(features, axis=(1, 2)) / total
+        return ops.concatenate([mean, ops.max(features, axis=(1, 2))], axis=-1)
 
 
 class CombineHalves(layers.Layer):
@@ -106,9 +138,9 @@ def build(backbone: Compact, input_shape: tuple, pretrained: bool = True) -> ker
     segment_stem = _stem(segment, width, "segment")
     context_stem = _stem(context, width // 2, "context")
     features = [
-        _encode(segment_stem, width, "segment"),
+        _encode(segment_stem, Present(name="segment_present")(segment), width, "segment"),
         _rhythm(segment_stem, width, n_times / WINDOW_SECONDS / STEM_STRIDE),
-        _encode(context_stem, width // 2, "context"),
+        _encode(context_stem, Present(name="context_present")(context), width // 2, "context"),
     ]
     x = layers.Concatenate(name="segment_and_context")(features)
     return keras.Model(series, layers.Dense(4 * width, "relu", name="joint")(x), name="compact")
@@ -131,17 +163,17 @@ def _rhythm(x, width: int, rate: float):
     return layers.Dense(2 * width, "relu", name="rhythm_joint")(x)
 
 
-def _encode(x, width: int, name: str):
+def _encode(x, present, width: int, name: str):
+    present = layers.AveragePooling2D((1, STEM_STRIDE), padding="same", name=f"{name}_weight")(
+        present
+    )
     for i, channels in enumerate((width, 2 * width, 2 * width, 2 * width)):
         x = _convolve(x, channels, 5, f"{name}_{i}")
         x = layers.AveragePooling2D((1, 2), name=f"{name}_pool{i}")(x)
+        present = layers.AveragePooling2D((1, 2), name=f"{name}_weight{i}")(present)
     x = CombineHalves(name=f"{name}_meet")(x)
     x = _convolve(x, 3 * width, 1, f"{name}_mix")
-    pooled = [
-        layers.GlobalAveragePooling2D(name=f"{name}_mean")(x),
-        layers.GlobalMaxPooling2D(name=f"{name}_max")(x),
-    ]
-    return layers.Concatenate(name=f"{name}_features")(pooled)
+    return PoolPresent(name=f"{name}_features")([x, present])
 
 
 def _convolve(x, channels: int, kernel: int, name: str, strides: int = 1):

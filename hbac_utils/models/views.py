@@ -114,13 +114,16 @@ class WaveformView(keras.layers.Layer):
         self.rate, self.scale, self.layout = rate, scale, layout
         self.factor = SAMPLING_RATE // rate
         derivations = DOUBLE_BANANA if layout == "series" else DOUBLE_BANANA[:16]
-        # averaging neighbours and taking derivations are one strided convolution
+        # averaging neighbours and taking derivations are one product of matrices
         montage = derivation_matrix(derivations) / self.factor
-        self._kernel = np.repeat(montage[None], self.factor, axis=0)
+        self._kernel = np.tile(montage, (self.factor, 1))
 
     def call(self, eeg):
         """Compute the series or the image."""
-        bipolar = ops.conv(eeg, self._kernel, strides=self.factor, padding="valid")
+        # in two dimensions: a product of every window with the matrix is slower
+        rows, derivations = self._kernel.shape
+        bipolar = ops.matmul(ops.reshape(eeg, (-1, rows)), self._kernel)
+        bipolar = ops.reshape(bipolar, (-1, eeg.shape[1] // self.factor, derivations))
         size = ops.abs(bipolar) / self.scale
         signal = ops.sign(bipolar) * ops.log(1 + size)
         if self.layout == "series":

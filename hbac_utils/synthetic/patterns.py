@@ -73,14 +73,27 @@ class Episode:
     @property
     def evidence(self) -> np.ndarray:
         """Evidence for each of `labels.DECISIONS`, shape (4,); zero where half say yes."""
-        disorder = np.maximum(0, self.irregularity - IRREGULARITY[0]) / IRREGULARITY[1]
-        change = np.maximum(0, self.evolution - EVOLUTION[0]) / EVOLUTION[1]
-        return np.array([
-            (self.contrast - _contrast_limit(self.periodicity)) / CONTRAST[1] - disorder,
-            np.log2(self.frequency / _frequency_limit(self.periodicity)) / OCTAVES + change,
-            (self.periodicity - PERIODICITY[0]) / PERIODICITY[1],
-            (self.laterality - LATERALITY[0]) / LATERALITY[1],
-        ])  # fmt: skip
+        return evidence(
+            self.contrast, self.irregularity, self.frequency,
+            self.evolution, self.periodicity, self.laterality,
+        )  # fmt: skip
+
+
+def evidence(contrast, irregularity, frequency, evolution, periodicity, laterality) -> np.ndarray:
+    """Compute the evidence for each of `labels.DECISIONS` from an `Episode`'s parameters.
+
+    Takes numbers or arrays of equal shape, and returns that shape and (4,); zero where half of the
+    experts say yes.
+    """
+    disorder = np.maximum(0, irregularity - IRREGULARITY[0]) / IRREGULARITY[1]
+    change = np.maximum(0, evolution - EVOLUTION[0]) / EVOLUTION[1]
+    parts = (
+        (contrast - _contrast_limit(periodicity)) / CONTRAST[1] - disorder,
+        np.log2(frequency / _frequency_limit(periodicity)) / OCTAVES + change,
+        (periodicity - PERIODICITY[0]) / PERIODICITY[1],
+        (laterality - LATERALITY[0]) / LATERALITY[1],
+    )
+    return np.stack(parts, axis=-1)
 
 
 def _contrast_limit(periodicity: float) -> float:

@@ -7,6 +7,8 @@ to 1,024 samples.
 
 import os
 import shutil
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import joblib
@@ -49,8 +51,8 @@ _CHAINS = derivation_matrix([name for chain in CHAINS.values() for name in chain
 
 def synthesize(
     out: Path, *, eegs: int, patients: int | None = None, test_eegs: int | None = None,
-    seed: int = 0, evidence: float = 1.0, balanced: bool = False, jobs: int = -1,
-    progress: bool = True,
+    seed: int = 0, evidence: float = 1.0, balanced: bool = False, eeg_only: bool = False,
+    jobs: int = -1, progress: bool = True,
 ) -> Competition:  # fmt: skip
     """Write a simulated competition folder with known truth.
 
@@ -70,6 +72,8 @@ def synthesize(
         a few hundred EEGs suffice to learn them.
     balanced : bool
         All classes are equally frequent, instead of as in the real competition.
+    eeg_only : bool
+        Write no spectrograms, which takes a third of the time; the signals are then others.
     """
     out = Path(out).resolve()
     patients = max(1, round(eegs / EEGS_PER_PATIENT)) if patients is None else patients
@@ -93,9 +97,10 @@ def synthesize(
     folder = draft / "competition"
     try:
         _write_tables(plan, folder, draft / "truth")
-        for name in ("train_eegs", "train_spectrograms", "test_eegs", "test_spectrograms"):
-            (folder / name).mkdir()
-        tasks = (joblib.delayed(_write_session)(session, folder, seed) for session in plan.sessions)
+        for split, kind in product(("train", "test"), ("eegs", "spectrograms")[: 2 - eeg_only]):
+            (folder / f"{split}_{kind}").mkdir()
+        write = joblib.delayed(_write_eegs if eeg_only else _write_session)
+        tasks = (write(session, folder, seed) for session in plan.sessions)
         done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
         for _ in interactive.progress(done, len(plan.sessions), "simulate", show=progress):
             pass
@@ -119,13 +124,18 @@ def _write_tables(plan: Plan, folder: Path, truth: Path) -> None:
     plan.truth.to_parquet(truth / "truth.parquet", index=False)
 
 
-def _write_session(session: Session, folder: Path, seed: int) -> None:
+def _write_eegs(session: Session, folder: Path, seed: int, eeg_only: bool = True) -> np.ndarray:
     rng = np.random.default_rng([seed, 2, session.spectrogram_id])
     with threadpool_limits(1):  # several threads would change the order of sums, and so the bytes
-        eegs, power = render_session(session, rng)
+        eegs, power = render_session(session, rng, eeg_only)
     for recording, eeg in zip(session.recordings, eegs, strict=True):
         path = folder / f"{session.split}_eegs" / f"{recording.eeg_id}.parquet"
         _write_columns(path, dict(zip(CHANNELS, eeg, strict=True)))
+    return power
+
+
+def _write_session(session: Session, folder: Path, seed: int) -> None:
+    power = _write_eegs(session, folder, seed, eeg_only=False)
     time = 1 + SPECTROGRAM_STEP * np.arange(len(power))
     time = time.astype(np.int64 if session.split == "train" else np.int16)  # as the real files
     path = folder / f"{session.split}_spectrograms" / f"{session.spectrogram_id}.parquet"
@@ -137,22 +147,33 @@ def _write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
     pq.write_table(table, path, use_dictionary=False, write_statistics=False)
 
 
-def render_session(session: Session, rng: Generator) -> tuple[list[np.ndarray], np.ndarray]:
-    """Simulate a session's EEGs (20, n_times) in µV and its spectrogram (n_rows, 400) in µV²/Hz."""
-    signal = SessionSignal(session.seconds, [(r.start, r.seconds) for r in session.recordings])
+def render_session(
+    session: Session, rng: Generator, eeg_only: bool = False
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Simulate a session's EEGs (20, n_times) in µV and its spectrogram (n_rows, 400) in µV²/Hz.
+
+    With ``eeg_only`` the signal ends with the last EEG, and the spectrogram has no rows.
+    """
+    begin, end, last = 0, session.seconds, session.recordings[-1]
+    if eeg_only:
+        begin, end = session.recordings[0].start, last.start + last.seconds
+    intervals = [(r.start - begin, r.seconds) for r in session.recordings]
+    signal = SessionSignal(end - begin, intervals)
     reference = str(rng.choice(list(REFERENCES), p=list(REFERENCES.values())))
     add_background(signal, session.background, reference, rng)  # type: ignore[arg-type]
-    add_episodes(signal, session.episodes, reference, rng)
+    add_episodes(signal, [one.cut(begin, end) for one in session.episodes], reference, rng)
     ekgs = artifacts.add_artifacts(signal, rng)
     slow, fast = signal.to_arrays()
-    power = spectrogram(slow)
-    artifacts.add_bad_rows(power, rng)
+    power = np.zeros((0, len(SPECTROGRAM_COLUMNS)), np.float32)
+    if not eeg_only:
+        power = spectrogram(slow)
+        artifacts.add_bad_rows(power, rng)
     artifacts.add_channel_faults(fast, rng)
     return [np.vstack([eeg, ekg]) for eeg, ekg in zip(fast, ekgs, strict=True)], power
 
 
 def add_episodes(
-    signal: SessionSignal, placed: tuple[PlacedEpisode, ...], reference: str, rng: Generator
+    signal: SessionSignal, placed: Sequence[PlacedEpisode], reference: str, rng: Generator
 ) -> None:
     """Add a session's episodes to its background, with the stated contrasts."""
     episodes = [one for one in placed if one.episode.contrast > MIN_CONTRAST]

@@ -18,7 +18,7 @@ from hbac_utils.labels import CLASSES, DECISIONS, N_CLASSES, VOTE_COLUMNS, conse
 from hbac_utils.synthetic import raters
 from hbac_utils.synthetic.background import Background, draw_session_background
 from hbac_utils.synthetic.patterns import Episode, draw_episode
-from hbac_utils.synthetic.signals import log_uniform
+from hbac_utils.synthetic.signals import MARGIN, log_uniform
 
 LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)  # of the quantiles below
 EEGS_PER_PATIENT = (1, 1, 2, 3, 5, 19, 37, 94, 269)
@@ -85,6 +85,13 @@ class PlacedEpisode:
     end: float
     labelled: tuple[float, float]
     quiet_until: float  # end of the attenuation after the episode
+
+    def cut(self, start: float, stop: float) -> "PlacedEpisode":
+        """Return what lies between two times, in seconds after the first."""
+        begin, end = max(self.begin, start - MARGIN), min(self.end, stop + MARGIN)
+        times = (begin, end, *self.labelled, self.quiet_until)
+        begin, end, first, last, quiet = (time - start for time in times)
+        return PlacedEpisode(self.episode, begin, end, (first, last), quiet)
 
 
 @dataclass(frozen=True)

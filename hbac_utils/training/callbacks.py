@@ -89,11 +89,12 @@ class FoldMonitor(keras.callbacks.Callback):
         if not np.isfinite(logs["loss"]):
             rows = self.data.rows_of_batch(self.stage, self.epoch, batch)
             ids = self.data.store.windows["label_id"].to_numpy()[rows]
+            listed = ", ".join(map(str, ids[:LISTED]))
             more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
+            inspect = f", or inspect the windows with label_id {listed}{more}" if listed else ""
             raise InputError(
                 f"{self._place()}, step {batch}: the loss is {logs['loss']}; lower the learning "
-                f"rate, or inspect the windows with label_id "
-                f"{', '.join(map(str, ids[:LISTED]))}{more}"
+                f"rate{inspect}"
             )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -119,7 +120,7 @@ class FoldMonitor(keras.callbacks.Callback):
                 "learning_rate": float(self.model.optimizer.learning_rate),
                 "loss": logs["loss"],
                 **scores,
-                "windows_per_second": len(self.data.rows_of_epoch(self.stage, epoch)) / trained,
+                "windows_per_second": self.data.windows_per_epoch(self.stage) / trained,
                 "seconds": time.monotonic() - self.begun,
             }
         )

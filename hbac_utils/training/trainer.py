@@ -22,6 +22,7 @@ from hbac_utils.training.runs import (
     is_complete,
     summarize,
 )
+from hbac_utils.training.simulated import fold_data
 from hbac_utils.training.state import TrainingState
 from hbac_utils.training.test_time import average, predict_stored
 from hbac_utils.utils.backend import tf
@@ -59,7 +60,7 @@ def train(
     chosen = check_training(recipe, run, ",".join(map(str, folds or ())), max_hours)
     deadline = time.monotonic() + 3600 * max_hours if max_hours else None
     store.check(recipe.data, recipe.inputs)
-    data = {fold: FoldData(store, recipe, fold) for fold in chosen}
+    data = {fold: fold_data(store, recipe, fold) for fold in chosen}
     for fold in chosen:
         check_runs(data[fold])
     _check_windows(recipe, store, run)
@@ -207,7 +208,7 @@ def _save_predictions(data: FoldData, prediction: np.ndarray, folder: Path, name
 
 def learning_rate_plan(recipe: Recipe, store: Store) -> tuple[np.ndarray, np.ndarray]:
     """Tabulate time, in epochs since the start, and learning rate of each step of fold 0."""
-    data, begin = FoldData(store, recipe, 0), 0
+    data, begin = fold_data(store, recipe, 0), 0
     epochs, rates = [], []
     for index, stage in enumerate(recipe.stages):
         steps = data.steps_per_epoch(index)

@@ -9,6 +9,7 @@ from hbac_utils.data.layout import SPECTROGRAM_COLUMNS
 from hbac_utils.data.readers import read_eeg, read_spectrogram
 from hbac_utils.montage import CHANNELS
 from hbac_utils.synthetic.render import spectrogram, synthesize
+from hbac_utils.synthetic.sessions import PlacedEpisode
 from hbac_utils.synthetic.signals import decimate
 from hbac_utils.utils.errors import InputError
 
@@ -63,6 +64,29 @@ def test_same_seed_gives_the_same_bytes_with_any_number_of_jobs(tmp_path):
     assert tables | {"hms_truth/solution.csv", "hms_truth/truth.parquet"} < set(first)
     truth = pd.read_parquet(tmp_path / "a" / "hms_truth" / "truth.parquet")
     assert {"seizure_vote", "frequency", "laterality", "background_alpha"} <= set(truth)
+
+
+def test_without_spectrograms_the_tables_are_the_same_and_the_signal_alike(tmp_path):
+    settings = {"eegs": 6, "patients": 2, "test_eegs": 2, "seed": 9, "progress": False}
+    whole = synthesize(tmp_path / "whole", **settings)
+    alone = synthesize(tmp_path / "alone", eeg_only=True, **settings)
+    pd.testing.assert_frame_equal(alone.train, whole.train)
+    assert not alone.has_spectrograms("train")
+    assert not alone.has_spectrograms("test")
+    ratios = []
+    for split, key in [("test", i) for i in alone.test["eeg_id"]] + [
+        ("train", i) for i in alone.train["eeg_id"].unique()
+    ]:
+        signals = [read_eeg(c.eeg_path(split, key), CHANNELS) for c in (whole, alone)]
+        assert signals[0].shape == signals[1].shape
+        ratios.append(np.divide(*(np.nanmedian(np.nanstd(s[:, :19], axis=0)) for s in signals)))
+    assert 0.5 < np.median(ratios) < 2
+
+
+def test_an_episode_is_cut_to_the_signal():
+    placed = PlacedEpisode(None, 10, 900, (300, 310), 960)
+    assert placed.cut(275, 325) == PlacedEpisode(None, -2, 52, (25, 35), 685)
+    assert placed.cut(0, 2000) == placed
 
 
 @pytest.mark.parametrize(

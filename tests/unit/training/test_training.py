@@ -81,14 +81,11 @@ class Killed(Exception):
     """Stands for a kill after an epoch has been saved."""
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 3])
-def test_a_killed_training_resumes_with_the_same_numbers(
-    longer, store, undisturbed, tmp_path, epochs
-):
-    """Within a stage, and between stages, where the first one's average is not saved."""
+def test_a_killed_training_resumes_with_the_same_numbers(longer, store, undisturbed, tmp_path):
+    """Killed between two stages, where the first one's average is not saved."""
 
     def kill(histories: pd.DataFrame) -> None:
-        if len(histories) == epochs:
+        if len(histories) == 2:
             raise Killed
 
     with pytest.raises(Killed):

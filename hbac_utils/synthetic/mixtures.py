@@ -1,0 +1,105 @@
+"""Windows mixed from components while a model is trained, with the truth of each mixture.
+
+A window is ``gain · (background + size · pattern) + artifacts``. The size gives the drawn contrast
+against this background, in the derivation where the pattern is largest, and with it the raters'
+probabilities. No window is ever seen twice.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from hbac_utils.data.layout import SAMPLING_RATE, SEGMENT, WINDOW_SAMPLES
+from hbac_utils.montage import DOUBLE_BANANA, ELECTRODES, mirror_permutation
+from hbac_utils.synthetic import raters
+from hbac_utils.synthetic.components import PARAMETERS, SPARE_SECONDS, UNIT, Components
+from hbac_utils.synthetic.patterns import evidence
+from hbac_utils.synthetic.render import MAX_AMPLITUDE, MIN_CONTRAST
+
+CONTRAST_SPREAD = 2.0  # dB, standard deviation of the change of a pattern's contrast
+PATTERN_SHIFT = 1.5  # seconds, greatest shift of a pattern's labelled part
+GAIN = 0.4  # greatest logarithm of the gain of background and pattern
+TILTED = 0.5  # share of the backgrounds whose spectrum is tilted
+TILT = (-0.35, 0.5)  # x(t) − tilt · x(t − 5 ms): negative is steeper, positive flatter
+FAILED_ELECTRODES = 0.06  # share of the windows with one to three flat electrodes
+MIRROR = mirror_permutation(ELECTRODES)
+# the electrodes of each derivation
+_PAIRS = np.array([[ELECTRODES.index(e) for e in name.split("-")] for name in DOUBLE_BANANA])
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A batch of mixtures."""
+
+    eeg: np.ndarray  # int16, (n, 10000, 19), in `components.UNIT`
+    parameters: np.ndarray  # (n, 6), of the patterns: `components.PARAMETERS`
+    evidence: np.ndarray  # (n, 4), for each of `labels.DECISIONS`
+
+    @property
+    def truth(self) -> np.ndarray:
+        """True probabilities, float32, (n, 6)."""
+        return raters.class_probabilities(self.evidence).astype(np.float32)
+
+
+class Mixtures:
+    """Mixes windows from components; a batch is a pure function of its random generator."""
+
+    def __init__(self, components: Components, clip: float):
+        self.components, self.clip = components, clip
+        self._arrays = [
+            np.asarray(a)
+            for a in (components.backgrounds, components.patterns, components.artifacts)
+        ]
+        table = components.table
+        self._parameters = table[list(PARAMETERS)].to_numpy()
+        self._largest, self._size = table["largest"].to_numpy(), table["size"].to_numpy()
+
+    def batch(self, rng: Generator, size: int) -> Mixed:
+        """Mix windows."""
+        chosen = rng.integers(self.components.count, size=(size, 3))
+        parameters = self._parameters[chosen[:, 1]].copy()
+        parameters[:, 0] += rng.normal(0, CONTRAST_SPREAD, size)
+        eeg = np.empty((size, WINDOW_SAMPLES, len(ELECTRODES)), np.int16)
+        for window, numbers, contrast in zip(eeg, chosen, parameters[:, 0], strict=True):
+            window[:] = self._mix(rng, numbers, contrast)
+        return Mixed(eeg, parameters, evidence(*parameters.T))
+
+    def _mix(self, rng: Generator, numbers: np.ndarray, contrast: float) -> np.ndarray:
+        middle = SPARE_SECONDS * SAMPLING_RATE // 2
+        reach = int(PATTERN_SHIFT * SAMPLING_RATE)
+        begins = rng.integers((0, middle - reach, 0), (2 * middle, middle + reach, 2 * middle))
+        mirrored = rng.random(3) < 0.5
+        # all at once, because drawing one number costs as much as a hundred
+        draws = rng.random(4)
+        background, pattern, artifact = (
+            self._read(*where)
+            for where in zip(self._arrays, numbers, begins, mirrored, strict=True)
+        )
+        if draws[0] < TILTED:
+            tilt = np.float32(np.interp(draws[0] / TILTED, (0, 1), TILT))
+            background[1:] -= tilt * background[:-1]
+        gain = np.exp(GAIN * (2 * draws[1] - 1))
+        background *= np.float32((1 if draws[2] < 0.5 else -1) * gain)
+        if contrast > MIN_CONTRAST:
+            pair = _PAIRS[self._largest[numbers[1]]]
+            a, b = MIRROR[pair] if mirrored[1] else pair
+            spread = float((background[SEGMENT, a] - background[SEGMENT, b]).std())
+            amplitude = 4 * spread * 10 ** (contrast / 20)
+            pattern *= np.float32(amplitude * UNIT / self._size[numbers[1]])
+            background += pattern
+            if amplitude * UNIT > MAX_AMPLITUDE:
+                background *= np.float32(MAX_AMPLITUDE / (amplitude * UNIT))
+        background += artifact
+        if draws[3] < FAILED_ELECTRODES:
+            failed = rng.choice(len(ELECTRODES), rng.integers(1, 4), replace=False)
+            background[:, failed] = 0
+        np.clip(background, -self.clip / UNIT, self.clip / UNIT, out=background)
+        return np.rint(background, out=background)
+
+    @staticmethod
+    def _read(array: np.ndarray, number: int, begin: int, mirrored: bool) -> np.ndarray:
+        window = array[number, begin : begin + WINDOW_SAMPLES]
+        if mirrored:
+            window = np.take(window, MIRROR, axis=1)
+        return window.astype(np.float32)
