@@ -73,13 +73,16 @@ $(READY): constraints/build.txt constraints/tested.txt pyproject.toml requiremen
 DEMO := outputs/demo
 demo: $(READY) ## simulate a small competition, train, predict and score
 	@rm -rf $(DEMO)
-	@$(HBAC) synth --out $(DEMO)/competition --eegs 360 --patients 180 --seed 7 --evidence 5
+	@$(HBAC) synth --out $(DEMO)/competition --eegs 360 --patients 180 --seed 7
 	@$(HBAC) pack --data $(DEMO)/competition --recipe demo --out $(DEMO)/store
 	@$(HBAC) eda --data $(DEMO)/competition --out $(DEMO)
 	@$(HBAC) train --data $(DEMO)/competition --store $(DEMO)/store --recipe demo --run $(DEMO)
 	@$(HBAC) infer --data $(DEMO)/competition --run $(DEMO) --out $(DEMO)
 	@echo; echo "out of fold, on the training patients"; $(HBAC) scores $(DEMO)
-	@echo; echo "submission.csv, on the test patients"
+	@$(HBAC) infer --data $(DEMO)/competition --run simulated --out $(DEMO)/before
+	@echo; echo "on the test patients, the model in the package, before it was fine-tuned"
+	@$(HBAC) score $(DEMO)/before/submission.csv $(DEMO)/competition_truth/solution.csv
+	@echo; echo "submission.csv: on the test patients, after it"
 	@$(HBAC) score $(DEMO)/submission.csv $(DEMO)/competition_truth/solution.csv \
 		--run $(DEMO) --truth $(DEMO)/competition_truth/truth.parquet
 	@echo; echo "results in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"

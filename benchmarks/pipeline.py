@@ -28,6 +28,8 @@ from hbac_utils.data.packing import pack
 from hbac_utils.data.store import Store
 from hbac_utils.models.classifier import build_classifier, compile_classifier
 from hbac_utils.recipe import Data, Recipe, load_recipe, override
+from hbac_utils.synthetic.components import open_components
+from hbac_utils.synthetic.mixtures import Mixtures
 from hbac_utils.utils.backend import keras, tf
 
 JOBS = 2  # worker processes of packing and of its reference
@@ -217,6 +219,21 @@ def window_lines(store: Store, effort: Effort) -> list[Line]:
     return lines
 
 
+def mixture_line(work: Path, turns: int, n: int = 32) -> Line:
+    """Windows mixed from simulated components, in one thread."""
+    mixtures = Mixtures(
+        open_components(work / "components", n, 0, Data().band, progress=False), 1024
+    )
+
+    def windows_per_second() -> float:
+        begun = time.perf_counter()
+        mixtures.batch(np.random.default_rng(0), n)
+        return n / (time.perf_counter() - begun)
+
+    measured = take_turns(1 + turns, {"mix": windows_per_second})["mix"][1:]
+    return Line("simulated windows mixed per s", float(np.median(measured)), 400)
+
+
 # -- models --------------------------------------------------------------------
 
 
@@ -363,6 +380,7 @@ def measure(competition: Competition, work: Path, effort: Effort) -> list[Line]:
     groups = (
         lambda: pack_lines(small, work, effort),
         lambda: window_lines(store, effort),
+        lambda: [mixture_line(work, effort.turns)],
         lambda: model_lines(store, effort),
         lambda: [view_line(effort)],
         lambda: growth_lines(competition, work, effort),

@@ -68,6 +68,16 @@ def _default_run(recipe: str) -> Path:
     return Path("outputs/runs") / Path(recipe).stem
 
 
+def _run_or_shipped(recipe: str) -> str:
+    from hbac_utils.recipe import SHIPPED
+
+    own = _default_run(recipe)
+    if own.exists():
+        return str(own)
+    print(f"{own} does not exist: the model in the package predicts (run {SHIPPED})")
+    return SHIPPED
+
+
 @app.callback()
 def _application(
     debug: Annotated[bool, flag("show the traceback of an error", "--debug")] = False,
@@ -187,18 +197,11 @@ def infer(
 ) -> None:
     """Predict a test folder: run the inference notebook."""
     from hbac_utils.notebooks import run_notebook
-    from hbac_utils.recipe import SHIPPED
 
-    if not run:
-        own = _default_run(recipe)
-        run = [str(own) if own.exists() else SHIPPED]
-        print(f"run  {run[0]}")
     parameters = {
-        "data": _competition_path(data),
-        "blend": blend,
-        "out": str(out),
-        "run": parse_paths(run),
-    }
+        "data": _competition_path(data), "blend": blend, "out": str(out),
+        "run": parse_paths(run or [_run_or_shipped(recipe)]),
+    }  # fmt: skip
     page = run_notebook("inference", parameters, out)
     print(f"submission  {out / 'submission.csv'}\npage        {page}")
 

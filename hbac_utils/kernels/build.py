@@ -24,7 +24,7 @@ from hbac_utils.kernels.api import ACCOUNT_PAGE
 from hbac_utils.kernels.metadata import KernelMetadata, load_metadata
 from hbac_utils.notebooks import check_parameters, read_parameters
 from hbac_utils.recipe import check_parameters as check_training
-from hbac_utils.recipe import load_recipe, override
+from hbac_utils.recipe import SHIPPED, load_recipe, override
 from hbac_utils.utils.config_io import parse_yaml
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import PACKAGE, find_resource, resource_root
@@ -39,7 +39,7 @@ PLACES = ("data", "store", "run", "out", "recipe", "blend")  # parameters
 
 # what no notebook imports
 EXCLUDED = (
-    "synthetic", "sweeps", "kernels", "cli.py", "__main__.py", "notebooks.py", "utils/commands.py",
+    "sweeps", "kernels", "cli.py", "__main__.py", "notebooks.py", "utils/commands.py",
     "ensembling/blend.py", "ensembling/members.py", "ensembling/optimize.py",
 )  # fmt: skip
 
@@ -222,6 +222,12 @@ def _check_recipe(parameters: dict, metadata: KernelMetadata) -> list[str]:
     weights = [getattr(backbone, "weights", "none") for backbone in backbones]
     labels = [stage.pseudo_labels for stage in recipe.stages if stage.pseudo_labels]
     places = [("backbone.weights", own) for own in weights if own not in ("none", "imagenet")]
+    if recipe.weights == SHIPPED and not metadata.library:
+        raise InputError(
+            f"recipe {name}: weights {SHIPPED} are too large to be embedded; attach the library as a "
+            "data set (make wheel-dataset)"
+        )
+    places += [("weights", recipe.weights)] if recipe.weights not in ("", SHIPPED) else []
     places += [("pseudo_labels.runs", run) for label in labels for run in label.runs]
     for key, place in places:
         if problem := _missing(place, metadata):

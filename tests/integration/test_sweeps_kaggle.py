@@ -60,7 +60,7 @@ def server(kaggle, tmp_path, monkeypatch):
 
 
 CONTENT = {
-    "name": "small", "recipe": "demo", "grid": {"dropout": [0.1, 0.2]}, "folds": [0],
+    "name": "small", "recipe": "compact", "grid": {"dropout": [0.1, 0.2]}, "folds": [0],
     "objective": "kl_all",
 }  # fmt: skip
 
@@ -102,7 +102,7 @@ def test_each_trial_is_pushed_awaited_and_downloaded(server, tmp_path, capsys):
         tags = [cell["metadata"].get("tags") for cell in cells]
         source = "".join(cells[tags.index(["injected-parameters"])]["source"])
         assert f'overrides = {{"dropout": {dropout}}}' in source
-        assert 'recipe = "demo"' in source
+        assert 'recipe = "compact"' in source
         assert 'run = "/kaggle/working"' in source
         assert "max_hours = 8" in source
     folder = tmp_path / "small" / "trials" / "000"
@@ -184,7 +184,7 @@ def test_what_cannot_be_pushed_is_refused_before_the_first_push(
 ):
     if "recipe" in changes:
         own = tmp_path / changes["recipe"]
-        own.write_text(Path("recipes/demo.yaml").read_text())
+        own.write_text(Path("recipes/compact.yaml").read_text())
         changes = {"recipe": str(own)}
     with pytest.raises(InputError, match=reason):
         job_of(**changes)

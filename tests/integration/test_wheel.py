@@ -74,7 +74,9 @@ def test_recipes_are_found_by_name(hbac, competition, tmp_path):
 
 def test_a_kernel_is_staged_with_the_installed_library(hbac, tmp_path):
     """Credentials come from the environment; nothing is sent."""
-    hbac("stage", "training", "--set", "recipe=demo", KAGGLE_USERNAME="alice", KAGGLE_KEY="0" * 32)
+    hbac(
+        "stage", "training", "--set", "recipe=compact", KAGGLE_USERNAME="alice", KAGGLE_KEY="0" * 32
+    )
     notebook = (tmp_path / "build" / "training" / "training.ipynb").read_text()
     assert f"hbac_utils {__version__}, commit release" in notebook
     assert (

@@ -12,7 +12,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 import hbac_utils
-from hbac_utils.cli import _default_run, _default_store, app, main
+from hbac_utils.cli import _default_run, _default_store, _run_or_shipped, app, main
 from hbac_utils.kernels.api import KaggleError
 from hbac_utils.kernels.cli import app as kaggle_app
 from hbac_utils.utils.commands import parse_pairs, parse_paths
@@ -33,7 +33,7 @@ def replaced(monkeypatch, error: BaseException):
 def test_help_is_quick_and_a_recipe_is_read_without_tensorflow():
     program = """
 import sys, hbac_utils
-from hbac_utils.cli import _default_run, _default_store, app, main
+from hbac_utils.cli import _default_run, _default_store, _run_or_shipped, app, main
 assert main(["--help"]) == 0 and main(["train", "--help"]) == 0
 print("pandas" in sys.modules, file=sys.stderr)
 hbac_utils.load_recipe("compact")
@@ -126,6 +126,16 @@ def test_defaults_of_store_and_run_are_named_after_data_and_recipe():
         Path("outputs/stores/competition"), Path("outputs/stores/my data")
     ]  # fmt: skip
     assert _default_run("own recipes/b.yaml") == Path("outputs/runs/b")
+
+
+def test_without_a_run_of_ones_own_the_model_in_the_package_predicts(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert _run_or_shipped("compact") == "simulated"
+    assert (
+        "outputs/runs/compact does not exist: the model in the package" in capsys.readouterr().out
+    )
+    (tmp_path / "outputs" / "runs" / "compact").mkdir(parents=True)
+    assert _run_or_shipped("compact") == "outputs/runs/compact"
 
 
 def test_paths_may_be_listed_with_blanks_and_wildcards(tmp_path, monkeypatch):

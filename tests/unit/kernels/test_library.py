@@ -25,7 +25,7 @@ NOTEBOOKS = {
 def package(tmp_path_factory):
     """A few modules of the library in a repository of their own; a test may change them."""
     package = tmp_path_factory.mktemp("clone") / "hbac_utils"
-    for name in ("__init__.py", "labels.py", "plots/__init__.py", "synthetic/__init__.py"):
+    for name in ("__init__.py", "labels.py", "plots/__init__.py", "sweeps/__init__.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PACKAGE / name, package / name)
     git(package, "init", "--quiet", "..")
@@ -50,7 +50,7 @@ def test_equal_files_give_equal_bytes(package):
     names = names_in(first)
     assert {"hbac_utils/labels.py", "hbac_utils/plots/__init__.py"} <= set(names)
     assert {path.suffix for path in map(Path, names)} == {".py", ".yaml"}
-    assert "hbac_utils/synthetic/__init__.py" not in names, "no notebook needs it"
+    assert "hbac_utils/sweeps/__init__.py" not in names, "no notebook needs it"
 
 
 def test_uncommitted_files_are_listed(package):
