@@ -224,8 +224,8 @@ def _check_recipe(parameters: dict, metadata: KernelMetadata) -> list[str]:
     places = [("backbone.weights", own) for own in weights if own not in ("none", "imagenet")]
     if recipe.weights == SHIPPED and not metadata.library:
         raise InputError(
-            f"recipe {name}: weights {SHIPPED} are too large to be embedded; attach the library as a "
-            "data set (make wheel-dataset)"
+            f"recipe {name}: weights {SHIPPED} are too large to be embedded; attach the library as "
+            "a data set (make wheel-dataset)"
         )
     places += [("weights", recipe.weights)] if recipe.weights not in ("", SHIPPED) else []
     places += [("pseudo_labels.runs", run) for label in labels for run in label.runs]
