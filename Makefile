@@ -87,7 +87,7 @@ demo: $(READY) ## simulate a small competition, train, predict and score
 		--run $(DEMO) --truth $(DEMO)/competition_truth/truth.parquet
 	@echo; echo "results in $(DEMO): eda.html, training.html, inference.html, metrics.json, submission.csv"
 
-TESTS := -m "not slow and not faults" -n 2 --dist loadgroup
+TESTS := -m "not slow and not faults" -n 2 --dist loadfile
 test: $(READY) ## run the tests: ARGS=
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 

@@ -6,15 +6,12 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from chromium import SIZES, faults
+from chromium import SIZES
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from hbac_utils.cli import main
 from hbac_utils.notebooks import export_html
 from hbac_utils.plots.style import new_figure
-
-# one process executes the notebooks for both modules
-pytestmark = pytest.mark.xdist_group("notebooks")
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> Path:
@@ -124,9 +121,3 @@ def test_a_figure_grows_on_a_phone_when_touched(wide_notebook, browser):
     assert figure.bounding_box()["width"] == 1000
     figure.tap()
     assert figure.bounding_box()["width"] < 390
-
-
-def test_the_three_notebooks_pages(eda_notebook, training_notebook, inference_notebook, browser):
-    for page in (eda_notebook, training_notebook.page, inference_notebook.page):
-        for device in SIZES:
-            assert faults(browser, page, device) == [], f"{page.name}, {device}"

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 import nbformat
 import pandas as pd
 import pytest
+from chromium import SIZES, faults
 from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 
@@ -20,9 +21,6 @@ from hbac_utils.metric import check_probabilities
 from hbac_utils.notebooks import FOLDER, check_parameters, run_notebook
 from hbac_utils.recipe import save_recipe
 from hbac_utils.utils.errors import InputError, KernelDied
-
-# one process executes the notebooks for both modules
-pytestmark = pytest.mark.xdist_group("notebooks")
 
 NAMES = ("eda", "inference", "training")
 
@@ -109,6 +107,12 @@ def test_the_inference_notebook_and_the_score(inference_notebook, competition, c
     assert main([*arguments, "--truth", str(truth / "truth.parquet")]) == 0
     scores = {"submission", "uniform", "prior", "oracle", "excess"}
     assert scores <= set(capfd.readouterr().out.split())
+
+
+def test_the_three_notebooks_pages(eda_notebook, training_notebook, inference_notebook, browser):
+    for page in (eda_notebook, training_notebook.page, inference_notebook.page):
+        for device in SIZES:
+            assert faults(browser, page, device) == [], f"{page.name}, {device}"
 
 
 @pytest.mark.slow
