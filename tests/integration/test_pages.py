@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from chromium import SIZES
+from chromium import SIZES, faults
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from hbac_utils.cli import main
