@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from hbac_utils.data.layout import SEGMENT
 from hbac_utils.ensembling.pooling import load_blend
 from hbac_utils.inference.predict import (
     describe_runs,
@@ -18,6 +19,10 @@ from hbac_utils.inference.predict import (
     weighted_mean,
 )
 from hbac_utils.labels import VOTE_COLUMNS
+from hbac_utils.recipe import load_recipe
+from hbac_utils.synthetic.components import UNIT, open_components
+from hbac_utils.synthetic.mixtures import Mixtures
+from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError
 
 COLUMNS = list(VOTE_COLUMNS)
@@ -154,3 +159,21 @@ def test_runs_are_described_by_their_scores(opened):
     assert (table.loc["recipe"] == "tiny").all()
     assert (table.loc["fold models"] == "fold0, fold1").all()
     assert table.loc["out of fold, all votes"].str.startswith("KL ").all()
+
+
+def test_the_model_in_the_package_reads_mixtures_it_has_not_seen(tmp_path):
+    run = open_run("simulated")  # verifies the hashes
+    assert run.recipe == load_recipe("simulated"), "the recipe that made it"
+    assert sum(path.stat().st_size for path in run.path.rglob("*")) < 3_000_000
+    made = open_components(tmp_path / "c", 40, 123, run.recipe.data.band, progress=False)
+    mixed = Mixtures(made, run.recipe.data.clip).batch(np.random.default_rng(0), 120)
+    eeg = (UNIT * mixed.eeg).astype(np.float16)
+    outside = np.ones(eeg.shape[1], bool)
+    outside[SEGMENT] = False
+    (model,) = run.models.values()
+    constant = np.tile(mixed.truth.mean(axis=0), (120, 1))
+    whole = model.predict({"eeg": eeg}, verbose=0)
+    alone = model.predict({"eeg": np.where(outside[:, None], 0, eeg)}, verbose=0)
+    divergence = keras.losses.KLDivergence()
+    prior, *scores = (float(divergence(mixed.truth, p)) for p in (constant, whole, alone))
+    assert max(scores) < 0.6 * prior
