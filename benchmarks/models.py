@@ -6,8 +6,9 @@
 Each model is a recipe, reduced for a CPU where `CONTESTANTS` says so, with as many epochs as fit
 into twelve minutes on two cores. Fold 0 is trained from scratch, ``fine-tuned`` from the model in
 the package. The table holds the KL divergence on the held-out windows, and its excess over the
-floor (the score of the true probabilities) as a share of the constant prior's. ``--real`` names a competition folder with ``solution_votes.csv`` to
-score the models on; nothing is chosen by it. Finished models are not trained again.
+floor (the score of the true probabilities) as a share of the constant prior's. ``--real`` names a
+competition folder with ``solution_votes.csv`` to score the models on; nothing is chosen by it.
+Finished models are not trained again.
 """
 
 import argparse
