@@ -28,7 +28,7 @@ PACKAGES = {
 PROJECT = {"index": "README", "contributing": "CONTRIBUTING", "changelog": "CHANGELOG"}
 
 ORDER = (
-    "index", "data", "models", "kaggle", "sweeps", "ensembles", "results", "reliability",
+    "index", "data", "models", "model-card", "kaggle", "sweeps", "ensembles", "results", "reliability",
     "architecture", "dependencies", "licences", "contributing", "changelog",
 )  # fmt: skip
 
