@@ -28,8 +28,8 @@ PACKAGES = {
 PROJECT = {"index": "README", "contributing": "CONTRIBUTING", "changelog": "CHANGELOG"}
 
 ORDER = (
-    "index", "data", "models", "model-card", "kaggle", "sweeps", "ensembles", "results", "reliability",
-    "architecture", "dependencies", "licences", "contributing", "changelog",
+    "index", "data", "models", "model-card", "kaggle", "sweeps", "ensembles", "results",
+    "reliability", "architecture", "dependencies", "licences", "contributing", "changelog",
 )  # fmt: skip
 
 
