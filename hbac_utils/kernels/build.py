@@ -36,6 +36,10 @@ MAX_NOTEBOOK_BYTES = 1_000_000  # about; Kaggle does not document it
 
 MAX_HOURS = 8  # of a training; leaves time for packing, the last epoch and the figures
 PLACES = ("data", "store", "run", "out", "recipe", "blend")  # parameters
+NOT_EMBEDDED = (
+    "the model in the package is too large to be embedded; attach the library as a data set (make "
+    "wheel-dataset)"
+)
 
 # what no notebook imports
 EXCLUDED = (
@@ -192,6 +196,8 @@ def _problem(key: str, value: Any, metadata: KernelMetadata) -> str:
         load_blend(value)
     elif key == "blend" and value and not value.startswith("/kaggle/"):
         return "not on Kaggle; BLEND=… sends the file"
+    elif key == "run" and value == SHIPPED:
+        return "" if metadata.library else NOT_EMBEDDED
     elif key in PLACES and value and (key != "recipe" or value.startswith("/")):
         return _missing(value, metadata)
     return ""
@@ -223,10 +229,7 @@ def _check_recipe(parameters: dict, metadata: KernelMetadata) -> list[str]:
     labels = [stage.pseudo_labels for stage in recipe.stages if stage.pseudo_labels]
     places = [("backbone.weights", own) for own in weights if own not in ("none", "imagenet")]
     if recipe.weights == SHIPPED and not metadata.library:
-        raise InputError(
-            f"recipe {name}: weights {SHIPPED} are too large to be embedded; attach the library as "
-            "a data set (make wheel-dataset)"
-        )
+        raise InputError(f"recipe {name}: weights {SHIPPED}: {NOT_EMBEDDED}")
     places += [("weights", recipe.weights)] if recipe.weights not in ("", SHIPPED) else []
     places += [("pseudo_labels.runs", run) for label in labels for run in label.runs]
     for key, place in places:

@@ -63,6 +63,7 @@ def test_settings_get_the_types_of_the_parameters():
             "pseudo_labels.runs /kaggle/input/a/run: no such source is attached",
         ),
         ("inference", "run=outputs/runs/compact", "not on Kaggle, where inputs are in"),
+        ("inference", "run=simulated", "make wheel-dataset"),
         ("inference", "blend=outputs/blend.json", "BLEND=… sends the file"),
         ("inference", 'blend={"members": []}', "blend: missing key method"),
     ],
