@@ -21,7 +21,7 @@ from hbac_utils.models.classifier import (
     save_weights,
     set_augmentation,
 )
-from hbac_utils.models.compact import FeatureSpectrum
+from hbac_utils.models.compact import FeatureSpectrum, PoolPresent, Present
 from hbac_utils.models.pretrained import check_weights
 from hbac_utils.montage import ELECTRODES, mirror_permutation
 from hbac_utils.recipe import Stage, load_recipe, override, parse_recipe, save_recipe
@@ -80,6 +80,19 @@ def test_the_spectrum_of_a_feature_peaks_at_its_frequency():
     wave = np.exp(-2j * np.pi * frequencies[7] * times) * window / window.sum()
     power = np.abs((courses - courses.mean(axis=0)).T @ wave) ** 2
     np.testing.assert_allclose(spectra[7], np.log(power + 1e-4), atol=1e-3)
+
+
+def test_features_are_pooled_only_where_there_is_a_signal():
+    series = np.zeros((2, 8, 18), np.float32)
+    series[0], series[1, 2:4] = 1, 1
+    present = Present()(series)
+    np.testing.assert_array_equal(present[1, 0, :, 0], [0, 0, 1, 1, 0, 0, 0, 0])
+    features = np.arange(16, dtype=np.float32).reshape(1, 1, 8, 2).repeat(2, axis=0)
+    pooled = np.asarray(PoolPresent()([features, present]))
+    np.testing.assert_allclose(pooled[0], [7, 8, 14, 15])  # means, then maxima
+    np.testing.assert_allclose(pooled[1], [5, 6, 6, 7])
+    silent = PoolPresent()([features, np.zeros_like(present)])
+    np.testing.assert_array_equal(silent, np.zeros((2, 4)))
 
 
 def test_learned_resampling_starts_as_the_image_and_stays_a_mean():
