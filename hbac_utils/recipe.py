@@ -172,6 +172,11 @@ class Recipe(Branch):
             raise ValueError("data.simulated: mixtures are EEG only; use a view of the EEG")
         if self.augment.shift or self.augment.mixup:
             raise ValueError("augment: mixtures are shifted and mixed already; leave shift, mixup")
+        plain = Stage(epochs=1)
+        for number, stage in enumerate(self.stages):
+            for key in ("min_votes", "weight", "target", "pseudo_labels"):
+                if getattr(stage, key) != getattr(plain, key):
+                    raise ValueError(f"stages.{number}.{key}: mixtures have no votes of a table")
         return self
 
     @model_validator(mode="after")
@@ -192,6 +197,19 @@ class Recipe(Branch):
 
 # keys of older recipes
 RENAMED = {"beside": "branches", "phases": "resampling", "relabel": "pseudo_labels"}
+
+
+def initial_weights(recipe: Recipe) -> Path | None:
+    """Find the weights that a recipe starts from, if any; InputError if there is no such file."""
+    if not recipe.weights:
+        return None
+    shipped = SHIPPED_RUNS / recipe.weights / "fold0" / "model.weights.h5"
+    path = shipped if shipped.is_file() else Path(recipe.weights)
+    if not path.is_file():
+        raise InputError(
+            f"weights {recipe.weights}: no such file; give a run's model.weights.h5, or {SHIPPED}"
+        )
+    return path
 
 
 def load_recipe(path: str | Path) -> Recipe:

@@ -11,7 +11,7 @@ from keras import layers, ops
 from hbac_utils.data.dataset import SHAPES
 from hbac_utils.labels import CLASSES, DECISION_PATHS, N_CLASSES
 from hbac_utils.models.augmentation import Augmentation, signal_augmentation, view_augmentation
-from hbac_utils.recipe import SHIPPED_RUNS, Branch, Recipe
+from hbac_utils.recipe import Branch, Recipe, initial_weights
 from hbac_utils.utils.backend import tf, use_own_settings
 from hbac_utils.utils.errors import InputError, one_line
 from hbac_utils.utils.files import replacing
@@ -27,9 +27,8 @@ def build_classifier(recipe: Recipe) -> keras.Model:
     use_own_settings("mixed_float16" if tf.config.get_visible_devices("GPU") else "float32")
     keras.utils.set_random_seed(recipe.seed)
     model = _assemble(recipe, pretrained=not recipe.weights)
-    if recipe.weights:
-        shipped = SHIPPED_RUNS / recipe.weights / "fold0" / "model.weights.h5"
-        _load_weights(model, shipped if shipped.is_file() else Path(recipe.weights), recipe)
+    if path := initial_weights(recipe):
+        _load_weights(model, path, recipe)
     return model
 
 

@@ -6,7 +6,6 @@ The band-pass is linear, so components are filtered once, before they are stored
 """
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +28,7 @@ from hbac_utils.synthetic.render import REFERENCES
 from hbac_utils.synthetic.signals import MARGIN, SessionSignal, log_uniform
 from hbac_utils.utils import interactive
 from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.files import lock
 
 VERSION = 1  # raise it when the numbers of a component change
 KINDS = ("backgrounds", "patterns", "artifacts")
@@ -98,16 +98,19 @@ def open_components(
     folder = Path(folder)
     settings = {"version": VERSION, "count": count, "seed": seed, "band": list(band)}
     facts = folder / "components.json"
-    if not facts.is_file():
-        _render(folder, settings, jobs, progress)
-    elif json.loads(facts.read_text()) != settings:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        if not facts.is_file():
+            _render(folder, settings, jobs, progress)
+    if json.loads(facts.read_text()) != settings:
         raise InputError(f"{folder}: holds other components; remove it, or name another folder")
     return Components(folder)
 
 
 def _render(folder: Path, settings: dict, jobs: int, progress: bool) -> None:
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
-    draft.mkdir(parents=True)
+    draft = folder.with_name(f".{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)  # of a killed process
+    draft.mkdir()
     count = settings["count"]
     try:
         for kind in KINDS:

@@ -31,7 +31,7 @@ import pandas as pd
 from hbac_utils.data.store import Store
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
 from hbac_utils.metric import both_scores, expert_yardstick, worth_in_experts
-from hbac_utils.recipe import Recipe, check_parameters, load_recipe
+from hbac_utils.recipe import Recipe, check_parameters, initial_weights, load_recipe
 from hbac_utils.utils.config_io import parse_json
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import check_writable, replacing
@@ -51,9 +51,11 @@ def check_training(
     """Check all of a training that needs no data, before packing; return its folds.
 
     Raises InputError as `recipe.check_parameters` does, if the run's folder holds another recipe or
-    cannot be written, and if a run that makes pseudo-labels is not finished or lacks a fold.
+    cannot be written, if its initial weights are missing, and if a run that makes pseudo-labels is
+    not finished or lacks a fold.
     """
     chosen = check_parameters(recipe, folds, max_hours)
+    initial_weights(recipe)
     check_recipe(run, recipe)
     check_writable(run)
     for stage in recipe.stages:

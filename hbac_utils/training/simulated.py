@@ -14,7 +14,7 @@ from hbac_utils.labels import N_CLASSES, vote_fractions
 from hbac_utils.recipe import Recipe, Simulated
 from hbac_utils.synthetic import raters
 from hbac_utils.synthetic.components import UNIT, open_components
-from hbac_utils.synthetic.mixtures import Mixtures
+from hbac_utils.synthetic.mixtures import Mixed, Mixtures
 from hbac_utils.utils.backend import tf
 
 
@@ -63,7 +63,7 @@ class SimulatedData(FoldData):
         def load(step):
             random = self._random(stage, 3, int(step))
             mixed = self.mixtures.batch(random, size)
-            return mixed.eeg, self._targets(random, mixed.evidence)
+            return mixed.eeg, self._targets(random, mixed)
 
         def make_batch(step):
             eeg, targets = tf.numpy_function(load, [step], [tf.int16, tf.float32])
@@ -74,10 +74,10 @@ class SimulatedData(FoldData):
         numbers = tf.data.Dataset.range(first_epoch * steps, settings.epochs * steps)
         return prefetched(numbers, make_batch)
 
-    def _targets(self, random: np.random.Generator, evidence: np.ndarray) -> np.ndarray:
-        """Compute true probabilities, or draw votes from them, float32, (n, 6)."""
+    def _targets(self, random: np.random.Generator, mixed: Mixed) -> np.ndarray:
+        """Return the true probabilities, or fractions of drawn votes, float32, (n, 6)."""
         total = self._settings.votes
         if not total:
-            return raters.class_probabilities(evidence).astype(np.float32)
-        votes = np.stack([raters.draw_votes(random, one, total) for one in evidence])
+            return mixed.truth
+        votes = np.stack([raters.draw_votes(random, one, total) for one in mixed.evidence])
         return vote_fractions(votes).astype(np.float32)

@@ -166,6 +166,10 @@ def test_polarity_reversal_and_mirror():
     signs = changed(Augmentation({"polarity": 0.3}), eeg) / eeg
     assert (signs == signs[:, :1, :1]).all(), "a sample is changed as a whole"
     assert 0.15 < (signs[:, 0, 0] < 0).mean() < 0.45
+    alone = changed(Augmentation({"segment_only": 1}), eeg)  # 10 of 50 s
+    np.testing.assert_array_equal(alone[:, 20:30], eeg[:, 20:30])
+    assert not alone[:, :20].any()
+    assert not alone[:, 30:].any()
     eeg = np.tile(np.arange(19, dtype=np.float32), (2, 5, 1))
     mirrored = changed(Augmentation({"mirror": 1}), eeg)[0, 0]
     for name, partner in (("Fp1", "Fp2"), ("T6", "T5"), ("Cz", "Cz")):

@@ -44,6 +44,14 @@ def test_components_do_not_depend_on_the_processes(rendered, tmp_path):
     pd.testing.assert_frame_equal(rendered.table[:27], again.table)
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    left = tmp_path / ".c"
+    left.mkdir()
+    (left / "patterns.npy").write_bytes(b"half")
+    components.open_components(tmp_path / "c", 1, 4, BAND, jobs=1, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
 def test_the_stated_size_is_that_in_the_largest_derivation(rendered):
     for pattern, row in zip(rendered.patterns, rendered.table.itertuples(), strict=True):
         bipolar = UNIT * (pattern[LABELLED] @ BIPOLAR)

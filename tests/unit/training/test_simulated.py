@@ -7,6 +7,7 @@ import pytest
 from hbac_utils.labels import N_CLASSES
 from hbac_utils.models.classifier import build_classifier, load_classifier
 from hbac_utils.recipe import load_recipe, override
+from hbac_utils.training.runs import check_training
 from hbac_utils.training.simulated import SimulatedData, fold_data
 from hbac_utils.training.trainer import train
 from hbac_utils.utils.errors import InputError
@@ -80,7 +81,14 @@ def test_a_recipe_starts_from_weights(recipe, trained):
         build_classifier(other)
 
 
-def test_what_mixtures_lack_is_refused():
+def test_missing_initial_weights_are_refused_before_packing(recipe, tmp_path):
+    with pytest.raises(InputError, match=r"weights gone\.h5: no such file"):
+        check_training(override(recipe, {"weights": "gone.h5"}), tmp_path / "run")
+
+
+def test_what_mixtures_lack_is_refused(recipe):
+    with pytest.raises(InputError, match=r"stages\.0\.weight: mixtures have no votes"):
+        override(recipe, {"stages.0.weight": "votes"})
     with pytest.raises(InputError, match="EEG only"):
         override(load_recipe("paper-resnet50v2"), {"data": "simulated"})
     with pytest.raises(InputError, match="shifted and mixed already"):
