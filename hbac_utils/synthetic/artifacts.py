@@ -180,6 +180,8 @@ def add_mains(signal: SessionSignal, rng: Generator) -> None:
     sizes = np.exp(rng.normal(np.log(log_uniform(rng, 0.2, 8)), 1.0, N_ELECTRODES))
     if rng.random() < 0.25:
         sizes[rng.choice(N_ELECTRODES, rng.integers(1, 6), replace=False)] *= rng.uniform(5, 60)
+    if rng.random() < 0.05:  # the amplifier is disconnected, or not grounded
+        sizes *= rng.uniform(50, 400) / sizes.mean()
     phases = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.5, N_ELECTRODES)
     fields = sizes * np.stack([np.cos(phases), np.sin(phases)])
     frequency = 60.0 + rng.uniform(-0.02, 0.02)

@@ -23,27 +23,39 @@ from hbac_utils.montage import DOUBLE_BANANA, ELECTRODES, derivation_matrix
 from hbac_utils.synthetic import artifacts, raters
 from hbac_utils.synthetic.background import add_background, draw_session_background
 from hbac_utils.synthetic.forward_model import apply_reference
-from hbac_utils.synthetic.patterns import Episode, draw_episode, episode_waveforms, pattern_fields
+from hbac_utils.synthetic.patterns import (
+    EVOLUTION,
+    OCTAVES,
+    Episode,
+    draw_episode,
+    episode_waveforms,
+    frequency_limit,
+    pattern_fields,
+)
 from hbac_utils.synthetic.render import REFERENCES
 from hbac_utils.synthetic.signals import MARGIN, SessionSignal, log_uniform
 from hbac_utils.utils import interactive
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import lock
 
-VERSION = 1  # raise it when the numbers of a component change
+VERSION = 2  # raise it when the numbers of a component change
 KINDS = ("backgrounds", "patterns", "artifacts")
 SPARE_SECONDS = 5  # by which a component is longer than a window
 SECONDS = WINDOW_SECONDS + SPARE_SECONDS
 SHAPE = (SECONDS * SAMPLING_RATE, len(ELECTRODES))
 UNIT = 1 / 16  # µV, of the stored int16; they end at ± 2,048 µV
 PATTERN_SIZE = 100.0  # µV, nominal peak-to-peak amplitude of a stored pattern
-RELIABLE = 0.6  # share of the patterns that are drawn as those that many experts see
+RELIABLE = 0.5  # share of the patterns that are drawn as those that many experts see
 LABELLED = slice(  # samples of a component, in its middle
     (SECONDS - SEGMENT_SECONDS) * SAMPLING_RATE // 2,
     (SECONDS + SEGMENT_SECONDS) * SAMPLING_RATE // 2,
 )
 BEGINNING, ENDING = 0.25, 0.15  # shares of the seizures that begin, that end in the labelled part
 LATEST = 6.0  # seconds of the labelled part that may be without the seizure
+SLOW = 0.45  # share of the seizures that are slow: evolution makes them seizures
+SLOW_FREQUENCIES = (1.5, 3.5)  # Hz
+TREND = (0.6, 2.4)  # octaves of frequency per minute, of the least and the most evolution
+GROWTH = (1.2, 4.0)  # octaves of amplitude per minute
 TENSE = 0.3  # share of the seizures with more muscle activity than `draw_episode` gives
 CHUNK = 25  # components that a process renders at a time
 
@@ -184,9 +196,29 @@ def _as_recorded_seizure(episode: Episode, rng: Generator) -> Episode:
         episode = replace(episode, lead=-rng.uniform(0, LATEST))
     elif draw < BEGINNING + ENDING:
         episode = replace(episode, tail=-rng.uniform(0, LATEST))
+    if rng.random() < SLOW:
+        episode = _slowed(episode, rng)
+    amount = (episode.evolution - EVOLUTION[0]) / (1 - EVOLUTION[0])
+    if amount > 0:  # evolution can be seen in the window
+        what = rng.integers(3)  # frequency, amplitude or both
+        if what != 1:
+            trend = np.interp(amount, (0, 1), TREND) * rng.choice((-1, 1), p=(0.75, 0.25))
+            episode = replace(episode, trend=float(trend))
+        if what != 0:
+            episode = replace(episode, growth=float(np.interp(amount, (0, 1), GROWTH)))
     if rng.random() < TENSE:
         episode = replace(episode, tension=log_uniform(rng, 3, 150))
     return episode
+
+
+def _slowed(episode: Episode, rng: Generator) -> Episode:
+    """Lower the frequency of a seizure and raise its evolution, with the same evidence."""
+    frequency = min(log_uniform(rng, *SLOW_FREQUENCIES), episode.frequency)
+    octaves = np.log2(frequency / frequency_limit(episode.periodicity)) / OCTAVES
+    evolution = EVOLUTION[0] + EVOLUTION[1] * (episode.evidence[1] - octaves)
+    if not EVOLUTION[0] < evolution <= 1:
+        return episode
+    return replace(episode, frequency=float(frequency), evolution=float(evolution))
 
 
 def largest_derivation(segment: np.ndarray, frequency: float) -> tuple[int, float]:

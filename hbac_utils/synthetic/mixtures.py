@@ -16,12 +16,16 @@ from hbac_utils.synthetic import raters
 from hbac_utils.synthetic.components import PARAMETERS, SPARE_SECONDS, UNIT, Components
 from hbac_utils.synthetic.patterns import evidence
 from hbac_utils.synthetic.render import MAX_AMPLITUDE, MIN_CONTRAST
+from hbac_utils.synthetic.signals import log_uniform
 
 CONTRAST_SPREAD = 2.0  # dB, standard deviation of the change of a pattern's contrast
 PATTERN_SHIFT = 1.5  # seconds, greatest shift of a pattern's labelled part
 GAIN = 0.4  # greatest logarithm of the gain of background and pattern
 TILTED = 0.5  # share of the backgrounds whose spectrum is tilted
 TILT = (-0.35, 0.5)  # x(t) − tilt · x(t − 5 ms): negative is steeper, positive flatter
+UNREADABLE = 0.02  # share of the windows without any EEG, where artifacts alone are left
+NO_PATTERN = -6.0  # evidence for a pattern in them
+LARGE_ARTIFACTS = (1.0, 20.0)  # their factor
 FAILED_ELECTRODES = 0.06  # share of the windows with one to three flat electrodes
 MIRROR = mirror_permutation(ELECTRODES)
 # the electrodes of each derivation
@@ -60,10 +64,22 @@ class Mixtures:
         chosen = rng.integers(self.components.count, size=(size, 3))
         parameters = self._parameters[chosen[:, 1]].copy()
         parameters[:, 0] += rng.normal(0, CONTRAST_SPREAD, size)
+        unreadable = rng.random(size) < UNREADABLE
         eeg = np.empty((size, WINDOW_SAMPLES, len(ELECTRODES)), np.int16)
-        for window, numbers, contrast in zip(eeg, chosen, parameters[:, 0], strict=True):
-            window[:] = self._mix(rng, numbers, contrast)
-        return Mixed(eeg, parameters, evidence(*parameters.T))
+        pairs = zip(eeg, chosen, parameters[:, 0], unreadable, strict=True)
+        for window, numbers, contrast, alone in pairs:
+            window[:] = (
+                self._artifacts(rng, numbers) if alone else self._mix(rng, numbers, contrast)
+            )
+        judged = evidence(*parameters.T)
+        judged[unreadable, 0] = NO_PATTERN
+        return Mixed(eeg, parameters, judged)
+
+    def _artifacts(self, rng: Generator, numbers: np.ndarray) -> np.ndarray:
+        begin = rng.integers(SPARE_SECONDS * SAMPLING_RATE)
+        artifact = self._read(self._arrays[2], numbers[2], begin, rng.random() < 0.5)
+        artifact *= np.float32(log_uniform(rng, *LARGE_ARTIFACTS))
+        return np.rint(np.clip(artifact, -self.clip / UNIT, self.clip / UNIT))
 
     def _mix(self, rng: Generator, numbers: np.ndarray, contrast: float) -> np.ndarray:
         middle = SPARE_SECONDS * SAMPLING_RATE // 2

@@ -89,7 +89,7 @@ def evidence(contrast, irregularity, frequency, evolution, periodicity, laterali
     change = np.maximum(0, evolution - EVOLUTION[0]) / EVOLUTION[1]
     parts = (
         (contrast - _contrast_limit(periodicity)) / CONTRAST[1] - disorder,
-        np.log2(frequency / _frequency_limit(periodicity)) / OCTAVES + change,
+        np.log2(frequency / frequency_limit(periodicity)) / OCTAVES + change,
         (periodicity - PERIODICITY[0]) / PERIODICITY[1],
         (laterality - LATERALITY[0]) / LATERALITY[1],
     )
@@ -100,7 +100,8 @@ def _contrast_limit(periodicity: float) -> float:
     return CONTRAST[0] + SPARSE * periodicity
 
 
-def _frequency_limit(periodicity: float) -> float:
+def frequency_limit(periodicity: float) -> float:
+    """Frequency in Hz above which half of the experts see a seizure, without any evolution."""
     rhythmic, periodic = FREQUENCIES
     return rhythmic * (periodic / rhythmic) ** periodicity
 
@@ -146,7 +147,7 @@ def _draw_frequency(rng: Generator, ictal: float, periodicity: float) -> tuple[f
     for _ in range(20):
         evolution = rng.beta(3, 1.5) if ictal > 0 else rng.beta(1.2, 5)
         octaves = OCTAVES * (ictal - max(0, evolution - EVOLUTION[0]) / EVOLUTION[1])
-        frequency = _frequency_limit(periodicity) * 2**octaves
+        frequency = frequency_limit(periodicity) * 2**octaves
         if 0.5 <= frequency <= 20:
             break
     return float(evolution), float(np.clip(frequency, 0.5, 20))

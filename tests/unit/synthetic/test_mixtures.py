@@ -1,5 +1,6 @@
 """Components, and the windows that are mixed from them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from hbac_utils.data.layout import SEGMENT
-from hbac_utils.labels import DECISIONS
+from hbac_utils.labels import CLASSES, DECISIONS
 from hbac_utils.montage import DOUBLE_BANANA, ELECTRODES, derivation_matrix
 from hbac_utils.synthetic import components, mixtures
 from hbac_utils.synthetic.components import (
@@ -17,6 +18,7 @@ from hbac_utils.synthetic.components import (
     SHAPE,
     UNIT,
     _as_recorded_seizure,
+    _slowed,
     largest_derivation,
 )
 from hbac_utils.synthetic.mixtures import Mixtures
@@ -79,6 +81,27 @@ def test_some_seizures_begin_or_end_in_the_labelled_part():
     assert min(min(e.lead, e.tail) for e in drawn) >= -6
 
 
+def test_a_slow_seizure_is_one_by_its_evolution():
+    slower = 0
+    for i in range(100):
+        episode = draw_episode(np.random.default_rng(i), np.full(4, 1.0))
+        slow = _slowed(episode, np.random.default_rng(i))
+        np.testing.assert_allclose(slow.evidence, episode.evidence)
+        if slow.frequency < episode.frequency:
+            slower += 1
+            assert slow.evolution > max(episode.evolution, 0.35)
+    assert slower > 50
+
+
+def test_evolution_can_be_seen_in_amplitude_or_frequency():
+    episode = draw_episode(np.random.default_rng(0), np.full(4, 2.0))
+    for evolution, least in ((0.4, 0.6), (1.0, 2.4)):
+        one = replace(episode, evolution=evolution, trend=0.0, growth=0.0, frequency=6.0)
+        for i in range(30):
+            drawn = _as_recorded_seizure(one, np.random.default_rng(i))
+            assert max(abs(drawn.trend), drawn.growth) >= least
+
+
 def test_other_components_in_the_folder_are_refused(rendered):
     assert components.open_components(rendered.path, 30, 4, BAND).path == rendered.path
     with pytest.raises(InputError, match="other components"):
@@ -124,6 +147,20 @@ def test_truth_follows_from_the_contrast_that_is_in_the_mixture(monkeypatch):
     np.testing.assert_allclose(
         batch.truth, class_probabilities(evidence(*batch.parameters.T)), atol=1e-6
     )
+
+
+def test_a_window_without_eeg_is_other(rendered, monkeypatch):
+    monkeypatch.setattr(mixtures, "UNREADABLE", 1.0)
+    made = SimpleNamespace(
+        count=2,
+        backgrounds=np.full((2, *SHAPE), 999, np.int16),
+        patterns=np.full((2, *SHAPE), 999, np.int16),
+        artifacts=np.ones((2, *SHAPE), np.int16),
+        table=rendered.table[:2],
+    )
+    batch = Mixtures(made, 1024.0).batch(np.random.default_rng(0), 8)
+    assert 1 <= batch.eeg.min() <= batch.eeg.max() <= 20
+    assert batch.truth[:, CLASSES.index("Other")].min() > 0.9
 
 
 def test_evidence_of_arrays_is_that_of_each_episode():
