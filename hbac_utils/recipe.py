@@ -96,6 +96,7 @@ class Stage(StrictModel):
     warmup_epochs: NonNegativeFloat = 3
     warmup_from: PositiveFloat = 5e-5
     final_learning_rate: PositiveFloat = 1e-5
+    backbone_rate: NonNegativeFloat = 1.0  # share of the learning rate below the head; 0: fixed
     augment: bool = True
     pseudo_labels: PseudoLabels | None = None
 

@@ -16,6 +16,8 @@ from hbac_utils.utils.backend import tf, use_own_settings
 from hbac_utils.utils.errors import InputError, one_line
 from hbac_utils.utils.files import replacing
 
+HEAD = ("decisions/", "probabilities/")  # paths of the variables after the dropout
+
 
 def build_classifier(recipe: Recipe) -> keras.Model:
     """Build the model of a recipe for training, from its seed or its initial weights.

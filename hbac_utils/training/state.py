@@ -11,7 +11,8 @@ import numpy as np
 
 from hbac_utils.models.classifier import build_classifier, compile_classifier, set_augmentation
 from hbac_utils.recipe import Recipe, Stage
-from hbac_utils.utils.backend import keras, tf
+from hbac_utils.training.optimizer import TwoRateAdamW
+from hbac_utils.utils.backend import tf
 
 
 class TrainingState:
@@ -27,6 +28,7 @@ class TrainingState:
         # variables, not weights: the states of the random generators are among them
         self._variables = list(self.model.variables)
         self._initial = [variable.numpy() for variable in self._variables]
+        self._optimizer: TwoRateAdamW  # Keras wraps it where it scales the loss
         self._new_optimizer: list[np.ndarray] = []  # its variables before the first step
         self._augment: bool | None = None
         self._steps: dict = {}
@@ -39,7 +41,8 @@ class TrainingState:
         """Reset the optimizer and select the traced training step, with or without augmentation."""
         if not self._new_optimizer:
             with self.strategy.scope():
-                compile_classifier(self.model, self._optimizer(stage))
+                self._optimizer = self._new(stage)
+                compile_classifier(self.model, self._optimizer)
                 self.model.optimizer.build(self.model.trainable_variables)
             self._new_optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
         if stage.augment != self._augment:
@@ -48,6 +51,7 @@ class TrainingState:
             set_augmentation(self.model, stage.augment)
             self._augment = stage.augment
         _assign(self.model.optimizer.variables, self._new_optimizer)
+        self._optimizer.backbone_rate.assign(stage.backbone_rate)
 
     def end_stage(self) -> None:
         """Replace the weights by their running average, if the recipe keeps one."""
@@ -76,12 +80,9 @@ class TrainingState:
         """Restore a copy made by `arrays`, with the same recipe and in the same stage."""
         _assign([*self._variables, *self.model.optimizer.variables], arrays)
 
-    def _optimizer(self, stage: Stage) -> keras.optimizers.Optimizer:
+    def _new(self, stage: Stage) -> TwoRateAdamW:
         average = {"use_ema": True, "ema_momentum": self.recipe.ema} if self.recipe.ema else {}
-        if self.recipe.weight_decay:
-            decay = self.recipe.weight_decay
-            return keras.optimizers.AdamW(stage.peak_learning_rate, weight_decay=decay, **average)
-        return keras.optimizers.Adam(stage.peak_learning_rate, **average)
+        return TwoRateAdamW(stage.peak_learning_rate, self.recipe.weight_decay, **average)
 
 
 def _assign(variables: list, values: list[np.ndarray]) -> None:

@@ -15,9 +15,10 @@ from hbac_utils.data.dataset import FoldData
 from hbac_utils.data.packing import pack
 from hbac_utils.inference.predict import open_run, predict
 from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.models.classifier import build_classifier, load_classifier, save_weights
+from hbac_utils.models.classifier import HEAD, build_classifier, load_classifier, save_weights
 from hbac_utils.recipe import load_recipe, override, parse_recipe, save_recipe
 from hbac_utils.synthetic.render import synthesize
+from hbac_utils.training.optimizer import TwoRateAdamW
 from hbac_utils.training.runs import STOP
 from hbac_utils.training.state import TrainingState
 from hbac_utils.training.trainer import train
@@ -72,6 +73,32 @@ def test_an_easy_simulation_is_learned(tmp_path):
     store = pack(data, tmp_path / "store", recipe.data, progress=False)
     scores = train(recipe, store, tmp_path / "run", folds=[0])["scores"]
     assert scores["model"]["kl_all"] < 0.9 * scores["prior"]["kl_all"]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_below_the_head_the_learning_rate_is_lower(store, tiny_recipe, tmp_path, rate):
+    one = override(tiny_recipe, {"stages": [{**tiny_recipe.stages[0].model_dump(mode="json")}]})
+    changes = {"stages.0.backbone_rate": rate, "weight_decay": 0.1}
+    train(override(one, changes), store, tmp_path / "run", folds=[0])
+    before = build_classifier(one).trainable_variables
+    after = load_classifier(one, tmp_path / "run/fold0/model.weights.h5").trainable_variables
+    moved = [np.abs(a - b).max() for a, b in zip(after, before, strict=True)]
+    head = [v.path.startswith(HEAD) for v in before]
+    assert min(np.array(moved)[head]) > 1e-3
+    # five steps of Adam change no number by more than about five learning rates
+    assert max(np.array(moved)[~np.array(head)]) <= 15e-3 * rate
+
+
+def test_with_one_rate_the_optimizer_is_adamw():
+    weights = [np.ones(3, np.float32), np.full((2, 2), 0.5, np.float32)]
+    found = []
+    for optimizer in (TwoRateAdamW(1e-2, 0.1), keras.optimizers.AdamW(1e-2, weight_decay=0.1)):
+        variables = [keras.Variable(value) for value in weights]
+        for step in range(4):
+            optimizer.apply([(step - 1.3) * keras.ops.ones_like(v) for v in variables], variables)
+        found.append([keras.ops.convert_to_numpy(v) for v in variables])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
 # -- resuming ----------------------------------------------------------------
