@@ -158,7 +158,9 @@ def _render_chunk(folder: Path, settings: dict, start: int) -> list[dict]:
 def render_components(rng: Generator, band: tuple[float, float]) -> tuple[list[np.ndarray], dict]:
     """Simulate one of each of `KINDS`: float32, *SHAPE*, µV, and the pattern's row of the table."""
     reference = str(rng.choice(list(REFERENCES), p=list(REFERENCES.values())))
-    background, pattern, artifact = (SessionSignal(SECONDS, [(0, SECONDS)]) for _ in KINDS)
+    background, pattern, artifact = (
+        SessionSignal(SECONDS, [(0, SECONDS)], parts_only=True) for _ in KINDS
+    )
     add_background(background, draw_session_background(rng, rng), reference, rng)
     episode, shown = _add_pattern(pattern, reference, rng)
     artifacts.add_artifacts(artifact, rng)

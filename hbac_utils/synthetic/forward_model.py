@@ -21,6 +21,7 @@ TERMS = 60  # of the series; 0.8^60 is 2e-6
 GRID_POINTS = 600  # in half a sphere, about 7 degrees apart
 
 SENSORS = (*ELECTRODES, "A1", "A2", "CPz")  # the 19 electrodes, both ears, a midline reference
+_MIRROR = mirror_permutation(SENSORS)
 
 
 def direction(inclination: float, azimuth: float) -> np.ndarray:
@@ -114,13 +115,14 @@ def patch_field(inclination: float, azimuth: float, width: float, tilt=(0, 0, 0)
     weight = np.exp(-0.5 * (angle / width) ** 2)
     if centre[0]:
         weight *= grid[:, 0] * centre[0] > 0
-    field = np.einsum("s,sa,sac->c", weight, grid + np.array(tilt), fields)
+    moments = weight[:, None] * (grid + np.array(tilt))
+    field = moments.ravel() @ fields.reshape(moments.size, -1)
     return field / np.abs(field[: len(ELECTRODES)]).max()
 
 
 def mirror_fields(fields: np.ndarray) -> np.ndarray:
     """Exchange the hemispheres of fields, shape (..., n_sensors)."""
-    return fields[..., mirror_permutation(SENSORS)]
+    return fields[..., _MIRROR]
 
 
 def apply_reference(fields: np.ndarray, reference: str) -> np.ndarray:

@@ -158,7 +158,7 @@ def render_session(
     if eeg_only:
         begin, end = session.recordings[0].start, last.start + last.seconds
     intervals = [(r.start - begin, r.seconds) for r in session.recordings]
-    signal = SessionSignal(end - begin, intervals)
+    signal = SessionSignal(end - begin, intervals, parts_only=eeg_only)
     reference = str(rng.choice(list(REFERENCES), p=list(REFERENCES.values())))
     add_background(signal, session.background, reference, rng)  # type: ignore[arg-type]
     add_episodes(signal, [one.cut(begin, end) for one in session.episodes], reference, rng)

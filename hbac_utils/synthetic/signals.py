@@ -102,11 +102,12 @@ class SessionSignal:
 
     ``seconds`` is the length without the margins (the attribute: with both); ``intervals`` are
     begin and length (seconds) of the parts that are simulated at 200 Hz. Envelopes are sampled at
-    the 50-Hz ``times`` (seconds), from −`MARGIN` on.
+    the 50-Hz ``times`` (seconds), from −`MARGIN` on. With ``parts_only`` the sources of `add` are
+    simulated in those parts alone.
     """
 
-    def __init__(self, seconds: int, intervals: list[tuple[int, int]]):
-        self.intervals = intervals
+    def __init__(self, seconds: int, intervals: list[tuple[int, int]], parts_only: bool = False):
+        self.intervals, self.parts_only = intervals, parts_only
         self.times = np.arange((seconds + 2 * MARGIN) * SLOW_RATE) / SLOW_RATE - MARGIN
         self.seconds = len(self.times) / SLOW_RATE
         # slow noise exists at 50 Hz only until `to_arrays` interpolates it
@@ -126,8 +127,9 @@ class SessionSignal:
         if not waveforms.shape[1]:
             return
         mixing = np.asarray(fields, dtype=np.float32).T
-        slow = decimate(waveforms)
-        self._slow[:, first : first + slow.shape[1]] += mixing @ slow
+        if not self.parts_only:
+            slow = decimate(waveforms)
+            self._slow[:, first : first + slow.shape[1]] += mixing @ slow
         for (start, _), fast in zip(self.intervals, self._fast, strict=True):
             shift = first * FACTOR - (start + MARGIN) * SAMPLING_RATE
             a, b = max(shift, 0), min(shift + waveforms.shape[1], fast.shape[1])
@@ -155,12 +157,25 @@ class SessionSignal:
             fast *= self._upsampled(envelope, start, fast.shape[1])
 
     def std(self, weights: np.ndarray, begin: float, end: float) -> float:
-        """Compute the standard deviation of a derivation, shape (19,), between two times."""
-        part = slice(*(round((t + MARGIN) * SLOW_RATE) for t in (begin, end)))
-        return float((weights @ (self._slow_noise[:, part] + self._slow[:, part])).std())
+        """Compute the standard deviation of a derivation, shape (19,), between two times.
+
+        With ``parts_only`` the times must be in one of the intervals.
+        """
+        if not self.parts_only:
+            part = slice(*(round((t + MARGIN) * SLOW_RATE) for t in (begin, end)))
+            return float((weights @ (self._slow_noise[:, part] + self._slow[:, part])).std())
+        for (start, seconds), fast in zip(self.intervals, self._fast, strict=True):
+            if start <= begin and end <= start + seconds:
+                noise = _interpolate((weights @ self._slow_noise)[None], start, fast.shape[1])[0]
+                part = slice(*(round((t - start) * SAMPLING_RATE) for t in (begin, end)))
+                return float((weights @ fast[:, part] + noise[part]).std())
+        raise ValueError(f"{begin:g} to {end:g} s are in no interval")
 
     def to_arrays(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Return the session at 50 Hz, shape (19, n), and the intervals at 200 Hz."""
+        """Return the session at 50 Hz, shape (19, n), and the intervals at 200 Hz.
+
+        With ``parts_only`` the former lacks the sources of `add`.
+        """
         fast = [
             signal + _interpolate(self._slow_noise, start, signal.shape[1])
             for (start, _), signal in zip(self.intervals, self._fast, strict=True)
