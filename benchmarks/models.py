@@ -40,7 +40,7 @@ def epochs(first: int, second: int | None = None) -> dict[str, float]:
 
 
 CONTESTANTS: dict[str, tuple[str, dict[str, object]]] = {
-    "fine-tuned": ("demo", {"data.folds": 5}),
+    "fine-tuned": ("fine-tune", {}),
     "compact": ("compact", {}),
     "waveform": ("waveform-b3", {**SMALL, "view.rate": 40, **epochs(3, 1)}),
     "eeg-spectrogram": ("eeg-spectrogram", {"view.frames": 128, "view.bins": 16, **epochs(10, 4)}),
