@@ -45,6 +45,8 @@ LEFT = CHAINS["LL"] + CHAINS["LP"]
 RIGHT = CHAINS["RL"] + CHAINS["RP"]
 DOUBLE_BANANA = CHAINS["LL"] + CHAINS["RL"] + CHAINS["LP"] + CHAINS["RP"] + MIDLINE
 """The 18 derivations, chain by chain, from top to bottom of a clinical page."""
+PAIRED = tuple(name for pair in zip(LEFT, RIGHT, strict=True) for name in pair)
+"""The 16 derivations of the chains, each on the left followed by its mirror image."""
 
 
 @lru_cache(maxsize=4096)

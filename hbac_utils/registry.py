@@ -40,6 +40,14 @@ class View(StrictModel):
         """Whether the output is a series (time, derivation) instead of an image."""
         return False
 
+    @property
+    def stretches(self) -> list[tuple[float, float, float]]:
+        """Parts of an image from left to right: share of its width, first and last second.
+
+        Seconds are those of the window of EEG, whose label's centre is at 25 s.
+        """
+        return [(1.0, 0.0, 50.0)]
+
     def build(self, name: str) -> Any:
         """Make the Keras layer; its input is float32, (batch, time, electrode or frequency)."""
         arguments = self.model_dump(exclude={"kind", "resampling"})
@@ -189,6 +197,45 @@ class EegSpectrogram(View):
     band: tuple[NonNegativeFloat, PositiveFloat] = (0.5, 20.0)  # Hz
     code = "hbac_utils.models.views:EegSpectrogramView"
     channels = 4  # chains
+
+    @property
+    def stretches(self) -> list[tuple[float, float, float]]:
+        """One part, around the label's centre."""
+        return [(1.0, 25 - self.seconds / 2, 25 + self.seconds / 2)]
+
+
+@register
+class MelSpectrogram(View):
+    """Mel spectrograms of 16 derivations with a zoomed centre; three channels, as the 3rd place."""
+
+    kind: Literal["mel_spectrogram"]
+    bins: PositiveInt = 64  # rows per derivation
+    band: tuple[NonNegativeFloat, PositiveFloat] = (0.53, 30.0)  # Hz
+    frame: Annotated[float, Field(ge=0.04, le=2.56)] = 0.64  # s of EEG in one column
+    step: Annotated[float, Field(ge=0.01, le=2)] = 0.16  # s from column to column
+    zoom: Annotated[float, Field(ge=2, le=50)] = 12.0  # s around the label's centre
+    zoom_frame: Annotated[float, Field(ge=0.04, le=2.56)] = 0.08  # the same in the zoom
+    zoom_step: Annotated[float, Field(ge=0.01, le=2)] = 0.02
+    scaling: Literal["global", "sample"] = "global"  # fixed, or every image standardised
+    code = "hbac_utils.models.views:MelSpectrogramView"
+    channels = 16  # derivations
+
+    @property
+    def stretches(self) -> list[tuple[float, float, float]]:
+        """The beginning, the zoom and the end."""
+        side, zoomed = 20 / self.step, self.zoom / self.zoom_step
+        side, zoomed = side / (2 * side + zoomed), zoomed / (2 * side + zoomed)
+        return [(side, 0, 20), (zoomed, 25 - self.zoom / 2, 25 + self.zoom / 2), (side, 30, 50)]
+
+    @model_validator(mode="after")
+    def _rows_are_not_empty(self):
+        low, high = self.band
+        if high > 100 or (high - low) / (self.bins + 1) < 0.2:
+            raise ValueError(
+                f"bins: {self.bins} rows need a band of {0.2 * (self.bins + 1):g} Hz or more, "
+                f"below 100 Hz, not {low:g}–{high:g} Hz"
+            )
+        return self
 
 
 @register

@@ -77,6 +77,8 @@ def _three_channels(branch: Branch, image, suffix: str):
     if getattr(branch.view, "resampling", "fixed") == "learned":
         layer = PolyphaseConv(branch.view.channels, dtype="float32", name=f"resampling{suffix}")
         return layer(image)
+    if image.shape[-1] == 3:
+        return image
     return layers.Concatenate(name=f"three_channels{suffix}")([image, image, image])
 
 

@@ -7,10 +7,36 @@ import keras
 import numpy as np
 from keras import ops
 
-from hbac_utils.data.layout import SAMPLING_RATE, WINDOW_SAMPLES
-from hbac_utils.montage import CHAINS, DOUBLE_BANANA, derivation_matrix
+from hbac_utils.data.layout import SAMPLING_RATE, SEGMENT_SECONDS, WINDOW_SAMPLES, WINDOW_SECONDS
+from hbac_utils.montage import CHAINS, DOUBLE_BANANA, PAIRED, derivation_matrix
 
 IMAGE_COLUMNS = 1000  # of a waveform: 50 s at 20 columns a second
+MEAN, SCALE = 2.0, 3.0  # of ln µV²/Hz in an image; scalp EEG lies within about ±2 of them
+FLOOR = 1e-4  # µV²/Hz, added before the logarithm
+
+
+def fourier_kernel(n_frame: int, frequencies: np.ndarray) -> np.ndarray:
+    """Make the kernel of a convolution that computes the spectrum of a frame.
+
+    Cosines and sines at the frequencies (Hz) under a periodic Hann window, scaled so that the sum
+    of their squares is a one-sided power density in µV²/Hz. Returns float32, shape (n_frame, 1,
+    2 * n): the cosines, then the sines.
+    """
+    window = np.hanning(n_frame + 1)[:-1]
+    window /= np.sqrt(SAMPLING_RATE * np.sum(window**2) / 2)
+    phase = 2 * np.pi * np.arange(n_frame)[:, None] / SAMPLING_RATE * frequencies
+    waves = np.concatenate([np.cos(phase), np.sin(phase)], axis=1) * window[:, None]
+    return waves[:, None, :].astype(np.float32)
+
+
+def power_density(series, kernel: np.ndarray, hop: int):
+    """Compute the power density of frames, ``hop`` samples apart, with a `fourier_kernel`.
+
+    From microvolts, (batch, time, 1), to µV²/Hz, (batch, frames, frequencies).
+    """
+    squares = ops.square(ops.conv(series, kernel, strides=hop, padding="valid"))
+    n = kernel.shape[-1] // 2
+    return squares[..., :n] + squares[..., n:]
 
 
 class KaggleSpectrogramView(keras.layers.Layer):
@@ -55,8 +81,6 @@ class EegSpectrogramView(keras.layers.Layer):
     high frequency.
     """
 
-    MEAN, SCALE = 2.0, 3.0  # of ln µV²/Hz; scalp EEG lies within about ±2 of them
-
     def __init__(self, seconds=50.0, frame=2.0, frames=256, bins=32, band=(0.5, 20.0), **kwargs):
         super().__init__(**kwargs)
         self.seconds, self.frame, self.frames = seconds, frame, frames
@@ -68,31 +92,98 @@ class EegSpectrogramView(keras.layers.Layer):
             raise ValueError(f"{frames} frames of {frame} s do not fit into {seconds} s")
         self._start = (WINDOW_SAMPLES - length) // 2
         self._length = length
-        self._kernel = self._fourier_kernel(n_frame)
+        self._kernel = fourier_kernel(n_frame, np.linspace(*self.band, self.bins))
         derivations = [name for chain in CHAINS.values() for name in chain]
         self._montage = derivation_matrix(derivations)
-
-    def _fourier_kernel(self, n_frame: int) -> np.ndarray:
-        """Cosines and sines under a Hann window, scaled to a one-sided density in µV²/Hz."""
-        window = np.hanning(n_frame + 1)[:-1]
-        window /= np.sqrt(SAMPLING_RATE * np.sum(window**2) / 2)
-        times = np.arange(n_frame) / SAMPLING_RATE
-        phase = 2 * np.pi * times[:, None] * np.linspace(*self.band, self.bins)
-        waves = np.concatenate([np.cos(phase), np.sin(phase)], axis=1) * window[:, None]
-        return waves[:, None, :].astype(np.float32)
 
     def call(self, eeg):
         """Compute the image."""
         bipolar = ops.matmul(eeg[:, self._start : self._start + self._length], self._montage)
         series = ops.reshape(ops.transpose(bipolar, (0, 2, 1)), (-1, self._length, 1))
-        waves = ops.conv(series, self._kernel, strides=self.hop, padding="valid")
-        squares = ops.square(waves)
-        power = squares[..., : self.bins] + squares[..., self.bins :]
+        power = power_density(series, self._kernel, self.hop)
         power = ops.reshape(power, (-1, len(CHAINS), 4, self.frames, self.bins))
-        log = ops.log(ops.mean(power, axis=2) + 1e-4)
+        log = ops.log(ops.mean(power, axis=2) + FLOOR)
         image = ops.transpose(log, (0, 1, 3, 2))
         image = ops.reshape(image, (-1, len(CHAINS) * self.bins, self.frames, 1))
-        return (image - self.MEAN) / self.SCALE
+        return (image - MEAN) / SCALE
+
+
+class MelSpectrogramView(keras.layers.Layer):
+    """Mel spectrogram of every derivation, its central fifth replaced by a zoom on the centre.
+
+    As in the best image model of the competition's 3rd place (their configuration 5a): Hann windows
+    at FFT frequencies (of 512 samples, 2,048 in the zoom), powers summed over triangles on the HTK
+    mel scale, logarithm. Both parts are extended by reflection, so a column's time is the middle
+    of its frame. The zoom is that of the central part of the EEG alone.
+
+    Channels are the log power, the same minus the mean of the 15 other derivations, and minus the
+    mean of the two derivations that share an electrode with it.
+
+    Theirs is in decibels below the largest of a batch, without constants. Here triangles sum to
+    one and windows have unit power, so values are a density (µV²/Hz) of the same scale in both
+    parts. ``global`` scaling is fixed, because the amplitude is informative: (ln power − 2) / 3,
+    differences / 3. ``sample`` standardises each channel of an image to mean 0 and standard
+    deviation 1.
+
+    For the arguments see `hbac_utils.registry.MelSpectrogram`.
+
+    Input shape: ``(batch, 10000, 19)``, microvolts, referential.
+    Output shape: ``(batch, 16 * bins, columns, 3)``, by default 1024 × 852; rows are the
+    derivations in left–right pairs (`hbac_utils.montage.PAIRED`), each from low to high frequency.
+    """
+
+    def __init__(
+        self, bins=64, band=(0.53, 30.0), frame=0.64, step=0.16,
+        zoom=12.0, zoom_frame=0.08, zoom_step=0.02, scaling="global", **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        self.bins, self.band, self.scaling = bins, tuple(band), scaling
+        self._montage = derivation_matrix(PAIRED)
+        self._whole = self._part(frame, step, 512)
+        self._zoom = self._part(zoom_frame, zoom_step, 2048)
+        self._margin = (WINDOW_SAMPLES - round(zoom * SAMPLING_RATE)) // 2
+        same = np.eye(len(PAIRED))
+        others = (1 - same) / (len(PAIRED) - 1)
+        electrodes = np.abs(self._montage)
+        neighbours = (electrodes.T @ electrodes == 1) / 2
+        self._channels = np.stack([same, same - others, same - neighbours]).astype(np.float32)
+
+    def _part(self, frame: float, step: float, n_fft: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Make the Fourier kernel and the mel weights, (frequencies, bins), and the hop."""
+        # its spectrogram is several times slower on a CPU than a convolution without the
+        # frequencies above the band
+        mel = keras.layers.MelSpectrogram(n_fft, dtype="float32")
+        weights = mel.linear_to_mel_weight_matrix(
+            self.bins, n_fft // 2 + 1, SAMPLING_RATE, *self.band
+        )
+        weights = ops.convert_to_numpy(weights)
+        weights = weights[: np.flatnonzero(weights.any(axis=1))[-1] + 1]
+        frequencies = np.arange(len(weights)) * SAMPLING_RATE / n_fft
+        kernel = fourier_kernel(round(frame * SAMPLING_RATE), frequencies)
+        return kernel, weights / weights.sum(axis=0), round(step * SAMPLING_RATE)
+
+    def _log_power(self, series, part: tuple[np.ndarray, np.ndarray, int]):
+        kernel, weights, hop = part
+        half = len(kernel) // 2
+        series = ops.pad(series, [[0, 0], [half, half], [0, 0]], "reflect")
+        return ops.log(ops.matmul(power_density(series, kernel, hop), weights) + FLOOR)
+
+    def call(self, eeg):
+        """Compute the image."""
+        bipolar = ops.transpose(ops.matmul(eeg, self._montage), (0, 2, 1))
+        series = ops.reshape(bipolar, (-1, WINDOW_SAMPLES, 1))
+        whole = self._log_power(series, self._whole)
+        zoom = self._log_power(series[:, self._margin : WINDOW_SAMPLES - self._margin], self._zoom)
+        columns = whole.shape[1]
+        middle, half = columns // 2, columns * SEGMENT_SECONDS // WINDOW_SECONDS // 2
+        log = ops.concatenate([whole[:, : middle - half], zoom, whole[:, middle + half :]], axis=1)
+        log = ops.reshape((log - MEAN) / SCALE, (-1, len(PAIRED), *log.shape[1:]))
+        image = ops.einsum("cde,betm->bdmtc", self._channels, log)
+        image = ops.reshape(image, (-1, len(PAIRED) * self.bins, log.shape[2], 3))
+        if self.scaling == "sample":
+            image = image - ops.mean(image, axis=(1, 2), keepdims=True)
+            image = image / (ops.std(image, axis=(1, 2), keepdims=True) + 1e-6)
+        return image
 
 
 class WaveformView(keras.layers.Layer):

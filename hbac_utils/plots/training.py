@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_SECONDS, WINDOW_SECONDS
 from hbac_utils.labels import RELIABLE_VOTES
-from hbac_utils.montage import CHAINS, DOUBLE_BANANA
+from hbac_utils.montage import CHAINS, DOUBLE_BANANA, PAIRED
 from hbac_utils.plots import style
 from hbac_utils.plots.windows import draw_traces, row_height
 
@@ -65,9 +65,9 @@ def batch_series(series: np.ndarray, labels: np.ndarray, view: "Waveform") -> Fi
 
 @style.styled
 def batch_images(images: np.ndarray, labels: np.ndarray, view: "View") -> Figure:
-    """Draw the first eight images, shape (B, H, W, 1), with their labels above.
+    """Draw the first eight images, shape (B, H, W, 1 or 3), with their labels above.
 
-    The view gives the units of rows and columns.
+    The view gives the units of rows and columns. Of three channels the first is drawn.
     """
     images = np.asarray(images)[:8, ..., 0]
     limits = style.color_range(images)
@@ -99,18 +99,23 @@ def _draw_image(
 ) -> AxesImage:
     """Draw an image with the time range of its view, and the names of its bands of rows."""
     axes.set_xlabel("Time in the window (s)")
-    middle, half = WINDOW_SECONDS / 2, getattr(view, "seconds", WINDOW_SECONDS) / 2
+    stretches = view.stretches
+    first, last = (0, len(stretches)) if len(stretches) > 1 else stretches[0][1:]
     if view.kind == "kaggle_spectrogram":
         axes.set_xlabel("Time from the label (min)")
-        middle, half = 0, SPECTROGRAM_SECONDS / 2 / 60
+        first, last = np.array([-1, 1]) * SPECTROGRAM_SECONDS / 2 / 60
     low, high = getattr(view, "band", FREQUENCIES[[0, -1]])
     names: Sequence[str] = [f"{chain}\n{low:.1f}–\n{high:.0f} Hz" for chain in CHAINS]
     if view.kind == "waveform":
         names = DOUBLE_BANANA[: view.channels]
+    elif view.kind == "mel_spectrogram":
+        names = PAIRED
     shown = axes.imshow(
         image, origin="lower", aspect="auto", vmin=limits[0], vmax=limits[1],
-        extent=(middle - half, middle + half, 0, len(names)),
+        extent=(first, last, 0, len(names)),
     )  # fmt: skip
+    if len(stretches) > 1:
+        _mark_stretches(axes, stretches)
     axes.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=8)
     axes.grid(visible=False)
     if view.kind == "waveform":
@@ -118,6 +123,16 @@ def _draw_image(
     else:
         axes.hlines(range(1, len(names)), *axes.get_xlim(), color="white", lw=1)
     return shown
+
+
+def _mark_stretches(axes: Axes, stretches: Sequence[tuple[float, float, float]]) -> None:
+    """Separate parts of an image that have a time axis each, and label their middles."""
+    shares = np.array([share for share, _, _ in stretches]) * len(stretches)
+    edges = np.cumsum([0, *shares])
+    axes.vlines(edges[1:-1], 0, 1, transform=axes.get_xaxis_transform(), color="white", lw=1)
+    axes.set_xticks(
+        edges[:-1] + shares / 2, [f"{first:g}–{last:g}" for _, first, last in stretches]
+    )
 
 
 @style.styled

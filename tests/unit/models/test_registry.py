@@ -86,6 +86,9 @@ def test_a_new_backbone_view_and_augmentation_are_trained_by_their_names():
     assert image.shape == (2, 19, 50, 1)
     assert image.mean() == pytest.approx(100 * np.sqrt(2 / np.pi), rel=0.02)
     assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+    mel = {"kind": "mel_spectrogram", "bins": 4, "step": 2, "zoom_step": 1}
+    three_channels = parse_recipe(recipe.model_dump(mode="json") | {"view": mel})
+    assert build_classifier(three_channels).count_params() == model.count_params()
     with pytest.raises(InputError, match="unknown key backbone.dense.unit"):
         parse_recipe(recipe.model_dump(mode="json") | {"backbone": {"kind": "dense", "unit": 1}})
 

@@ -5,7 +5,14 @@ import pytest
 from scipy import ndimage, signal
 
 from hbac_utils.models.augmentation import MIRROR, Augmentation
-from hbac_utils.models.views import EegSpectrogramView, KaggleSpectrogramView, WaveformView
+from hbac_utils.models.views import (
+    MEAN,
+    SCALE,
+    EegSpectrogramView,
+    KaggleSpectrogramView,
+    MelSpectrogramView,
+    WaveformView,
+)
 from hbac_utils.montage import (
     CHAINS,
     DOUBLE_BANANA,
@@ -25,7 +32,7 @@ def noise(*shape, seed=0):
 def test_the_eeg_spectrogram_is_scipys():
     view = EegSpectrogramView(seconds=50, frame=2, frames=100, bins=40, band=(0.5, 20))
     eeg = 30 * noise(1, 10_000, 19)
-    image = np.asarray(view(eeg))[0, :, :, 0] * view.SCALE + view.MEAN
+    image = np.asarray(view(eeg))[0, :, :, 0] * SCALE + MEAN
     bipolar = eeg[0] @ derivation_matrix([name for chain in CHAINS.values() for name in chain])
     window = signal.get_window("hann", 400)
     start = (10_000 - 400 - 99 * view.hop) // 2
@@ -42,7 +49,7 @@ def test_the_default_eeg_spectrogram_is_scipys_chirp_transform():
     view = EegSpectrogramView()
     brown = signal.lfilter([1], [1, -0.98], 20 * noise(2, 10_000, 19, seed=1), axis=1)
     eeg = brown.astype(np.float16)
-    image = np.asarray(view(eeg.astype(np.float32)))[..., 0] * view.SCALE + view.MEAN
+    image = np.asarray(view(eeg.astype(np.float32)))[..., 0] * SCALE + MEAN
     assert image.shape == (2, 128, 256)
     row = {name: i for i, name in enumerate(ELECTRODES)}
     window = signal.get_window("hann", 400)
@@ -57,6 +64,60 @@ def test_the_default_eeg_spectrogram_is_scipys_chirp_transform():
             power += 2 * np.abs(wave) ** 2 / (200 * np.sum(window**2)) / 4
         rows = slice(32 * list(CHAINS).index(chain), 32 * list(CHAINS).index(chain) + 32)
         np.testing.assert_allclose(image[sample, rows, column], np.log(power + 1e-4), atol=5e-3)
+
+
+def mel_density(wave, frame, hop, n_fft, bins, band):
+    """Mean power density under triangles of the HTK mel scale, by scipy; (bins, columns)."""
+    padded = np.pad(wave, frame // 2, "reflect")
+    frequencies, _, power = signal.spectrogram(
+        padded, 200, "hann", frame, frame - hop, n_fft, detrend=False
+    )
+    mel = 1127 * np.log1p(frequencies / 700)
+    edges = np.linspace(*(1127 * np.log1p(np.array(band) / 700)), bins + 2)
+    rows = []
+    for left, top, right in zip(edges, edges[1:], edges[2:], strict=False):
+        weights = np.interp(mel, (left, top, right), (0, 1, 0), left=0, right=0)
+        rows.append(weights @ power / weights.sum())
+    return np.array(rows)
+
+
+def test_the_mel_spectrogram_is_scipys_with_a_zoomed_centre_and_three_channels():
+    brown = signal.lfilter([1], [1, -0.98], 20 * noise(1, 10_000, 19, seed=2), axis=1)
+    eeg = brown.astype(np.float16).astype(np.float64)
+    log = {}
+    for name in (*CHAINS["LL"], *CHAINS["RL"], *CHAINS["LP"], *CHAINS["RP"]):
+        anode, cathode = (eeg[0, :, ELECTRODES.index(part)] for part in name.split("-"))
+        whole = mel_density(anode - cathode, 128, 32, 512, 64, (0.53, 30))
+        zoom = mel_density((anode - cathode)[3_800:6_200], 16, 4, 2_048, 64, (0.53, 30))
+        assert (whole.shape[1], zoom.shape[1]) == (313, 601)
+        columns = np.concatenate([whole[:, :125], zoom, whole[:, 187:]], axis=1)
+        log[name] = (np.log(columns + 1e-4) - 2) / 3
+    image = np.asarray(MelSpectrogramView()(eeg.astype(np.float32)))
+    assert image.shape == (1, 1024, 852, 3)
+    order = ("Fp1-F7", "Fp2-F8", "F7-T3", "F8-T4", "T3-T5", "T4-T6", "T5-O1", "T6-O2",
+             "Fp1-F3", "Fp2-F4", "F3-C3", "F4-C4", "C3-P3", "C4-P4", "P3-O1", "P4-O2")  # fmt: skip
+    for name, neighbours in (
+        ("Fp1-F7", ("F7-T3", "Fp1-F3")),
+        ("T6-O2", ("T4-T6", "P4-O2")),
+        ("C3-P3", ("F3-C3", "P3-O1")),
+    ):
+        others = np.mean([log[other] for other in order if other != name], axis=0)
+        near = np.mean([log[other] for other in neighbours], axis=0)
+        expected = np.stack([log[name], log[name] - others, log[name] - near], axis=-1)
+        rows = slice(64 * order.index(name), 64 * order.index(name) + 64)
+        np.testing.assert_allclose(image[0, rows], expected, atol=1e-3)
+
+
+def test_a_mel_spectrogram_is_standardised_if_asked():
+    eeg = np.concatenate([30 * noise(1, 10_000, 19), 200 * noise(1, 10_000, 19, seed=1)])
+    small = {"bins": 8, "step": 0.64, "zoom_step": 0.32}
+    image = np.asarray(MelSpectrogramView(scaling="sample", **small)(eeg))
+    raw = np.asarray(MelSpectrogramView(**small)(eeg))
+    assert raw[1, ..., 0].mean() - raw[0, ..., 0].mean() == pytest.approx(
+        2 * np.log(200 / 30) / 3, abs=0.02
+    )
+    axes = {"axis": (1, 2), "keepdims": True}
+    np.testing.assert_allclose(image, (raw - raw.mean(**axes)) / raw.std(**axes), atol=1e-3)
 
 
 def test_frames_that_do_not_fit_are_refused():

@@ -11,7 +11,7 @@ from hbac_utils.eda.examples import Window
 from hbac_utils.montage import DOUBLE_BANANA, ELECTRODES
 from hbac_utils.plots.style import new_figure
 from hbac_utils.plots.windows import ROWS, bipolar_traces, draw_traces, row_height
-from hbac_utils.registry import EegSpectrogram, KaggleSpectrogram, Waveform
+from hbac_utils.registry import EegSpectrogram, KaggleSpectrogram, MelSpectrogram, Waveform
 
 VOTES = np.array([0, 6, 14, 0, 0, 2])
 PROBABILITIES = np.array([0.1, 0.2, 0.4, 0.1, 0.1, 0.1])
@@ -200,6 +200,13 @@ def test_batch_images_have_the_units_of_their_view():
     assert ticks(axes.yaxis) == list(DOUBLE_BANANA[:16])
     assert (axes.get_ylim(), axes.get_yticks()[0]) == ((16, 0), 0.5)
     assert axes.yaxis_inverted()
+
+    mel = MelSpectrogram(kind="mel_spectrogram", zoom_step=0.04)  # 2 × 125 columns and 300
+    axes = images(plots.batch_images(np.zeros((2, 160, 552, 3)), LABELS[:2], mel))[0].axes
+    assert ticks(axes.yaxis)[:3] == ["Fp1-F7", "Fp2-F8", "F7-T3"]
+    assert ticks(axes.xaxis) == ["0–20", "19–31", "30–50"]
+    np.testing.assert_allclose(axes.get_xticks(), 3 * np.array([62.5, 275, 487.5]) / 550)
+    assert axes.get_xlim() == (0, 3)
 
 
 def test_batch_series_are_traces_in_the_units_of_the_view():
