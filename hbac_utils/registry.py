@@ -244,7 +244,8 @@ class Waveform(View):
 
     kind: Literal["waveform"]
     rate: Literal[20, 25, 40, 50, 100, 200] = 100  # Hz after averaging neighbours
-    scale: PositiveFloat = 50.0  # µV that become about 1; larger values are compressed
+    scale: PositiveFloat = 50.0  # µV that become about 1
+    amplitude: Literal["log", "linear"] = "log"  # beyond the scale compressed, or clipped
     layout: Literal["series", "image"] = "series"
     resampling: Literal["fixed", "learned"] = "fixed"  # of the rows of an image
     code = "hbac_utils.models.views:WaveformView"

@@ -187,22 +187,26 @@ class MelSpectrogramView(keras.layers.Layer):
 
 
 class WaveformView(keras.layers.Layer):
-    """The bipolar EEG, logarithmically compressed.
+    """The bipolar EEG, logarithmically compressed or clipped.
 
-    The signal is averaged to ``rate`` and each value x becomes sign(x)·ln(1 + |x|/scale):
-    linear for small, logarithmic for large amplitudes.
+    The signal is averaged to ``rate``. With ``amplitude: log`` each value x becomes
+    sign(x)·ln(1 + |x|/scale): linear for small, logarithmic for large amplitudes. ``linear`` is
+    x/scale, clipped to ±1.
 
     Layout ``series`` keeps time × derivation. ``image`` folds every 50 ms of a derivation of the
     four chains into rows, so that 16 derivations × 10 phases make 160 rows (at 200 Hz) and 50 s
-    make 1,000 columns (as VIPEEGNet does, npj Digit. Med. 8:768, 2025).
+    make 1,000 columns, as VIPEEGNet does (npj Digit. Med. 8:768, 2025). Its image is that of
+    ``rate`` 200, ``amplitude: linear`` and ``scale`` 1,024 µV with ``resampling: learned``; values
+    are then 1/127.5 of its gray values from 0 to 255, minus 1. Derivations are chain by chain (LL,
+    RL, LP, RP); the sources at hand do not give its own order.
 
     Input shape: ``(batch, 10000, 19)``, microvolts, referential.
     Output shape: ``(batch, 50 * rate, 18)``, or ``(batch, 16 * rate / 20, 1000, 1)`` as an image.
     """
 
-    def __init__(self, rate=100, scale=50.0, layout="series", **kwargs):
+    def __init__(self, rate=100, scale=50.0, layout="series", amplitude="log", **kwargs):
         super().__init__(**kwargs)
-        self.rate, self.scale, self.layout = rate, scale, layout
+        self.rate, self.scale, self.layout, self.amplitude = rate, scale, layout, amplitude
         self.factor = SAMPLING_RATE // rate
         derivations = DOUBLE_BANANA if layout == "series" else DOUBLE_BANANA[:16]
         # averaging neighbours and taking derivations are one product of matrices
@@ -215,8 +219,10 @@ class WaveformView(keras.layers.Layer):
         rows, derivations = self._kernel.shape
         bipolar = ops.matmul(ops.reshape(eeg, (-1, rows)), self._kernel)
         bipolar = ops.reshape(bipolar, (-1, eeg.shape[1] // self.factor, derivations))
-        size = ops.abs(bipolar) / self.scale
-        signal = ops.sign(bipolar) * ops.log(1 + size)
+        if self.amplitude == "linear":
+            signal = ops.clip(bipolar / self.scale, -1.0, 1.0)
+        else:
+            signal = ops.sign(bipolar) * ops.log(1 + ops.abs(bipolar) / self.scale)
         if self.layout == "series":
             return signal
         phases = signal.shape[1] // IMAGE_COLUMNS

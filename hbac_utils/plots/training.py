@@ -51,8 +51,9 @@ def batch_series(series: np.ndarray, labels: np.ndarray, view: "Waveform") -> Fi
     """
     series = np.asarray(series)[:4]
     height = row_height(series.reshape(-1, series.shape[2]))
-    # inverse of the view's sign(x) ln(1 + |x| / scale)
-    scale = f"{height:.1f}\n({view.scale * np.expm1(height):.0f} µV)"
+    # inverse of the view's sign(x) ln(1 + |x| / scale), or x / scale
+    size = height if view.amplitude == "linear" else np.expm1(height)
+    scale = f"{height:.1f}\n({view.scale * size:.0f} µV)"
     figure, panels = _batch_panels(len(series), 2, 4.1, view)
     for (strip, page), values, label in zip(panels, series, labels, strict=False):
         style.draw_strip(strip, label)

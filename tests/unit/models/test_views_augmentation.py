@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage, signal
 
 from hbac_utils.models.augmentation import MIRROR, Augmentation
+from hbac_utils.models.classifier import PolyphaseConv
 from hbac_utils.models.views import (
     MEAN,
     SCALE,
@@ -179,6 +180,36 @@ def test_the_image_is_the_compressed_waveform_in_columns_of_50_ms(rate):
         expected = compressed(eeg[1], derivation, rate).reshape(1000, phases).T
         rows = image[1, i * phases : (i + 1) * phases]
         np.testing.assert_allclose(rows, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_linear_image_is_vipeegnets_strided_convolution():
+    """Clipped derivations, convolved with a stride of 50 ms by weights that sum to one."""
+    eeg = (700 * noise(2, 10_000, 19)).astype(np.float16)  # derivations are partly beyond ±1,024
+    view = WaveformView(rate=200, layout="image", amplitude="linear", scale=1024)
+    mix, random = PolyphaseConv(16), np.random.default_rng(4)
+    image = view(eeg.astype(np.float32))
+    as_started = np.asarray(mix(image))
+    mix.kernel.assign(mix.kernel.constraint(random.normal(size=(10, 10, 3))))
+    kernel = np.asarray(mix.kernel)
+    np.testing.assert_allclose(kernel.sum(axis=0), 1, atol=1e-5)
+    assert kernel.min() == 0
+    gray = 127.5 * (np.asarray(mix(image)) + 1)
+    assert gray.shape == as_started.shape == (2, 160, 1000, 3)
+    for i, derivation in enumerate(DOUBLE_BANANA[:16]):
+        anode, cathode = (ELECTRODES.index(name) for name in derivation.split("-"))
+        bipolar = eeg[1, :, anode].astype(np.float64) - eeg[1, :, cathode]
+        x = (np.clip(bipolar, -1024, 1024) + 1024) / 2048 * 255
+        folded = x.reshape(1000, 10).T
+        rows = slice(10 * i, 10 * i + 10)
+        for channel in range(3):
+            np.testing.assert_allclose(
+                127.5 * (as_started[1, rows, :, channel] + 1), folded, atol=1e-3
+            )
+            expected = [
+                np.correlate(x, kernel[:, row, channel].astype(np.float64))[::10]
+                for row in range(10)
+            ]
+            np.testing.assert_allclose(gray[1, rows, :, channel], expected, atol=1e-3)
 
 
 # -- augmentation ------------------------------------------------------------
