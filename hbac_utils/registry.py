@@ -205,6 +205,32 @@ class EegSpectrogram(View):
 
 
 @register
+class MultiSpectrogram(View):
+    """Spectrograms of several durations side by side, otherwise as eeg_spectrogram; 7th place."""
+
+    kind: Literal["multi_spectrogram"]
+    # around the label's centre, from left to right
+    seconds: tuple[Annotated[float, Field(gt=2, le=50)], ...] = (50.0, 30.0, 10.0)
+    frame: tuple[PositiveFloat, ...] = (2.0, 1.5, 1.0)  # s of EEG in one column of each
+    frames: PositiveInt = 128  # columns of each
+    bins: PositiveInt = 32  # rows per chain
+    band: tuple[NonNegativeFloat, PositiveFloat] = (0.5, 20.0)  # Hz
+    code = "hbac_utils.models.views:MultiSpectrogramView"
+    channels = 4  # chains
+
+    @property
+    def stretches(self) -> list[tuple[float, float, float]]:
+        """One part for each duration."""
+        return [(1 / len(self.seconds), 25 - s / 2, 25 + s / 2) for s in self.seconds]
+
+    @model_validator(mode="after")
+    def _every_part_has_a_frame(self):
+        if not len(self.seconds) == len(self.frame) > 0:
+            raise ValueError("frame: give as many as there are in seconds, one or more")
+        return self
+
+
+@register
 class MelSpectrogram(View):
     """Mel spectrograms of 16 derivations with a zoomed centre; three channels, as the 3rd place."""
 

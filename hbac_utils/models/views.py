@@ -108,6 +108,34 @@ class EegSpectrogramView(keras.layers.Layer):
         return (image - MEAN) / SCALE
 
 
+class MultiSpectrogramView(keras.layers.Layer):
+    """Spectrograms of several durations around the label's centre, side by side in one image.
+
+    Each is an `EegSpectrogramView` with as many frames and the same rows, after the competition's
+    7th place. A shorter duration has shorter frames: with the same ones it would show what the
+    longer one shows, only wider.
+
+    For the arguments see `hbac_utils.registry.MultiSpectrogram`.
+
+    Input shape: ``(batch, 10000, 19)``, microvolts, referential.
+    Output shape: ``(batch, 4 * bins, durations * frames, 1)``.
+    """
+
+    def __init__(
+        self, seconds=(50, 30, 10), frame=(2, 1.5, 1), frames=128, bins=32, band=(0.5, 20.0),
+        **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        self.parts = [
+            EegSpectrogramView(*part, frames, bins, band, dtype=self.dtype_policy)
+            for part in zip(seconds, frame, strict=True)
+        ]
+
+    def call(self, eeg):
+        """Compute the image."""
+        return ops.concatenate([part(eeg) for part in self.parts], axis=2)
+
+
 class MelSpectrogramView(keras.layers.Layer):
     """Mel spectrogram of every derivation, its central fifth replaced by a zoom on the centre.
 

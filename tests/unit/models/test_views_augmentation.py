@@ -12,6 +12,7 @@ from hbac_utils.models.views import (
     EegSpectrogramView,
     KaggleSpectrogramView,
     MelSpectrogramView,
+    MultiSpectrogramView,
     WaveformView,
 )
 from hbac_utils.montage import (
@@ -65,6 +66,28 @@ def test_the_default_eeg_spectrogram_is_scipys_chirp_transform():
             power += 2 * np.abs(wave) ** 2 / (200 * np.sum(window**2)) / 4
         rows = slice(32 * list(CHAINS).index(chain), 32 * list(CHAINS).index(chain) + 32)
         np.testing.assert_allclose(image[sample, rows, column], np.log(power + 1e-4), atol=5e-3)
+
+
+def test_spectrograms_of_several_durations_are_side_by_side():
+    brown = signal.lfilter([1], [1, -0.98], 20 * noise(1, 10_000, 19, seed=3), axis=1)
+    eeg = brown.astype(np.float16).astype(np.float64)
+    image = np.asarray(MultiSpectrogramView()(eeg.astype(np.float32)))
+    assert image.shape == (1, 128, 384, 1)
+    # seconds and frames of 50, 30 and 10 s around 25 s: the first column, samples between columns
+    for part, (n_frame, hop) in enumerate(((400, 75), (300, 44), (200, 14))):
+        start = (10_000 - n_frame - 127 * hop) // 2
+        window = signal.get_window("hann", n_frame)
+        for column in (0, 64, 127):
+            frame = eeg[0, start + column * hop :][:n_frame]
+            rows = []
+            for names in (CHAINS[chain] for chain in ("LL", "RL", "LP", "RP")):
+                pairs = [[ELECTRODES.index(part) for part in name.split("-")] for name in names]
+                bipolar = np.stack([frame[:, a] - frame[:, b] for a, b in pairs]) * window
+                wave = signal.zoom_fft(bipolar, [0.5, 20.0], m=32, fs=200, endpoint=True)
+                power = 2 * np.abs(wave) ** 2 / (200 * np.sum(window**2))
+                rows.append((np.log(power.mean(axis=0) + 1e-4) - 2) / 3)
+            seen = image[0, :, 128 * part + column, 0]
+            np.testing.assert_allclose(seen, np.concatenate(rows), atol=1e-3)
 
 
 def mel_density(wave, frame, hop, n_fft, bins, band):

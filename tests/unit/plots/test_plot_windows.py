@@ -11,7 +11,13 @@ from hbac_utils.eda.examples import Window
 from hbac_utils.montage import DOUBLE_BANANA, ELECTRODES
 from hbac_utils.plots.style import new_figure
 from hbac_utils.plots.windows import ROWS, bipolar_traces, draw_traces, row_height
-from hbac_utils.registry import EegSpectrogram, KaggleSpectrogram, MelSpectrogram, Waveform
+from hbac_utils.registry import (
+    EegSpectrogram,
+    KaggleSpectrogram,
+    MelSpectrogram,
+    MultiSpectrogram,
+    Waveform,
+)
 
 VOTES = np.array([0, 6, 14, 0, 0, 2])
 PROBABILITIES = np.array([0.1, 0.2, 0.4, 0.1, 0.1, 0.1])
@@ -207,6 +213,11 @@ def test_batch_images_have_the_units_of_their_view():
     assert ticks(axes.xaxis) == ["0–20", "19–31", "30–50"]
     np.testing.assert_allclose(axes.get_xticks(), 3 * np.array([62.5, 275, 487.5]) / 550)
     assert axes.get_xlim() == (0, 3)
+
+    axes = batch_axes(128, MultiSpectrogram(kind="multi_spectrogram"))
+    assert ticks(axes.xaxis) == ["0–50", "10–40", "20–30"]
+    assert list(axes.get_xticks()) == pytest.approx([0.5, 1.5, 2.5])
+    assert ticks(axes.yaxis)[0] == "LL\n0.5–\n20 Hz"
 
 
 def test_batch_series_are_traces_in_the_units_of_the_view():
