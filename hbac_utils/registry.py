@@ -296,6 +296,8 @@ for _part in (
     Augmentation("reverse", "signal", needs="eeg"),
     # probability of changing the sign of the EEG
     Augmentation("polarity", "signal", needs="eeg"),
+    # probability of removing the lowest and the highest frequencies of the EEG
+    Augmentation("band_removal", "signal", needs="eeg"),
     # probability of setting the EEG outside the labelled segment to zero
     Augmentation("segment_only", "signal", needs="eeg"),
     # the EEG is multiplied by e^u, u uniform in ± this

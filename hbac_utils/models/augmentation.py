@@ -10,11 +10,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from hbac_utils.data.layout import SEGMENT_SECONDS, WINDOW_SECONDS
+from hbac_utils.data.layout import SAMPLING_RATE, SEGMENT_SECONDS, WINDOW_SECONDS
 from hbac_utils.montage import CHAINS, DOUBLE_BANANA, ELECTRODES, LEFT, RIGHT, mirror_permutation
 from hbac_utils.recipe import Recipe
 from hbac_utils.registry import AUGMENTATIONS
 
+KEPT_FROM, KEPT_TO = (0.0, 2.0), (10.0, 20.0)  # Hz, ranges of the limits of `band_removal`
 MIRRORED_CHAIN = {"LL": "RL", "RL": "LL", "LP": "RP", "RP": "LP"}
 
 
@@ -124,6 +125,30 @@ def polarity(probability: float, layer: Augmentation) -> Callable[[dict], dict]:
     def apply(signals):
         eeg = signals["eeg"]
         return {**signals, "eeg": ops.where(layer.coins(eeg, probability), -eeg, eeg)}
+
+    return apply
+
+
+def band_removal(probability: float, layer: Augmentation) -> Callable[[dict], dict]:
+    """Remove what lies below a random frequency up to 2 Hz and above one from 10 to 20 Hz.
+
+    Limits as in the competition's 3rd place, which filters some derivations; here the spectrum of
+    all electrodes is set to zero there. Zeros around a short recording stay.
+    """
+
+    def apply(signals):
+        eeg = signals["eeg"]
+        shape = (ops.shape(eeg)[0], 1, 1)
+        low = keras.random.uniform(shape, *KEPT_FROM, seed=layer.random)
+        high = keras.random.uniform(shape, *KEPT_TO, seed=layer.random)
+        n = eeg.shape[1]
+        hertz = np.arange(n // 2 + 1, dtype="float32") * SAMPLING_RATE / n
+        kept = ops.cast(ops.logical_and(hertz >= low, hertz <= high), eeg.dtype)
+        real, imaginary = ops.rfft(ops.transpose(eeg, (0, 2, 1)))
+        filtered = ops.irfft((real * kept, imaginary * kept), n)
+        present = ops.any(ops.not_equal(eeg, 0), axis=-1, keepdims=True)
+        filtered = ops.where(present, ops.transpose(filtered, (0, 2, 1)), 0.0)
+        return {**signals, "eeg": ops.where(layer.coins(eeg, probability), filtered, eeg)}
 
     return apply
 

@@ -256,13 +256,14 @@ def test_nothing_happens_outside_training_or_when_switched_off():
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_every_augmentation_keeps_shape_and_type_and_changes_samples(name):
+@pytest.mark.parametrize("depth", [1, 3])
+def test_every_augmentation_keeps_shape_and_type_and_changes_samples(name, depth):
     """Layers see inputs only, so the labels stay as they are."""
     layer = Augmentation({name: 0.5}, channels=18 if name == "channel_shuffle" else 4)
     if AUGMENTATIONS[name].on == "signal":
         inputs = {"eeg": noise(20, 100, 19)}
     else:
-        inputs = noise(20, 72, 50, 1)
+        inputs = noise(20, 72, 50, depth)
     outputs = layer(inputs, training=True)
     if isinstance(inputs, dict):
         inputs, outputs = inputs["eeg"], outputs["eeg"]
@@ -292,6 +293,24 @@ def test_polarity_reversal_and_mirror():
     bins = np.tile(np.arange(400, dtype=np.float32), (1, 3, 1))
     mirrored = changed(Augmentation({"mirror": 1}), bins, "spectrogram")[0, 0]
     np.testing.assert_array_equal(mirrored, np.r_[100:200, 0:100, 300:400, 200:300])
+
+
+def test_band_removal_zeroes_both_ends_of_the_spectrum_of_some_samples():
+    eeg = noise(200, 400, 19)  # frequencies are multiples of 0.5 Hz
+    power = np.abs(np.fft.rfft(changed(Augmentation({"band_removal": 0.4}), eeg), axis=1))
+    before = np.abs(np.fft.rfft(eeg, axis=1))
+    kept = (power > 1e-3).all(axis=2)
+    np.testing.assert_array_equal(kept, (power > 1e-3).any(axis=2))
+    np.testing.assert_allclose(power[kept], before[kept], atol=1e-3)
+    filtered = kept[~kept.all(axis=1)]
+    assert 0.25 < len(filtered) / 200 < 0.55
+    assert filtered[:, 4:21].all(), "2 to 10 Hz"
+    assert not filtered[:, 41:].any(), "above 20 Hz"
+    limits = [(np.flatnonzero(row)[0], np.flatnonzero(row)[-1]) for row in filtered]
+    assert len(set(limits)) > 15
+    assert all(row[low : high + 1].all() for row, (low, high) in zip(filtered, limits, strict=True))
+    eeg[:, :100] = 0
+    assert not changed(Augmentation({"band_removal": 1}), eeg)[:, :100].any()
 
 
 def test_all_inputs_of_a_sample_are_mirrored_and_reversed_together():
