@@ -265,6 +265,8 @@ def test_a_gpu_trains_in_half_precision_which_starts_with_the_backbone(monkeypat
 SMALL = {
     "kaggle_spectrogram": {"size": [64, 64]},
     "eeg_spectrogram": {"frames": 64, "bins": 16},
+    "multi_spectrogram": {"frames": 24, "bins": 16},
+    "mel_spectrogram": {"bins": 4, "step": 0.64, "zoom_step": 0.32},
     "waveform": {"rate": 40},
 }
 
