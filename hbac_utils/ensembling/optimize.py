@@ -187,26 +187,46 @@ def vector_scaling(pool: Pool, values: np.ndarray, truth: np.ndarray) -> Pool:
     return replace(pool, scale=scale, bias=bias)
 
 
+def log_weights(values: np.ndarray, truth: np.ndarray) -> Pool:
+    """Fit a non-negative weight per member and a bias per class of a logarithmic pool.
+
+    The prediction is a weighted geometric mean times a factor per class, normalised (Genest and
+    Zidek 1986; 3rd place of the competition). The weights need not sum to 1: their sum is a
+    temperature. The problem is convex.
+    """
+    return _log_pool(values, truth, CALIBRATION_PENALTY, by_class=False)
+
+
 def stack(values: np.ndarray, truth: np.ndarray, penalty: float = STACK_PENALTY) -> Pool:
     """Fit a coefficient per member and class and a bias per class.
 
     As members are correlated, a ridge penalty draws the coefficients to the geometric mean.
     """
+    return _log_pool(values, truth, penalty, by_class=True)
+
+
+def _log_pool(values: np.ndarray, truth: np.ndarray, penalty: float, by_class: bool) -> Pool:
+    """Fit a bias per class, and weights by class, or common ones that are not negative."""
     classes, _, members = values.shape
+    rows = classes if by_class else 1
     logs = floored_log(values).astype(np.float32, copy=False)
-    start = np.concatenate([np.full(classes * members, 1 / members), np.zeros(classes)])
+    start = np.concatenate([np.full(rows * members, 1 / members), np.zeros(classes)])
 
     def loss(flat: np.ndarray, logs: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
-        own, bias = flat[:-classes].reshape(classes, members), flat[-classes:]
+        own, bias = flat[:-classes].reshape(rows, members), flat[-classes:]
         value, slope = _cross_entropy(bias + weighted_sum(logs, own), truth)
         narrow = slope.T.astype(np.float32)
-        by_member = np.concatenate([v.T @ s for v, s in zip(logs, narrow, strict=True)])
-        gradient = np.concatenate([by_member, slope.sum(axis=0)])
+        by_member = np.stack([v.T @ s for v, s in zip(logs, narrow, strict=True)])
+        if not by_class:
+            by_member = by_member.sum(axis=0)
+        gradient = np.concatenate([by_member.ravel(), slope.sum(axis=0)])
         away = flat - start
         return value + penalty * (away @ away), gradient + 2 * penalty * away
 
-    found = minimise_large(loss, start, logs, truth)
-    return Pool("log", found[:-classes].reshape(classes, members), bias=found[-classes:])
+    bounds = [(None if by_class else 0.0, None)] * (rows * members) + [(None, None)] * classes
+    found = minimise_large(loss, start, logs, truth, bounds=bounds)
+    weights = found[:-classes].reshape(rows, members)
+    return Pool("log", weights if by_class else weights[0], bias=found[-classes:])
 
 
 def _cross_entropy(logits: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:

@@ -22,7 +22,7 @@ from hbac_utils.utils.errors import InputError
 COLUMNS = list(VOTE_COLUMNS)
 METHODS = [
     "mean", "geometric mean", "mean, temperature", "weights", "selection", "weights, temperature",
-    "weights, vector scaling", "weights by class", "stack",
+    "log weights, bias", "weights, vector scaling", "weights by class", "stack",
 ]  # fmt: skip
 
 
@@ -79,6 +79,20 @@ def test_the_simplest_method_not_significantly_worse_is_chosen(weights, votes, c
     made = blend(members_of(values, drawn((values @ weights).T, votes)))
     assert made.chosen == chosen
     assert f"chosen: {chosen}, the simplest method" in made.report
+
+
+@pytest.mark.parametrize(
+    ("bias", "chosen"),
+    [([0.8, -0.2, 0, 0, 0, -0.6], "log weights, bias"), ([0] * 6, "geometric mean")],
+)
+def test_a_bias_of_the_classes_is_chosen_where_there_is_one_and_does_no_harm_elsewhere(
+    bias, chosen
+):
+    values = simulated(1500, 2)
+    products = np.sqrt(values.prod(axis=2)).T * np.exp(bias)
+    made = blend(members_of(values, drawn(products / products.sum(axis=1, keepdims=True), 15)))
+    assert made.chosen == chosen
+    assert made.table.loc["log weights, bias", "kl"] < made.table.loc[METHODS, "kl"].min() + 1e-3
 
 
 def test_a_members_share_is_the_loss_without_it():
@@ -152,7 +166,7 @@ def opened(run, second):
     ]
 
 
-@pytest.mark.parametrize("method", ["weights, vector scaling", "stack"])
+@pytest.mark.parametrize("method", ["weights, vector scaling", "log weights, bias", "stack"])
 def test_inference_equals_the_pool_of_the_runs(run, second, competition, opened, tmp_path, method):
     made = blend(collect([read_member(run), read_member(second)], competition))
     file = load_blend(made.save(tmp_path, method))
@@ -179,6 +193,18 @@ def test_a_recording_that_one_run_fails_at_gets_the_mean_of_the_others(
     alone = predict([second], competition, progress=False).submission[COLUMNS]
     np.testing.assert_allclose(made.submission[COLUMNS], alone, atol=1e-6)
     assert not made.fallbacks
+
+
+def test_a_blend_file_of_version_0_3_gives_the_numbers_worked_out_by_hand():
+    """One window, members a and b: a²b is 16, 16, 2, 1, 1, 1 thousandths; class 2 is doubled."""
+    members = [{"name": n, "run": "", "weights": [w] * 6} for n, w in (("a", 2.0), ("b", 1.0))]
+    content = {
+        "method": "stack", "kind": "log", "members": members, "scale": [1.0] * 6,
+        "bias": [0, 0, np.log(2), 0, 0, 0], "kl": 0.3, "windows": 100,
+    }  # fmt: skip
+    values = np.array([[[0.4, 0.2, 0.1, 0.1, 0.1, 0.1]], [[0.1, 0.4, 0.2, 0.1, 0.1, 0.1]]])
+    pooled = load_blend(json.dumps(content)).combine(values)
+    np.testing.assert_allclose(pooled, [np.array([16, 16, 4, 1, 1, 1]) / 39])
 
 
 def test_a_blend_without_its_runs_is_refused(opened, blended, competition):

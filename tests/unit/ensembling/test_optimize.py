@@ -10,6 +10,7 @@ from hbac_utils.ensembling.optimize import (
     Mixture,
     class_weights,
     convex_weights,
+    log_weights,
     selected_weights,
     stack,
     temperature,
@@ -125,3 +126,16 @@ def test_a_stack_recovers_a_log_pool_and_its_penalty_leads_to_the_geometric_mean
     assert kl_divergence(truth, free.predict(values)) < 1e-3
     tied = stack(values, truth, penalty=1e6)
     np.testing.assert_allclose(tied.predict(values), geometric_mean(3).predict(values), atol=1e-4)
+
+
+@pytest.mark.parametrize(("votes", "tolerance"), [(0, 0.002), (12, 0.03)])
+def test_log_weights_recover_the_members_weights_and_a_known_bias(votes, tolerance):
+    values = simulated(4000, 3)
+    weights, bias = np.array([0.6, 0.4, 0.0]), np.array([0.3, -0.1, 0, 0.2, -0.1, -0.3])
+    products = (values**weights).prod(axis=2).T * np.exp(bias)
+    truth = products / products.sum(axis=1, keepdims=True)
+    if votes:
+        truth = np.random.default_rng(0).multinomial(votes, truth) / votes
+    found = log_weights(values, truth)
+    np.testing.assert_allclose(found.weights, weights, atol=tolerance)
+    np.testing.assert_allclose(found.bias, bias, atol=tolerance)
