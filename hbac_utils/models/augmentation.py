@@ -178,7 +178,7 @@ def gain(largest: float, layer: Augmentation) -> Callable[[dict], dict]:
     return apply
 
 
-# -- views: images (batch, frequency, time, 1) or series (batch, time, derivation) --
+# -- views: images (batch, frequency, time, 1 or 3) or series (batch, time, derivation) --
 
 
 def translation(share: float, layer: Augmentation) -> Callable:

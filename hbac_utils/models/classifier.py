@@ -85,7 +85,7 @@ def _three_channels(branch: Branch, image, suffix: str):
 def augmented_views(recipe: Recipe, inputs: dict) -> list[np.ndarray]:
     """Compute the inputs of the backbones for a batch of raw inputs, augmented as in training.
 
-    Returns float32 for each branch: images (batch, height, width, 1) or series (batch, time,
+    Returns float32 for each branch: images (batch, height, width, 1 or 3) or series (batch, time,
     derivations).
     """
     signals = {name: ops.cast(inputs[name], "float32") for name in recipe.inputs}
