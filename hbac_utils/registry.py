@@ -372,6 +372,58 @@ class YoloV8(Pretrained):
     preset = "yolov8/keras/yolo_v8_l_backbone_coco"
 
 
+class KerasApplication(Backbone):
+    """Fields of the backbones of keras.applications, which have ImageNet weights."""
+
+    weights: str = "none"  # imagenet, none, or a file of the network's weights without its top
+    code = "hbac_utils.models.applications:build"
+    variant: str
+    family: ClassVar[str]  # in keras.applications
+    weights_file: ClassVar[str]  # Keras' own, with the variant left open
+
+    @property
+    def function(self) -> str:
+        """Name of the network in keras.applications."""
+        return self.family + self.variant.title()
+
+    @property
+    def file(self) -> str:
+        """Name of Keras' own file of ImageNet weights."""
+        return self.weights_file.format(self.variant)
+
+
+@register
+class KerasEfficientNetV2(KerasApplication):
+    """EfficientNetV2 (Tan and Le 2021, arXiv:2104.00298), B0–B3 and S."""
+
+    kind: Literal["keras_efficientnetv2"]
+    variant: Literal["b0", "b1", "b2", "b3", "s"] = "b0"
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.2  # of the last block; linear in depth
+    family = "EfficientNetV2"
+    weights_file = "efficientnetv2-{}_notop.h5"
+
+
+@register
+class KerasConvNeXt(KerasApplication):
+    """ConvNeXt (Liu et al. 2022, arXiv:2201.03545)."""
+
+    kind: Literal["keras_convnext"]
+    variant: Literal["tiny", "small", "base"] = "tiny"
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the last block; linear in depth
+    family = "ConvNeXt"
+    weights_file = "convnext_{}_notop.h5"
+
+
+@register
+class KerasMobileNetV3(KerasApplication):
+    """MobileNetV3 (Howard et al. 2019, arXiv:1905.02244), for laptops; it has no drop-path."""
+
+    kind: Literal["keras_mobilenetv3"]
+    variant: Literal["small"] = "small"
+    family = "MobileNetV3"
+    weights_file = "weights_mobilenet_v3_{}_224_1.0_float_no_top_v2.h5"
+
+
 @register
 class Compact(Backbone):
     """A small left–right symmetric network over waveforms, for a CPU."""

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from hbac_utils.data.layout import KAGGLE_INPUT
+from hbac_utils.models import applications
+from hbac_utils.models.applications import VARIABLE
 from hbac_utils.recipe import Recipe
-from hbac_utils.registry import EfficientNetV2, Pretrained
+from hbac_utils.registry import EfficientNetV2, KerasApplication, Pretrained
 from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError, one_line
 
@@ -91,7 +93,6 @@ def _network(backbone: Pretrained, input_shape: tuple) -> keras.Model:
     return make(include_rescaling=False, input_shape=input_shape, **arguments)
 
 
-VARIABLE = "HBAC_WEIGHTS"  # of the environment: a folder with presets
 FILE = "model.weights.h5"  # in every preset of KerasCV
 
 
@@ -135,3 +136,5 @@ def check_weights(recipe: Recipe) -> None:
         if isinstance(branch.backbone, Pretrained):
             _keras_cv()
             find_weights(branch.backbone)
+        elif isinstance(branch.backbone, KerasApplication):
+            applications.find_weights(branch.backbone)

@@ -94,7 +94,9 @@ def test_a_new_backbone_view_and_augmentation_are_trained_by_their_names():
 
 
 def test_what_a_test_has_registered_is_gone():
-    assert set(registry.BACKBONES) == {"efficientnetv2", "resnet50v2", "yolov8", "compact"}
+    kerascv, keras = ("efficientnetv2", "resnet50v2", "yolov8"), ("efficientnetv2", "convnext")
+    known = {*kerascv, *(f"keras_{kind}" for kind in (*keras, "mobilenetv3")), "compact"}
+    assert set(registry.BACKBONES) == known
     with pytest.raises(InputError, match="'dense' found using 'kind' does not match"):
         parse_recipe(load_recipe("compact").model_dump() | {"backbone": {"kind": "dense"}})
     assert "noise" not in Recipe.model_validate(load_recipe("compact").model_dump()).augment
