@@ -25,6 +25,7 @@ from hbac_utils.kernels.metadata import KernelMetadata, load_metadata
 from hbac_utils.notebooks import check_parameters, read_parameters
 from hbac_utils.recipe import SHIPPED, load_recipe, override
 from hbac_utils.recipe import check_parameters as check_training
+from hbac_utils.registry import Backbone, KerasApplication, Pretrained
 from hbac_utils.utils.config_io import parse_yaml
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import PACKAGE, find_resource, resource_root
@@ -157,8 +158,7 @@ def build_kernel(name: str, parameters: dict[str, object], title: str = "") -> K
         if problem := _problem(key, value, metadata):
             raise InputError(f"setting {key}={value}: {problem}")
     if "recipe" in defaults:
-        models = (*metadata.model_sources, *_check_recipe(defaults | parameters, metadata))
-        metadata = metadata.model_copy(update={"model_sources": tuple(dict.fromkeys(models))})
+        metadata = _attach_weights(metadata, _check_recipe(defaults | parameters, metadata))
     data_set = metadata.library
     bundle = Bundle(b"", f"of data set {data_set}") if data_set else bundle_library()
     kernel = Kernel(name, metadata, _assemble(source, parameters, bundle), bundle, parameters)
@@ -212,8 +212,19 @@ def _missing(place: str, metadata: KernelMetadata) -> str:
     return ""
 
 
-def _check_recipe(parameters: dict, metadata: KernelMetadata) -> list[str]:
-    """Check recipe and folds of a training, and list the models on Kaggle that it needs."""
+def _attach_weights(metadata: KernelMetadata, backbones: list[Backbone]) -> KernelMetadata:
+    """Attach KerasCV's models, and switch on the internet for what Keras downloads itself."""
+    models = [part.kaggle_handle for part in backbones if isinstance(part, Pretrained)]
+    downloads = any(isinstance(part, KerasApplication) for part in backbones)
+    changes = {
+        "model_sources": tuple(dict.fromkeys((*metadata.model_sources, *models))),
+        "enable_internet": metadata.enable_internet or downloads,
+    }
+    return metadata.model_copy(update=changes)
+
+
+def _check_recipe(parameters: dict, metadata: KernelMetadata) -> list[Backbone]:
+    """Check recipe and folds of a training; list the backbones that start from ImageNet."""
     name = parameters["recipe"] or DEFAULT_RECIPES[metadata.enable_gpu]
     if name.startswith("/kaggle/"):  # in an attached data set
         return []
@@ -235,7 +246,7 @@ def _check_recipe(parameters: dict, metadata: KernelMetadata) -> list[str]:
     for key, place in places:
         if problem := _missing(place, metadata):
             raise InputError(f"recipe {name}: {key} {place}: {problem}")
-    return [part.kaggle_handle for part in backbones if getattr(part, "weights", "") == "imagenet"]
+    return [part for part in backbones if getattr(part, "weights", "") == "imagenet"]
 
 
 def _assemble(source: Path, parameters: dict, bundle: Bundle) -> nbformat.NotebookNode:

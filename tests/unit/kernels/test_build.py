@@ -82,6 +82,22 @@ def test_training_ends_before_kaggles_session_by_default():
 def test_pretrained_models_of_the_recipe_are_attached():
     kernel = build_with("training", "recipe=paper-resnet50v2")
     assert kernel.metadata.model_sources == ("keras/resnetv2/keras/resnet50_v2_imagenet/2",)
+    assert not kernel.metadata.enable_internet
+
+
+def test_internet_is_on_only_for_what_keras_downloads(tmp_path):
+    def staged(weights):
+        backbone = {"kind": "keras_convnext", "weights": weights}
+        overrides = json.dumps({"backbone": backbone})
+        kernel = build_with("training", "recipe=eeg-spectrogram", f"overrides={overrides}")
+        folder = kernel.write("alice", (KEY,), tmp_path)
+        return json.loads((folder / "kernel-metadata.json").read_text())
+
+    assert staged("imagenet")["enable_internet"] is True
+    assert staged("none")["enable_internet"] is False
+    assert "model_sources" not in staged("imagenet")
+    with pytest.raises(InputError, match=r"backbone\.weights /kaggle/input/mine/a\.h5: no such"):
+        staged("/kaggle/input/mine/a.h5")
 
 
 @pytest.mark.parametrize("name", ["inference", "training", "eda"])
