@@ -13,7 +13,7 @@ from hbac_utils.data.dataset import SHAPES
 from hbac_utils.models import applications
 from hbac_utils.models.classifier import build_classifier, load_classifier, save_weights
 from hbac_utils.models.pretrained import check_weights
-from hbac_utils.recipe import parse_recipe
+from hbac_utils.recipe import load_recipe, override, parse_recipe
 from hbac_utils.registry import KerasConvNeXt, KerasEfficientNetV2, KerasMobileNetV3
 from hbac_utils.utils.errors import InputError
 
@@ -212,3 +212,34 @@ def test_a_run_is_rebuilt_without_the_pretrained_weights(tmp_path):
     ]
     assert len(norms) > 60
     assert max(norms) <= 0.9
+
+
+def test_vipeegnet_is_the_network_put_together_by_hand():
+    # 40 instead of 200 Hz: 2 instead of 10 phases, 32 instead of 160 rows
+    changes = {"backbone.weights": "none", "view.rate": 40}
+    recipe = override(load_recipe("vipeegnet"), changes)
+    model = build_classifier(recipe)
+    backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    resampling, head = model.get_layer("resampling"), model.get_layer("probabilities")
+    assert backbone.count_params() == 12_930_622
+    assert model.count_params() == 12_930_622 + 3 * 2**2 + 6 * (1536 + 1)
+    rng = np.random.default_rng(0)
+    kernel = rng.dirichlet(np.ones(2), (2, 3)).transpose(2, 0, 1)  # sums over the phases are one
+    resampling.kernel.assign(kernel)
+    eeg = rng.normal(0, 30, (2, *SHAPES["eeg"])).astype(np.float16)
+    image = np.asarray(recipe.view.build("view")(eeg.astype(np.float32)))
+    phases = image.reshape(2, 16, 2, 1000)
+    mixed = np.einsum("bdpt,pqc->bdqtc", phases, kernel).reshape(2, 32, 1000, 3)
+    pixels = 255 * (MEAN + STD * mixed)
+    network = keras.applications.EfficientNetV2B3(
+        include_top=False, weights=None, input_shape=(32, 1000, 3)
+    )
+    randomise(network, pixels)
+    backbone.set_weights(network.get_weights())
+    features = np.asarray(network(pixels.astype("float32"), training=False))
+    assert features.shape == (2, 1, 32, 1536)
+    logits = features[:, :, 15:17].mean(axis=(1, 2)) @ head.kernel.numpy() + head.bias.numpy()
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    predicted = model.predict_on_batch({"eeg": eeg})
+    assert np.abs(predicted[0] - predicted[1]).max() > 1e-3
+    np.testing.assert_allclose(predicted, expected, rtol=1e-3, atol=1e-4)
