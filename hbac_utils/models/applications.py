@@ -59,7 +59,7 @@ def build(backbone: KerasApplication, input_shape: tuple, pretrained: bool = Tru
                 f"{weights}: not weights of {backbone.kind} {backbone.variant} ({one_line(error)})"
             ) from None
     # under a name of its own, because two branches may have the same backbone
-    return keras.Model(model.inputs, model.outputs[0])
+    return keras.Model(model.inputs[0], model.outputs[0])
 
 
 def _with_drop_path(network: keras.Model, rate: float) -> keras.Model:
