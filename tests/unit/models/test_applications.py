@@ -89,7 +89,7 @@ def test_weights_of_keras_give_keras_features(section, tmp_path, monkeypatch):
     # independently: the network with Keras' own preprocessing, on pixels 0…255
     expected = network.predict(255 * (MEAN + STD * standard_image()), verbose=0)
     assert expected.std() > 1e-3
-    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4 * expected.std())
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-2 * expected.std())
 
 
 def randomise(network, pixels):
