@@ -10,6 +10,7 @@ from keras import layers, ops
 
 from hbac_utils.data.dataset import SHAPES
 from hbac_utils.labels import CLASSES, DECISION_PATHS, N_CLASSES
+from hbac_utils.models.applications import MEAN, SPREAD
 from hbac_utils.models.augmentation import Augmentation, signal_augmentation, view_augmentation
 from hbac_utils.recipe import Branch, Recipe, initial_weights
 from hbac_utils.utils.backend import tf, use_own_settings
@@ -76,10 +77,15 @@ def _features(recipe: Recipe, number: int, signals: dict, pretrained: bool):
 def _three_channels(branch: Branch, image, suffix: str):
     if getattr(branch.view, "resampling", "fixed") == "learned":
         layer = PolyphaseConv(branch.view.channels, dtype="float32", name=f"resampling{suffix}")
-        return layer(image)
-    if image.shape[-1] == 3:
-        return image
-    return layers.Concatenate(name=f"three_channels{suffix}")([image, image, image])
+        image = layer(image)
+    elif image.shape[-1] != 3:
+        image = layers.Concatenate(name=f"three_channels{suffix}")([image, image, image])
+    if getattr(branch.view, "amplitude", "log") == "linear":
+        # -1 to 1 are black and white, standardised as pixels of ImageNet are
+        scale, offset = 0.5 / SPREAD, (0.5 - MEAN) / SPREAD
+        gray = layers.Rescaling(scale.tolist(), offset.tolist(), dtype="float32")
+        image = gray(image)
+    return image
 
 
 def augmented_views(recipe: Recipe, inputs: dict) -> list[np.ndarray]:
