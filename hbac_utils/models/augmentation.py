@@ -184,7 +184,7 @@ def gain(largest: float, layer: Augmentation) -> Callable[[dict], dict]:
 def translation(share: float, layer: Augmentation) -> Callable:
     """Move an image in time, either way, by up to a share of its width."""
     return keras.layers.RandomTranslation(
-        0.0, share, fill_mode="constant", interpolation="nearest", seed=layer.seed
+        0.0, share, fill_mode="constant", interpolation="nearest", seed=layer.seed, dtype="float32"
     )
 
 
@@ -192,7 +192,7 @@ def cutout(share: float, layer: Augmentation) -> Callable:
     """Set a rectangle to zero; its sides are up to a share of the image's."""
     # Keras draws areas and takes their root: squares give sides up to `share`
     return keras.layers.RandomErasing(
-        factor=(1.0, 1.0), scale=(0.0, share**2), fill_value=0.0, seed=layer.seed
+        factor=(1.0, 1.0), scale=(0.0, share**2), fill_value=0.0, seed=layer.seed, dtype="float32"
     )
 
 

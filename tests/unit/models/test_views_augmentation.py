@@ -25,6 +25,7 @@ from hbac_utils.montage import (
     derivation_matrix,
 )
 from hbac_utils.registry import AUGMENTATIONS
+from hbac_utils.utils.backend import tf, use_own_settings
 
 
 def noise(*shape, seed=0):
@@ -413,6 +414,16 @@ def test_a_translation_moves_in_time_only():
     assert set(rows) == {3}
     assert np.abs(columns - 25).max() <= 10
     assert len(set(columns)) > 5
+
+
+def test_images_are_changed_in_single_precision_where_the_network_is_in_half():
+    """As on a GPU: Keras' own layers would take the policy, and RandomErasing fails in it."""
+    use_own_settings("mixed_float16")
+    try:
+        layer = Augmentation({"translation": 0.3, "cutout": 0.5}, dtype="float32")
+        assert layer(tf.ones((2, 32, 32, 1)), training=True).dtype == tf.float32
+    finally:
+        use_own_settings()
 
 
 def test_cutout_cuts_a_rectangle_with_sides_up_to_its_share():
