@@ -212,6 +212,9 @@ bench-sweeps: $(READY) ## run the paper's sweeps at reduced size: DATA=
 bench-blending: $(READY) ## blend 50 members of 107,000 rows
 	@$(BIN)/python benchmarks/blending.py
 
+cost: $(READY) ## estimate operations, memory and T4 hours of all recipes, or measure steps: RECIPE= CHECK=1
+	@$(BIN)/python benchmarks/cost.py $(if $(RECIPE),"$$RECIPE") $(call flag,check,CHECK)
+
 # -- code, documentation, dependencies ----------------------------------------------------
 lint: $(READY) ## check style, notebooks, types and the direction of imports
 	@$(BIN)/ruff check .

@@ -84,3 +84,20 @@ def test_subsets_keep_whole_spectrograms(pipeline, competition, tmp_path):
         competition.train["spectrogram_id"].isin(small.train["spectrogram_id"])
     ]
     assert len(small.train) == len(every)
+
+
+def test_operations_kept_tensors_and_hours_are_those_worked_out_by_hand():
+    """Convolution 2·27·4·64 and dense 2·4·6 operations; kept: 8·8·3, 8·8·4, 4 and 6 floats."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend("benchmarks")
+        import cost
+    image = keras.Input((8, 8, 3), name="eeg")
+    x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False, activation="relu")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(6, use_bias=False, activation="softmax")(x)
+    model = keras.Model({"eeg": image}, x)
+    assert 13_824 + 48 <= cost.count_operations(model) < 14_600, "and a few of the activations"
+    assert cost.count_kept_bytes(model) == 4 * (192 + 256 + 4 + 6)
+    seen = 15 * (3 * 16_000 + 4_100) + 5 * (3 * 5_080 + 4_100)
+    seconds = cost.fold_seconds(cost.load_recipe("waveform-b3"), 10**9)
+    assert seconds == pytest.approx(seen * 1e9 / 5.4e12)
