@@ -100,7 +100,7 @@ class FoldMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Predict, score, save, print."""
         trained = time.monotonic() - self.begun
-        with self.state.averaged():
+        with self.state.averaged(self.data, self.stage):
             self.last_prediction = self.model.predict(self._dataset, verbose=0)
             if not np.isfinite(self.last_prediction).all():
                 place = self._place()

@@ -9,10 +9,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from hbac_utils.data.dataset import FoldData
 from hbac_utils.models.classifier import build_classifier, compile_classifier, set_augmentation
 from hbac_utils.recipe import Recipe, Stage
 from hbac_utils.training.optimizer import TwoRateAdamW
-from hbac_utils.utils.backend import tf
+from hbac_utils.utils.backend import keras, tf
+
+STATISTICS_BATCHES = 20  # that batch normalisation's statistics of averaged weights are from
 
 
 class TrainingState:
@@ -53,24 +56,51 @@ class TrainingState:
         _assign(self.model.optimizer.variables, self._new_optimizer)
         self._optimizer.backbone_rate.assign(stage.backbone_rate)
 
-    def end_stage(self) -> None:
-        """Replace the weights by their running average, if the recipe keeps one."""
+    def end_stage(self, data: FoldData, stage: int) -> None:
+        """Replace the weights by their running average, if the recipe keeps one.
+
+        Batch normalisation gets the statistics of the averaged weights, from the first training
+        batches of the stage (Izmailov et al. 2018, arXiv:1803.05407): those of the changing weights
+        do not fit, nor does their average. The rest, optimizer included, is left as it is.
+        """
         # `fit` does so too, but a stage that is resumed after its last epoch does not call it
-        if self.recipe.ema:
-            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        if not self.recipe.ema:
+            return
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        norms = [
+            layer
+            for layer in self.model._flatten_layers()
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        ]
+        moving = [v for norm in norms for v in (norm.moving_mean, norm.moving_variance)]
+        kept = self.arrays()
+        _assign(moving, [np.zeros(v.shape) for v in moving])
+        # steps at rate zero: the traced step need not be traced again for the forward pass alone
+        n = min(STATISTICS_BATCHES, data.steps_per_epoch(stage))
+        dataset = data.training_dataset(stage).take(n)
+        batches = iter(self.strategy.experimental_distribute_dataset(dataset))
+        self.model.optimizer.learning_rate = 0.0
+        self.model.make_train_function()
+        for _ in range(n):
+            self.model.train_function(batches)
+        # a moving average that began at zero has 1 − momentumⁿ of its weight
+        shares = [1 - norm.momentum**n for norm in norms for _ in range(2)]
+        statistics = [v.numpy() / share for v, share in zip(moving, shares, strict=True)]
+        self.restore(kept)
+        _assign(moving, statistics)
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Use the running average of the weights, if the recipe keeps one, inside the block."""
+    def averaged(self, data: FoldData, stage: int) -> Iterator[None]:
+        """Use the running average of the weights inside the block; see `end_stage`."""
         if not self.recipe.ema:
             yield
             return
-        weights = [variable.numpy() for variable in self.model.trainable_variables]
-        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        kept = self.arrays()
+        self.end_stage(data, stage)
         try:
             yield
         finally:
-            _assign(self.model.trainable_variables, weights)
+            self.restore(kept)
 
     def arrays(self) -> list[np.ndarray]:
         """Copy everything that changes in training: weights, random generators, optimizer."""

@@ -128,9 +128,9 @@ def train_fold(
         if done < stage.epochs:
             monitor.stage = index
             _fit(state, data, monitor, votes, done)
+        state.end_stage(data, index)
         if monitor.out_of_time:
             break
-        state.end_stage()
     _save_fold(state, monitor, folder)
     if len(monitor.records) == sum(stage.epochs for stage in recipe.stages):
         (folder / "progress.npz").unlink(missing_ok=True)
@@ -181,8 +181,7 @@ def _save_fold(state: TrainingState, monitor: FoldMonitor, folder: Path) -> None
     _save_predictions(monitor.data, monitor.last_prediction, folder, "last")
     _save_predictions(monitor.data, monitor.best_prediction, folder, "best")
     select_last = state.recipe.select == "last"
-    with state.averaged():
-        save_weights(state.model, folder / (WEIGHTS if select_last else LAST_WEIGHTS))
+    save_weights(state.model, folder / (WEIGHTS if select_last else LAST_WEIGHTS))
     if not select_last:
         state.model.set_weights(monitor.best_weights)
         save_weights(state.model, folder / WEIGHTS)

@@ -178,18 +178,45 @@ def test_two_trainings_of_one_run_wait_for_each_other(tiny_recipe, store, run, t
 
 
 def test_averaged_weights_are_an_exponential_average(longer, store):
-    state = TrainingState(longer)
+    state, data = TrainingState(longer), FoldData(store, longer)
     state.begin_fold()
     state.begin_stage(longer.stages[0])
     weights, mean = [], None
-    for inputs, targets, sample_weights in FoldData(store, longer).training_dataset(0).take(3):
+    for inputs, targets, sample_weights in data.training_dataset(0).take(3):
         state.model.train_on_batch(inputs, targets, sample_weights)
         weights.append(state.model.trainable_variables[0].numpy())
         last = weights[-1]
         mean = last if mean is None else longer.ema * mean + (1 - longer.ema) * last
-    with state.averaged():
+    with state.averaged(data, 0):
         np.testing.assert_allclose(state.model.trainable_variables[0], mean, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(state.model.trainable_variables[0], weights[-1])
+
+
+def test_averaged_weights_have_their_own_statistics(longer, store):
+    """Mean and variance of what the first normalisation reads, computed from its inputs."""
+    recipe = override(longer, {"augment": {}, "stages.0.learning_rate": 0.1, "ema": 0.5})
+    state, data = TrainingState(recipe), FoldData(store, recipe)
+    state.begin_fold()
+    state.begin_stage(recipe.stages[0])
+    batches = list(data.training_dataset(0).take(data.steps_per_epoch(0)))
+    for batch in batches:
+        state.model.train_on_batch(*batch)
+    before = state.arrays()
+    backbone = state.model.get_layer("compact")
+    norm = backbone.get_layer("segment_stem_norm")
+    view = state.model.get_layer("waveform")
+    read = keras.Model(backbone.input, norm.input)
+    raw = norm.moving_variance.numpy()
+    with state.averaged(data, 0):
+        values = [read(view(tf.cast(inputs["eeg"], tf.float32))).numpy() for inputs, *_ in batches]
+        weights = norm.momentum ** np.arange(len(batches))[::-1]
+        for found, moment in ((norm.moving_mean, np.mean), (norm.moving_variance, np.var)):
+            moments = [moment(value, axis=(0, 1, 2)) for value in values]
+            expected = np.average(moments, axis=0, weights=weights)
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+        assert np.abs(norm.moving_variance / raw - 1).max() > 0.1
+    for value, same in zip(state.arrays(), before, strict=True):
+        np.testing.assert_array_equal(value, same)
 
 
 def test_a_loss_that_is_not_finite_names_the_windows(tiny_recipe, store, tmp_path, monkeypatch):
