@@ -112,7 +112,8 @@ class Branch(StrictModel):
 
     view: AnyView
     backbone: AnyBackbone
-    pool: Literal["all", "centre"] = "all"  # columns of a feature map: all, or the two central ones
+    # of a feature map: mean of all, mean of the two central columns, or generalized mean of all
+    pool: Literal["all", "centre", "gem"] = "all"
 
     @model_validator(mode="after")
     def _backbone_reads_the_view(self):
@@ -123,6 +124,8 @@ class Branch(StrictModel):
             )
         if self.view.is_series and getattr(self.view, "resampling", "fixed") == "learned":
             raise ValueError("view.resampling needs layout image")
+        if self.view.is_series and self.pool == "gem":
+            raise ValueError("pool: gem needs a view that makes an image; use all")
         return self
 
 

@@ -65,6 +65,8 @@ def _features(recipe: Recipe, number: int, signals: dict, pretrained: bool):
         x = _three_channels(branch, x, suffix)
     x = branch.backbone.build(tuple(x.shape[1:]), pretrained)(x)
     if len(x.shape) == 4:
+        if branch.pool == "gem":
+            return GeneralizedMean(dtype="float32", name=f"pool{suffix}")(x)
         if branch.pool == "centre":
             width = x.shape[2]
             left = (width - 1) // 2
@@ -214,6 +216,29 @@ class PolyphaseConv(layers.Layer):
     def compute_output_shape(self, input_shape):
         """Return the input's shape with three channels."""
         return (*input_shape[:3], 3)
+
+
+class GeneralizedMean(layers.Layer):
+    """Generalized mean of each feature over an image, with a learned exponent.
+
+    (mean of x^p)^(1/p), with features below 1e-6 raised to it. The exponent, one for all features,
+    starts at 3: 1 is the mean, infinity the maximum (GeM; Radenović et al. 2018, arXiv:1711.02512).
+
+    Input shape: ``(batch, height, width, features)``.
+    Output shape: ``(batch, features)``.
+    """
+
+    FLOOR = 1e-6
+
+    def build(self, input_shape):
+        """Create the exponent."""
+        start = keras.initializers.Constant(3.0)
+        self.exponent = self.add_weight(shape=(), initializer=start, name="exponent")
+
+    def call(self, features):
+        """Pool."""
+        powers = ops.power(ops.maximum(features, self.FLOOR), self.exponent)
+        return ops.power(ops.mean(powers, axis=(1, 2)), 1 / self.exponent)
 
 
 def decision_nodes() -> np.ndarray:

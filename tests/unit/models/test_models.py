@@ -11,8 +11,10 @@ import pytest
 from hbac_utils.data.dataset import SHAPES
 from hbac_utils.metric import kl_divergence
 from hbac_utils.models.classifier import (
+    GeneralizedMean,
     HierarchicalSoftmax,
     PolyphaseConv,
+    _assemble,
     _three_channels,
     augmented_views,
     build_classifier,
@@ -26,6 +28,7 @@ from hbac_utils.models.pretrained import check_weights
 from hbac_utils.montage import ELECTRODES, mirror_permutation
 from hbac_utils.recipe import Stage, load_recipe, override, parse_recipe, save_recipe
 from hbac_utils.training.callbacks import learning_rates
+from hbac_utils.utils.backend import tf
 from hbac_utils.utils.errors import InputError
 
 SMALL_B0 = {"backbone.variant": "b0", "view.size": [32, 32]}
@@ -121,6 +124,31 @@ def test_a_recipe_says_whether_resampling_is_learned(resampling, layer):
     channels = _three_channels(look, keras.Input((160, 50, 1)), "")
     assert channels.shape == (None, 160, 50, 3)
     assert keras.Model(channels._keras_history.operation.input, channels).layers[-1].name == layer
+
+
+def test_the_generalized_mean_has_a_learned_exponent():
+    layer = GeneralizedMean()
+    # a cubic mean: ((1 + 8 + 27) / 4)^(1/3), where a negative feature counts as nothing
+    image = np.array([[1, 2], [3, -4]], np.float32)[None, :, :, None]
+    with tf.GradientTape() as tape:
+        pooled = layer(image)
+    np.testing.assert_allclose(pooled, [[9 ** (1 / 3)]], rtol=1e-5)
+    assert abs(float(tape.gradient(pooled, layer.exponent.value))) > 0.1
+    layer.exponent.assign(1.0)
+    np.testing.assert_allclose(layer(image), [[1.5]], rtol=1e-5)
+
+
+def test_a_recipe_selects_the_generalized_mean_in_single_precision():
+    recipe = override(load_recipe("paper-efficientnetv2b2"), SMALL_B0 | {"pool": "gem"})
+    recipe = override(recipe, {"backbone.weights": "none"})
+    keras.config.set_dtype_policy("mixed_float16")
+    pool = _assemble(recipe).get_layer("pool")
+    keras.config.set_dtype_policy("float32")
+    assert isinstance(pool, GeneralizedMean)
+    assert pool.compute_dtype == "float32"
+    assert pool.output.shape == (None, 1280)
+    with pytest.raises(InputError, match="pool: gem needs a view that makes an image"):
+        override(load_recipe("compact"), {"pool": "gem"})
 
 
 def test_decisions_give_every_distribution_over_the_classes():
