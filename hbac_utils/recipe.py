@@ -174,8 +174,10 @@ class Recipe(Branch):
             return self
         if self.inputs != ("eeg",):
             raise ValueError("data.simulated: mixtures are EEG only; use a view of the EEG")
-        if self.augment.shift or self.augment.mixup:
-            raise ValueError("augment: mixtures are shifted and mixed already; leave shift, mixup")
+        if self.augment.shift or self.augment.cutmix or self.augment.mixup:
+            raise ValueError(
+                "augment: mixtures are shifted and mixed already; leave shift, cutmix, mixup"
+            )
         plain = Stage(epochs=1)
         for number, stage in enumerate(self.stages):
             for key in ("min_votes", "weight", "target", "pseudo_labels"):
@@ -186,7 +188,8 @@ class Recipe(Branch):
     @model_validator(mode="after")
     def _augmentations_apply(self):
         used = {name for name in type(self.augment).model_fields if getattr(self.augment, name)}
-        needs = {name: part.needs for name, part in AUGMENTATIONS.items()} | {"shift": "eeg"}
+        needs = {name: part.needs for name, part in AUGMENTATIONS.items()}
+        needs |= {"shift": "eeg", "cutmix": "eeg"}
         if "eeg" not in self.inputs:
             changes = [f"augment.{name}" for name in used if needs.get(name) == "eeg"]
             changes += [f"tta.{name}" for name in ("polarity", "shifts") if getattr(self.tta, name)]

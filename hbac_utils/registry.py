@@ -91,11 +91,14 @@ class Augmentation:
 class Augment(StrictModel):
     """Random changes of training inputs; zero switches one off.
 
-    Shift and MixUp are done by the dataset, because they choose another window or mix labels;
-    all others, which are in `AUGMENTATIONS`, by layers of the model.
+    Shift, CutMix and MixUp, in this order, are done by the dataset, because they choose another
+    window or mix labels; all others, which are in `AUGMENTATIONS`, by layers of the model.
     """
 
     shift: NonNegativeFloat = 0.0  # s, window moved by up to ± this
+    # probability that a stretch of time comes from another window; labels are mixed by the share of
+    # the labelled segment that was replaced
+    cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
     mixup: NonNegativeFloat = 0.0  # α of the Beta distribution of the mixing share
 
 

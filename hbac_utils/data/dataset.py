@@ -1,4 +1,4 @@
-"""Datasets of a fold: training batches, with shift and MixUp, and batches of scored windows.
+"""Datasets of a fold: training batches, with shift, CutMix and MixUp, and scored windows.
 
 A training batch is a pure function of (recipe seed, stage, step), so a run can be repeated, or
 resumed in the middle, with the same numbers.
@@ -9,7 +9,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from hbac_utils.data.layout import SAMPLING_RATE, SPECTROGRAM_ROWS, WINDOW_SAMPLES
+from hbac_utils.data.layout import (
+    SAMPLING_RATE,
+    SEGMENT_SECONDS,
+    SPECTROGRAM_ROWS,
+    SPECTROGRAM_STEP,
+    WINDOW_SAMPLES,
+    WINDOW_SECONDS,
+)
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
 from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS, vote_fractions
@@ -20,6 +27,7 @@ from hbac_utils.utils.errors import InputError
 
 # shape of one window of each input: (time, electrode or frequency)
 SHAPES = {"eeg": (WINDOW_SAMPLES, len(ELECTRODES)), "spectrogram": (SPECTROGRAM_ROWS, 400)}
+STEP_SECONDS = {"eeg": 1 / SAMPLING_RATE, "spectrogram": SPECTROGRAM_STEP}
 FULL_WEIGHT_VOTES = 20  # with ``weight: votes``, a window with so many votes has weight one
 EVALUATION_BATCH = 64
 PARALLEL = 2  # batches made at a time, and made ahead
@@ -99,6 +107,7 @@ class FoldData:
         votes = self.votes if votes is None else votes
         settings, augment = self.recipe.stages[stage], self.recipe.augment
         mixup = augment.mixup if settings.augment else 0.0
+        cutmix = augment.cutmix if settings.augment else 0.0
         reach = int(augment.shift * SAMPLING_RATE) if settings.augment else 0
         steps = self.steps_per_epoch(stage)
 
@@ -114,6 +123,15 @@ class FoldData:
             weights = np.ones(len(rows), np.float32)
             if settings.weight == "votes":
                 weights = (votes[rows].sum(axis=1) / FULL_WEIGHT_VOTES).astype(np.float32)
+            if cutmix:
+                begin, end, partner = self._cuts(stage, int(step), len(rows), cutmix)
+                inputs = [
+                    paste(values, begin, end, partner, STEP_SECONDS[reader.name])
+                    for reader, values in zip(readers, inputs, strict=True)
+                ]
+                share = 1 - labelled_share(begin, end)
+                targets = share[:, None] * targets + (1 - share)[:, None] * targets[partner]
+                weights = share * weights + (1 - share) * weights[partner]
             share, partner = self._mixing(stage, int(step), len(rows), mixup)
             targets = share[:, None] * targets + (1 - share)[:, None] * targets[partner]
             weights = share * weights + (1 - share) * weights[partner]
@@ -147,6 +165,45 @@ class FoldData:
         random = self._random(stage, 2, step)
         share = random.beta(alpha, alpha, n).astype(np.float32)
         return share, random.permutation(n)
+
+    def _cuts(
+        self, stage: int, step: int, n: int, probability: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw the stretch of each sample to be replaced, and the sample that replaces it.
+
+        Begin and end are in s from the window's middle; length and place are uniform.
+        """
+        random = self._random(stage, 4, step)
+        length = WINDOW_SECONDS * random.random(n) * (random.random(n) < probability)
+        begin = (WINDOW_SECONDS - length) * random.random(n) - WINDOW_SECONDS / 2
+        return begin, begin + length, random.permutation(n)
+
+
+def paste(
+    values: np.ndarray, begin: np.ndarray, end: np.ndarray, partner: np.ndarray, step: float
+) -> np.ndarray:
+    """Replace a stretch of each window's time by another window's (CutMix, arXiv:1905.04899).
+
+    ``values`` is (batch, time, channels), a sample every ``step`` s. ``begin`` and ``end`` are in s
+    from the window's middle, ``partner`` is the index of the other window.
+    """
+    middle = values.shape[1] / 2
+    first, last = (np.rint(middle + edge / step).astype(int) for edge in (begin, end))
+    pasted = values.copy()
+    for window, other, start, stop in zip(pasted, partner, first, last, strict=True):
+        window[start:stop] = values[other, start:stop]
+    return pasted
+
+
+def labelled_share(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Compute the share of the labelled segment in stretches given in s from the window's middle.
+
+    Labels are mixed by it, not by the share of the window: experts voted on the segment, so another
+    context leaves their votes as they are.
+    """
+    half = SEGMENT_SECONDS / 2
+    inside = np.clip(end, -half, half) - np.clip(begin, -half, half)
+    return (inside / SEGMENT_SECONDS).astype(np.float32)
 
 
 def mix(value: tf.Tensor, share: tf.Tensor, partner: tf.Tensor) -> tf.Tensor:

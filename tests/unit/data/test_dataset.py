@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hbac_utils.data.dataset import FoldData, evaluation_dataset, mix
+from hbac_utils.data.dataset import FoldData, evaluation_dataset, labelled_share, mix, paste
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.recipe import override
@@ -61,7 +61,7 @@ def test_a_batch_holds_the_stores_windows_and_their_fractions(store, plain):
 
 
 def test_the_same_seed_gives_the_same_batches_also_from_the_middle(store, tiny_recipe):
-    recipe = override(tiny_recipe, {"stages.0.epochs": 2})
+    recipe = override(tiny_recipe, {"stages.0.epochs": 2, "augment.cutmix": 0.5})
     first, second = batches(store, recipe), batches(store, recipe)
     later = batches(store, recipe, first_epoch=1)
     for one, other in [
@@ -151,6 +151,53 @@ def test_mixing_is_numpys_and_a_gap_in_either_stays_a_gap(n):
     mixed = mix(tf.constant(values), tf.constant(share), tf.constant(partner)).numpy()
     np.testing.assert_array_equal(np.isnan(mixed), np.isnan(single) | np.isnan(single[partner]))
     np.testing.assert_allclose(mixed, expected.astype(np.float16), rtol=1e-3, atol=5e-6)
+
+
+def test_a_stretch_is_pasted_over_the_same_seconds_of_every_input():
+    eeg = np.repeat(np.arange(3, dtype=np.float16), 10_000).reshape(3, 10_000, 1)
+    spectrogram = np.repeat(np.arange(3, dtype=np.float16), 300).reshape(3, 300, 1)
+    begin, end = np.array([-20.0, 2.0, 0.0]), np.array([4.0, 25.0, 0.0])
+    partner = np.array([1, 2, 0])
+    pasted = paste(eeg, begin, end, partner, 1 / 200)[..., 0]
+    expected = eeg[..., 0].copy()
+    expected[0, 1000:5800], expected[1, 5400:] = 1, 2
+    np.testing.assert_array_equal(pasted, expected)
+    pasted = paste(spectrogram, begin, end, partner, 2)[..., 0]
+    expected = spectrogram[..., 0].copy()
+    expected[0, 140:152], expected[1, 151:162] = 1, 2
+    np.testing.assert_array_equal(pasted, expected)
+    # of the segment from -5 to 5 s
+    np.testing.assert_allclose(labelled_share(begin, end), [0.9, 0.3, 0])
+    np.testing.assert_allclose(labelled_share(np.array([-25.0, 5]), np.array([25.0, 9])), [1, 0])
+
+
+def test_cutmix_mixes_labels_by_the_replaced_share_of_the_segment(store, plain):
+    """The samples of the EEG tell what was replaced; target and weight must show the same."""
+    weighted = override(plain, {"stages.0.weight": "votes"})
+    (clear_inputs, clear, clear_weights), *_ = batches(store, weighted)
+    (inputs, targets, weights), *_ = batches(store, override(weighted, {"augment.cutmix": 0.8}))
+    partners = clear_inputs["eeg"]
+    shares = []
+    for i, eeg in enumerate(inputs["eeg"]):
+        replaced = (eeg != partners[i]).any(axis=1)
+        if not replaced.any():
+            np.testing.assert_allclose(targets[i], clear[i], rtol=1e-5)
+            continue
+        first, last = np.flatnonzero(replaced)[[0, -1]]
+        (partner,) = [
+            j for j, other in enumerate(partners)
+            if (eeg[first : last + 1] == other[first : last + 1]).all()
+        ]  # fmt: skip
+        np.testing.assert_array_equal(eeg[:first], partners[i][:first])
+        np.testing.assert_array_equal(eeg[last + 1 :], partners[i][last + 1 :])
+        share = max(min(last + 1, 6000) - max(first, 4000), 0) / 2000
+        shares.append(share)
+        expected = (1 - share) * clear[i] + share * clear[partner]
+        np.testing.assert_allclose(targets[i], expected, atol=5e-3)
+        expected = (1 - share) * clear_weights[i] + share * clear_weights[partner]
+        assert weights[i] == pytest.approx(expected, abs=5e-3)
+    assert 4 < len(shares) < len(targets)
+    assert any(0 < share < 1 for share in shares)
 
 
 def test_vote_weights_are_votes_over_twenty(store, plain):
