@@ -90,7 +90,9 @@ class Stage(StrictModel):
     epochs: PositiveInt
     batch_size: PositiveInt = 64
     min_votes: PositiveInt = 1  # windows with fewer votes are left out
-    weight: Literal["none", "votes"] = "none"  # votes: sample weight votes/20
+    # sample weight; votes: votes/20; or a table such as {1: 0.1, 5: 0.4, 10: 1.0}: windows with at
+    # least so many votes have that weight
+    weight: Literal["none", "votes"] | dict[PositiveInt, NonNegativeFloat] = "none"
     target: Literal["votes", "consensus"] = "votes"  # vote fractions, or one-hot consensus
     learning_rate: PositiveFloat | None = None  # the peak; None: 6e-6 × batch size
     warmup_epochs: NonNegativeFloat = 3
@@ -104,6 +106,18 @@ class Stage(StrictModel):
     def peak_learning_rate(self) -> float:
         """The learning rate at the end of the warm-up."""
         return 6e-6 * self.batch_size if self.learning_rate is None else self.learning_rate
+
+    @model_validator(mode="after")
+    def _labels_fit(self):
+        if isinstance(self.weight, dict):
+            if not any(self.weight.values()):
+                raise ValueError("weight: no weight is above zero")
+            if min(self.weight) > self.min_votes:
+                raise ValueError(
+                    f"weight: none for windows with {self.min_votes} votes; begin the table there, "
+                    f"or set min_votes: {min(self.weight)}"
+                )
+        return self
 
 
 @has_parts

@@ -123,6 +123,8 @@ class FoldData:
             weights = np.ones(len(rows), np.float32)
             if settings.weight == "votes":
                 weights = (votes[rows].sum(axis=1) / FULL_WEIGHT_VOTES).astype(np.float32)
+            elif settings.weight != "none":
+                weights = weights_of(settings.weight, self.votes[rows].sum(axis=1))
             if cutmix:
                 begin, end, partner = self._cuts(stage, int(step), len(rows), cutmix)
                 inputs = [
@@ -177,6 +179,13 @@ class FoldData:
         length = WINDOW_SECONDS * random.random(n) * (random.random(n) < probability)
         begin = (WINDOW_SECONDS - length) * random.random(n) - WINDOW_SECONDS / 2
         return begin, begin + length, random.permutation(n)
+
+
+def weights_of(table: dict[int, float], totals: np.ndarray) -> np.ndarray:
+    """Look up the weights of windows by their number of votes; float32, (windows,)."""
+    limits = sorted(table)
+    weights = np.array([table[limit] for limit in limits], np.float32)
+    return weights[np.searchsorted(limits, totals, side="right") - 1]
 
 
 def paste(

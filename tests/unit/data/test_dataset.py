@@ -207,6 +207,15 @@ def test_vote_weights_are_votes_over_twenty(store, plain):
     np.testing.assert_allclose(weights, store.windows["total_votes"].to_numpy()[rows] / 20)
 
 
+def test_weights_may_come_from_a_table_by_number_of_votes(store, plain):
+    recipe = override(plain, {"stages.0.weight": {"4": 0.25, "1": 0.125, "12": 1.0}})
+    totals = store.windows["total_votes"].to_numpy()[FoldData(store, recipe).rows_of_epoch(0, 0)]
+    weights = np.concatenate([w for _, _, w in batches(store, recipe)])
+    expected = [0.125 if n < 4 else 0.25 if n < 12 else 1.0 for n in totals]
+    np.testing.assert_array_equal(weights, expected)
+    assert len(set(expected)) > 1
+
+
 def test_a_stage_can_learn_the_consensus_alone(store, plain):
     _, votes, _ = batches(store, plain)[0]
     recipe = override(plain, {"stages.0.target": "consensus"})
