@@ -43,6 +43,16 @@ def vote_fractions(votes: np.ndarray) -> np.ndarray:
     return votes / totals
 
 
+def posterior_mean(votes: np.ndarray, prior: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    """Shrink vote fractions to a prior that counts as so many votes.
+
+    (votes + strength · prior) / (number of votes + strength): the mean of a Dirichlet distribution
+    after the votes. ``votes`` and ``prior`` broadcast against each other, shape (..., 6).
+    """
+    votes = np.asarray(votes, dtype=np.float64)
+    return (votes + strength * prior) / (votes.sum(axis=-1, keepdims=True) + strength)
+
+
 def consensus(votes: np.ndarray) -> np.ndarray:
     """Name the class with the most votes, shape (n, 6); in a tie, the first in ``CLASSES``."""
     return np.asarray(CLASSES)[np.argmax(votes, axis=-1)]

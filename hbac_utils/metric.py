@@ -11,7 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import comb, rel_entr
 
-from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
+from hbac_utils.labels import (
+    N_CLASSES,
+    RELIABLE_VOTES,
+    VOTE_COLUMNS,
+    posterior_mean,
+    vote_fractions,
+)
 from hbac_utils.utils.errors import InputError
 
 CLIP = 1e-15  # and 1 − CLIP: a zero where all experts voted costs 34.54 nats
@@ -117,7 +123,7 @@ def expert_yardstick(
             # multivariate hypergeometric; zero where a window has fewer such votes
             probability = comb(votes, drawn).prod(axis=1) / comb(totals, k)
             left = np.maximum(votes - drawn, 0) / (totals - k)[:, None]
-            score += probability * kl_by_class(left, (drawn + priors) / (k + 1)).sum(axis=1)
+            score += probability * kl_by_class(left, posterior_mean(drawn, priors)).sum(axis=1)
         scores[f"{k} expert{'s' * (k > 1)}"] = float(np.average(score, weights=windows))
     return scores
 

@@ -94,6 +94,7 @@ class Stage(StrictModel):
     # least so many votes have that weight
     weight: Literal["none", "votes"] | dict[PositiveInt, NonNegativeFloat] = "none"
     target: Literal["votes", "consensus"] = "votes"  # vote fractions, or one-hot consensus
+    smoothing: NonNegativeFloat = 0.0  # votes that the mean of the stage's windows adds to a window
     learning_rate: PositiveFloat | None = None  # the peak; None: 6e-6 × batch size
     warmup_epochs: NonNegativeFloat = 3
     warmup_from: PositiveFloat = 5e-5
@@ -117,6 +118,8 @@ class Stage(StrictModel):
                     f"weight: none for windows with {self.min_votes} votes; begin the table there, "
                     f"or set min_votes: {min(self.weight)}"
                 )
+        if self.smoothing and self.target == "consensus":
+            raise ValueError("smoothing: a consensus has no votes; use target: votes")
         return self
 
 
@@ -194,7 +197,7 @@ class Recipe(Branch):
             )
         plain = Stage(epochs=1)
         for number, stage in enumerate(self.stages):
-            for key in ("min_votes", "weight", "target", "pseudo_labels"):
+            for key in ("min_votes", "weight", "target", "smoothing", "pseudo_labels"):
                 if getattr(stage, key) != getattr(plain, key):
                     raise ValueError(f"stages.{number}.{key}: mixtures have no votes of a table")
         return self

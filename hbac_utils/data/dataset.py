@@ -19,7 +19,7 @@ from hbac_utils.data.layout import (
 )
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.data.store import Store
-from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS, vote_fractions
+from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS, posterior_mean, vote_fractions
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recipe import Recipe
 from hbac_utils.utils.backend import tf
@@ -110,6 +110,8 @@ class FoldData:
         cutmix = augment.cutmix if settings.augment else 0.0
         reach = int(augment.shift * SAMPLING_RATE) if settings.augment else 0
         steps = self.steps_per_epoch(stage)
+        in_order, first, _ = self._groups[stage]
+        prior = vote_fractions(votes[in_order[first]]).mean(axis=0)
 
         def load(step):
             """Gather a batch; labels and weights are mixed here, the inputs after it."""
@@ -117,7 +119,7 @@ class FoldData:
             rows = self.rows_of_batch(stage, epoch, batch)
             shift = self._random(stage, 1, int(step)).integers(-reach, reach + 1, len(rows))
             inputs = [reader.read(rows, shift) for reader in readers]
-            targets = vote_fractions(votes[rows]).astype(np.float32)
+            targets = posterior_mean(votes[rows], prior, settings.smoothing).astype(np.float32)
             if settings.target == "consensus":
                 targets = np.eye(N_CLASSES, dtype=np.float32)[targets.argmax(axis=1)]
             weights = np.ones(len(rows), np.float32)

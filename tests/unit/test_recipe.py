@@ -77,6 +77,10 @@ def test_a_recipe_survives_saving(tmp_path):
         ({"stages": [{"epochs": 1, "weight": {5: 1.0}}]}, "none for windows with 1 votes; begin"),
         ({"stages": [{"epochs": 1, "weight": {1: 0.0}}]}, "weight: no weight is above zero"),
         ({"stages": [{"epochs": 1, "weight": {0: 1.0}}]}, "stages.0.weight.* greater than 0"),
+        (
+            {"stages": [{"epochs": 1, "smoothing": 1, "target": "consensus"}]},
+            "smoothing: a consensus has no votes",
+        ),
         ({"stages": [{"epochs": 1, "relabel": {}}]}, "relabel is called pseudo_labels now"),
         ({"stages": [{"epochs": 1, "learning_rate": float("inf")}]}, "finite"),
     ],

@@ -216,6 +216,18 @@ def test_weights_may_come_from_a_table_by_number_of_votes(store, plain):
     assert len(set(expected)) > 1
 
 
+def test_smoothing_adds_votes_of_the_stages_mean(store, plain):
+    recipe = override(plain, {"stages.0.smoothing": 2, "stages.0.min_votes": 2})
+    data = FoldData(store, recipe)
+    table = store.windows.iloc[data.training]
+    table = table[table["total_votes"] >= 2].drop_duplicates("group")[list(VOTE_COLUMNS)]
+    prior = table.div(table.sum(axis=1), axis=0).mean().to_numpy()
+    votes = store.windows[list(VOTE_COLUMNS)].to_numpy()[data.rows_of_epoch(0, 0)]
+    targets = np.concatenate([t for _, t, _ in batches(store, recipe)])
+    for target, row in zip(targets, votes, strict=True):
+        np.testing.assert_allclose(target, (row + 2 * prior) / (row.sum() + 2), rtol=1e-5)
+
+
 def test_a_stage_can_learn_the_consensus_alone(store, plain):
     _, votes, _ = batches(store, plain)[0]
     recipe = override(plain, {"stages.0.target": "consensus"})
