@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from hbac_utils.registry import AUGMENTATIONS, AnyAugment, AnyBackbone, AnyView, has_parts
+from hbac_utils.registry import AUGMENTATIONS, AnyAugment, AnyBackbone, AnyView, Augment, has_parts
 from hbac_utils.utils.config_io import StrictModel, find_config, parse_json, read_config, validate
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import replacing
@@ -191,10 +191,9 @@ class Recipe(Branch):
             return self
         if self.inputs != ("eeg",):
             raise ValueError("data.simulated: mixtures are EEG only; use a view of the EEG")
-        if self.augment.shift or self.augment.cutmix or self.augment.mixup:
-            raise ValueError(
-                "augment: mixtures are shifted and mixed already; leave shift, cutmix, mixup"
-            )
+        if any(getattr(self.augment, key) for key in Augment.model_fields):
+            done = ", ".join(Augment.model_fields)
+            raise ValueError(f"augment: mixtures are shifted and mixed already; leave {done}")
         plain = Stage(epochs=1)
         for number, stage in enumerate(self.stages):
             for key in ("min_votes", "weight", "target", "smoothing", "pseudo_labels"):
@@ -206,7 +205,7 @@ class Recipe(Branch):
     def _augmentations_apply(self):
         used = {name for name in type(self.augment).model_fields if getattr(self.augment, name)}
         needs = {name: part.needs for name, part in AUGMENTATIONS.items()}
-        needs |= {"shift": "eeg", "cutmix": "eeg"}
+        needs |= {"shift": "eeg", "context_shift": "eeg", "cutmix": "eeg"}
         if "eeg" not in self.inputs:
             changes = [f"augment.{name}" for name in used if needs.get(name) == "eeg"]
             changes += [f"tta.{name}" for name in ("polarity", "shifts") if getattr(self.tta, name)]

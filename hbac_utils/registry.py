@@ -96,6 +96,9 @@ class Augment(StrictModel):
     """
 
     shift: NonNegativeFloat = 0.0  # s, window moved by up to ± this
+    # s, window moved by up to ± this and rolled back: the label stays in the middle, and the
+    # context that is left out on one side is replaced by what follows on the other
+    context_shift: Annotated[float, Field(ge=0, le=20)] = 0.0
     # probability that a stretch of time comes from another window; labels are mixed by the share of
     # the labelled segment that was replaced
     cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0

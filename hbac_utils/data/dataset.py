@@ -109,6 +109,8 @@ class FoldData:
         mixup = augment.mixup if settings.augment else 0.0
         cutmix = augment.cutmix if settings.augment else 0.0
         reach = int(augment.shift * SAMPLING_RATE) if settings.augment else 0
+        context = int(augment.context_shift * SAMPLING_RATE) if settings.augment else 0
+        names = self.recipe.inputs
         steps = self.steps_per_epoch(stage)
         in_order, first, _ = self._groups[stage]
         prior = vote_fractions(votes[in_order[first]]).mean(axis=0)
@@ -118,7 +120,12 @@ class FoldData:
             epoch, batch = divmod(int(step), steps)
             rows = self.rows_of_batch(stage, epoch, batch)
             shift = self._random(stage, 1, int(step)).integers(-reach, reach + 1, len(rows))
-            inputs = [reader.read(rows, shift) for reader in readers]
+            around = self._random(stage, 5, int(step)).integers(-context, context + 1, len(rows))
+            inputs = [reader.read(rows, shift + around) for reader in readers]
+            if context and "eeg" in names:
+                eeg = inputs[names.index("eeg")]
+                for window, samples in zip(eeg, around, strict=True):
+                    window[:] = np.roll(window, samples, axis=0)
             targets = posterior_mean(votes[rows], prior, settings.smoothing).astype(np.float32)
             if settings.target == "consensus":
                 targets = np.eye(N_CLASSES, dtype=np.float32)[targets.argmax(axis=1)]

@@ -106,6 +106,31 @@ def test_a_shift_beyond_the_recording_leaves_zeros(store, plain):
     assert not empty.all()
 
 
+def test_a_context_shift_keeps_the_label_in_the_middle(store, plain):
+    recipe = override(plain, {"augment.context_shift": 17})
+    (clear, _, _), *_ = batches(store, plain)
+    (inputs, _, _), *_ = batches(store, recipe)
+    rows = FoldData(store, recipe).rows_of_epoch(0, 0)[: len(inputs["eeg"])]
+    moved = 0
+    for eeg, centred, (_, window) in zip(
+        inputs["eeg"], clear["eeg"], store.windows.iloc[rows].iterrows(), strict=True
+    ):
+        same = (eeg == centred).all(axis=1)
+        assert same[4000:6000].all(), "the labelled segment"
+        # where the moved window ends, the samples before its begin have become those after its end
+        before = np.argmin(same[:4000][::-1])
+        if same.all() or before == 0:
+            continue
+        moved += 1
+        recording = store.eeg[window["eeg_first"] : window["eeg_last"]]
+        padded = np.pad(recording, ((10_000, 10_000), (0, 0)))
+        end = window["eeg_start"] - window["eeg_first"] + 20_000
+        count = 4000 - before
+        np.testing.assert_array_equal(eeg[:count], padded[end : end + count])
+        assert same[count:].all()
+    assert moved >= 2
+
+
 def test_mixup_mixes_each_sample_by_its_own_share(store, plain):
     """The input tells share and partner; target and weight must show the same."""
     weighted = override(plain, {"stages.0.weight": "votes"})
