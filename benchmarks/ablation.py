@@ -40,8 +40,11 @@ LINES: dict[str, dict[str, object]] = {
 
 def build(changes: dict[str, object], epochs: int) -> Recipe:
     """Recipe of a line."""
-    short = {"weights": "", COUNT: 6000, "stages.0.epochs": epochs, "stages.0.learning_rate": 3e-3}
-    return override(load_recipe("simulated"), {**short, "stages.0.warmup_epochs": 0.2} | changes)
+    short = {
+        COUNT: 6000, "data.simulated.windows": 16384, "backbone.width": 48, "dropout": 0.1,
+        "stages.0.epochs": epochs, "stages.0.batch_size": 32, "stages.0.warmup_epochs": 0.2,
+    }  # fmt: skip
+    return override(load_recipe("simulated"), short | changes)
 
 
 def read_test(folder: Path, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:

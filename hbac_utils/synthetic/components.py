@@ -38,7 +38,7 @@ from hbac_utils.utils import interactive
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import lock
 
-VERSION = 2  # raise it when the numbers of a component change
+VERSION = 3  # raise it when the numbers of a component change
 KINDS = ("backgrounds", "patterns", "artifacts")
 SPARE_SECONDS = 5  # by which a component is longer than a window
 SECONDS = WINDOW_SECONDS + SPARE_SECONDS
@@ -178,6 +178,7 @@ def _add_pattern(signal: SessionSignal, reference: str, rng: Generator) -> tuple
     episode = draw_episode(rng, raters.draw_evidence(rng, kind, rng.random(), reliable))
     if episode.evidence[1] > 0:
         episode = _as_recorded_seizure(episode, rng)
+    episode = _with_visible_evolution(episode, rng)
     fields = apply_reference(pattern_fields(episode), reference)
     size = np.abs(fields.sum(axis=0) @ _BIPOLAR).max()
     labelled = LABELLED.start / SAMPLING_RATE, LABELLED.stop / SAMPLING_RATE
@@ -200,16 +201,22 @@ def _as_recorded_seizure(episode: Episode, rng: Generator) -> Episode:
         episode = replace(episode, tail=-rng.uniform(0, LATEST))
     if rng.random() < SLOW:
         episode = _slowed(episode, rng)
-    amount = (episode.evolution - EVOLUTION[0]) / (1 - EVOLUTION[0])
-    if amount > 0:  # evolution can be seen in the window
-        what = rng.integers(3)  # frequency, amplitude or both
-        if what != 1:
-            trend = np.interp(amount, (0, 1), TREND) * rng.choice((-1, 1), p=(0.75, 0.25))
-            episode = replace(episode, trend=float(trend))
-        if what != 0:
-            episode = replace(episode, growth=float(np.interp(amount, (0, 1), GROWTH)))
     if rng.random() < TENSE:
         episode = replace(episode, tension=log_uniform(rng, 3, 150))
+    return episode
+
+
+def _with_visible_evolution(episode: Episode, rng: Generator) -> Episode:
+    """Make evolution that counts for a seizure visible within the window."""
+    amount = (episode.evolution - EVOLUTION[0]) / (1 - EVOLUTION[0])
+    if amount <= 0:
+        return episode
+    what = rng.integers(3)  # frequency, amplitude or both
+    if what != 1:
+        trend = np.interp(amount, (0, 1), TREND) * rng.choice((-1, 1), p=(0.75, 0.25))
+        episode = replace(episode, trend=float(trend))
+    if what != 0:
+        episode = replace(episode, growth=float(np.interp(amount, (0, 1), GROWTH)))
     return episode
 
 

@@ -19,6 +19,7 @@ from hbac_utils.synthetic.components import (
     UNIT,
     _as_recorded_seizure,
     _slowed,
+    _with_visible_evolution,
     largest_derivation,
 )
 from hbac_utils.synthetic.mixtures import Mixtures
@@ -94,18 +95,32 @@ def test_a_slow_seizure_is_one_by_its_evolution():
 
 
 def test_evolution_can_be_seen_in_amplitude_or_frequency():
-    episode = draw_episode(np.random.default_rng(0), np.full(4, 2.0))
+    episode = draw_episode(np.random.default_rng(0), np.array([2.0, -2.0, 2.0, 2.0]))
     for evolution, least in ((0.4, 0.6), (1.0, 2.4)):
-        one = replace(episode, evolution=evolution, trend=0.0, growth=0.0, frequency=6.0)
+        one = replace(episode, evolution=evolution, trend=0.0, growth=0.0)
         for i in range(30):
-            drawn = _as_recorded_seizure(one, np.random.default_rng(i))
+            drawn = _with_visible_evolution(one, np.random.default_rng(i))
             assert max(abs(drawn.trend), drawn.growth) >= least
+    assert (
+        _with_visible_evolution(replace(one, evolution=0.3), np.random.default_rng(0)).growth == 0
+    )
 
 
 def test_other_components_in_the_folder_are_refused(rendered):
     assert components.open_components(rendered.path, 30, 4, BAND).path == rendered.path
     with pytest.raises(InputError, match="other components"):
         components.open_components(rendered.path, 30, 5, BAND)
+
+
+def test_half_of_the_backgrounds_turn_into_another_one(rendered, monkeypatch):
+    flat = {name: np.zeros((2, *SHAPE), np.int16) for name in ("patterns", "artifacts")}
+    flat["backgrounds"] = np.stack([np.full(SHAPE, 400), np.full(SHAPE, 4000)]).astype(np.int16)
+    made = SimpleNamespace(count=2, table=rendered.table[:2], **flat)
+    for name in ("FAILED_ELECTRODES", "UNREADABLE", "GAIN", "TILTED"):
+        monkeypatch.setattr(mixtures, name, 0)
+    eeg = Mixtures(made, 1024.0).batch(np.random.default_rng(0), 400).eeg
+    levels = np.abs(eeg[:, ::100, 0].astype(float))
+    assert np.isin(levels, (400, 4000)).all(axis=1).mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_batch_is_a_function_of_its_generator_and_no_two_are_alike(rendered):
