@@ -188,7 +188,7 @@ data: $(READY) ## download the competition, 26 GB: OUT= TIMEOUT=
 stage push: $(READY)
 	@$(HBAC) $@ $(NAME) $(call option,set,SET) $(call option,blend,BLEND) $(call flag,force,FORCE) $(ASK)
 stage: ## write build/NB as it would be pushed: NB=inference|training|eda SET="name=value …" BLEND= TIMEOUT=
-push: ## push a notebook to Kaggle, where it runs: NB= SET="recipe=waveform-b3 folds=0" BLEND= FORCE=1 TIMEOUT=
+push: ## push a notebook to Kaggle, where it runs: NB= SET="recipe=vipeegnet folds=0" BLEND= FORCE=1 TIMEOUT=
 
 wheel-dataset: $(READY) ## make or update a Kaggle data set with the library's wheel: TIMEOUT=
 	@$(HBAC) $@ $(ASK)

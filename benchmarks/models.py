@@ -42,7 +42,10 @@ def epochs(first: int, second: int | None = None) -> dict[str, float]:
 CONTESTANTS: dict[str, tuple[str, dict[str, object]]] = {
     "fine-tuned": ("fine-tune", {}),
     "compact": ("compact", {}),
-    "waveform": ("waveform-b3", {**SMALL, "view.rate": 40, **epochs(3, 1)}),
+    "waveform": (
+        "vipeegnet",
+        {**SMALL, "data.band": [0.5, 40.0], "view.rate": 40, **epochs(3, 1)},  # one store for all
+    ),
     "eeg-spectrogram": ("eeg-spectrogram", {"view.frames": 128, "view.bins": 16, **epochs(10, 4)}),
     "multiview": (
         "multiview",

@@ -13,7 +13,7 @@ from hbac_utils.data.layout import KAGGLE_INPUT
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "pandas", "pyarrow", "scipy")
 
-DEFAULT_RECIPES = {True: "waveform-b3", False: "compact"}  # with a GPU, and without
+DEFAULT_RECIPES = {True: "vipeegnet", False: "compact"}  # with a GPU, and without
 
 DEPTHS = {"competitions": 1, "datasets": 2, "notebooks": 2, "models": 5}
 """Depth of an input's folder below these folders of ``/kaggle/input``."""

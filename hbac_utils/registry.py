@@ -341,25 +341,16 @@ class Pretrained(Backbone):
 
 @register
 class EfficientNetV2(Pretrained):
-    """KerasCV's EfficientNetV2 B0–B3."""
+    """KerasCV's EfficientNetV2 B0–B2."""
 
     kind: Literal["efficientnetv2"]
-    variant: Literal["b0", "b1", "b2", "b3"] = "b2"
+    variant: Literal["b0", "b1", "b2"] = "b2"
     kernel_size: Literal[3, 5, 7] = 3
 
     @property
     def preset(self) -> str:  # type: ignore[override]
         """The preset of the variant."""
         return f"efficientnetv2/keras/efficientnetv2_{self.variant}_imagenet"
-
-    @model_validator(mode="after")
-    def _preset_exists(self):
-        if self.variant == "b3" and self.weights == "imagenet":
-            raise ValueError(
-                "weights: KerasCV has ImageNet weights for efficientnetv2 b0, b1 and b2, not for "
-                "b3; choose one of them, or weights: none"
-            )
-        return self
 
 
 @register

@@ -47,8 +47,8 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
         {"stackwise_channels": [128, 256, 512, 512], "stackwise_depth": [3, 6, 6, 3]},
     ),
 }
-# Tan and Le (2021), arXiv:2104.00298: width and depth of B0–B3
-EFFICIENTNETV2_SCALING = {"b0": (1.0, 1.0), "b1": (1.0, 1.1), "b2": (1.1, 1.2), "b3": (1.2, 1.4)}
+# Tan and Le (2021), arXiv:2104.00298: width and depth of B0–B2
+EFFICIENTNETV2_SCALING = {"b0": (1.0, 1.0), "b1": (1.0, 1.1), "b2": (1.1, 1.2)}
 
 
 def build(backbone: Pretrained, input_shape: tuple, pretrained: bool = True) -> keras.Model:

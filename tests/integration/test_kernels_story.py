@@ -108,6 +108,8 @@ def test_from_a_trained_run_to_a_score(story, run, capsys):
     )
     pushed = [story.server.versions[f"alice/hbac-{name}"][-1] for name in ("training", "inference")]
     assert [body["machineShape"] for body in pushed] == ["NvidiaTeslaT4"] * 2
+    # Keras downloads the weights of the default recipe
+    assert [body["enableInternet"] for body in pushed] == [True, False]
     inputs = {
         f"competitions/{SLUG}": story.competition.path,
         "notebooks/alice/hbac-training": downloaded,

@@ -120,7 +120,7 @@ def test_learned_resampling_starts_as_the_image_and_stays_a_mean():
     ("resampling", "layer"), [("learned", "resampling"), ("fixed", "three_channels")]
 )
 def test_a_recipe_says_whether_resampling_is_learned(resampling, layer):
-    look = override(load_recipe("waveform-b3"), {"view.resampling": resampling})
+    look = override(load_recipe("multiview"), {"view.resampling": resampling})
     channels = _three_channels(look, keras.Input((160, 50, 1)), "")
     assert channels.shape == (None, 160, 50, 3)
     assert keras.Model(channels._keras_history.operation.input, channels).layers[-1].name == layer
