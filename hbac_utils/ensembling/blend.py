@@ -18,9 +18,7 @@ from hbac_utils.ensembling.optimize import (
     class_weights,
     convex_weights,
     log_weights,
-    selected_weights,
     stack,
-    temperature,
     vector_scaling,
 )
 from hbac_utils.ensembling.pooling import FILE, BlendFile, BlendMember, Pool, geometric_mean, mean
@@ -40,16 +38,12 @@ def fit_pools(values: np.ndarray, truth: np.ndarray) -> tuple[dict[str, Pool], f
     Also returns the duality gap of the method ``weights``, nats.
     """
     members = values.shape[-1]
-    mixture = Mixture.of(values, truth)
-    weights, gap = convex_weights(mixture)
+    weights, gap = convex_weights(Mixture.of(values, truth))
     weighted = Pool("linear", weights)
     pools = {
         "mean": mean(members),
         "geometric mean": geometric_mean(members),
-        "mean, temperature": temperature(mean(members), values, truth),
         "weights": weighted,
-        "selection": Pool("linear", selected_weights(mixture)),
-        "weights, temperature": temperature(weighted, values, truth),
         "log weights, bias": log_weights(values, truth),
         "weights, vector scaling": vector_scaling(weighted, values, truth),
         "weights by class": class_weights(values, truth, weights),

@@ -18,7 +18,7 @@ from hbac_utils.ensembling.pooling import Pool, weighted_sum
 from hbac_utils.metric import CLIP, floored_log
 
 TOLERANCE = 1e-13  # nats, of the duality gap; a weight near zero may be off by its square root
-ITERATIONS = 30  # of the weights, and of a selection
+ITERATIONS = 30  # of the weights
 BLOCK = 4_096  # rows at a time in the Hessian: they fit a core's cache
 SUBSAMPLE = 8_192  # windows of a first, coarse minimisation
 
@@ -95,26 +95,6 @@ def _gram(points: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return gram
 
 
-def selected_weights(mixture: Mixture) -> np.ndarray:
-    """Select members greedily, with replacement, until none lowers the score (Caruana et al. 2004).
-
-    Returns each member's share of the selections, shape (members,).
-    """
-    points = np.ascontiguousarray(mixture.points.T, dtype=np.float32)
-    shares = mixture.shares.astype(np.float32)
-    counts = np.zeros(len(points), int)
-    total, best = np.zeros(len(shares), np.float32), np.inf
-    for size in range(1, ITERATIONS + 1):
-        scores = [np.log(size) - shares @ np.log(total + member) for member in points]
-        chosen = int(np.argmin(scores))
-        if scores[chosen] >= best:
-            break
-        best = scores[chosen]
-        counts[chosen] += 1
-        total += points[chosen]
-    return counts / counts.sum()
-
-
 def class_weights(
     values: np.ndarray, truth: np.ndarray, common: np.ndarray, penalty: float = CLASS_PENALTY
 ) -> Pool:
@@ -157,21 +137,8 @@ def minimise_large(
     return start
 
 
-def temperature(pool: Pool, values: np.ndarray, truth: np.ndarray) -> Pool:
-    """Scale a pool's logits by one number (Guo et al. 2017, arXiv:1706.04599)."""
-    logits = floored_log(pool.predict(values))
-
-    def loss(exponent: np.ndarray) -> tuple[float, np.ndarray]:
-        scale = np.exp(exponent[0])  # stays positive
-        value, slope = _cross_entropy(scale * logits, truth)
-        return value, np.array([scale * (slope * logits).sum()])
-
-    found = minimize(loss, np.zeros(1), jac=True, method="L-BFGS-B")
-    return replace(pool, scale=np.full(truth.shape[1], np.exp(found.x[0])))
-
-
 def vector_scaling(pool: Pool, values: np.ndarray, truth: np.ndarray) -> Pool:
-    """Scale and shift each class's logit (Guo et al. 2017)."""
+    """Scale and shift each class's logit (Guo et al. 2017, arXiv:1706.04599)."""
     logits = floored_log(pool.predict(values))
     start = np.repeat([1.0, 0.0], truth.shape[1])
 

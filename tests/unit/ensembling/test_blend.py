@@ -21,8 +21,8 @@ from hbac_utils.utils.errors import InputError
 
 COLUMNS = list(VOTE_COLUMNS)
 METHODS = [
-    "mean", "geometric mean", "mean, temperature", "weights", "selection", "weights, temperature",
-    "log weights, bias", "weights, vector scaling", "weights by class", "stack",
+    "mean", "geometric mean", "weights", "log weights, bias", "weights, vector scaling",
+    "weights by class", "stack",
 ]  # fmt: skip
 
 

@@ -11,9 +11,7 @@ from hbac_utils.ensembling.optimize import (
     class_weights,
     convex_weights,
     log_weights,
-    selected_weights,
     stack,
-    temperature,
     vector_scaling,
 )
 from hbac_utils.ensembling.pooling import Pool, geometric_mean, mean
@@ -70,15 +68,6 @@ def test_equal_members_and_hard_zeros_do_no_harm():
     np.testing.assert_allclose(weights, [1, 0, 0], atol=1e-6)
 
 
-def test_selection_approaches_the_convex_weights():
-    values = simulated(3000, 6)
-    mixture = Mixture.of(values, (values @ [0.5, 0.3, 0.2, 0, 0, 0]).T)
-    weights = selected_weights(mixture)
-    assert mixture.score(weights) < mixture.score(convex_weights(mixture)[0]) + 1e-3
-    assert weights[3:].sum() < 0.1
-    assert weights.sum() == pytest.approx(1)
-
-
 def test_class_weights_use_members_that_know_half_of_the_classes():
     random = np.random.default_rng(0)
     truth = random.dirichlet(np.full(6, 0.4), 3000)
@@ -108,11 +97,9 @@ def test_a_linear_pool_averages_probabilities_and_a_log_pool_logarithms():
     np.testing.assert_allclose(Pool("linear", by_class).predict(values), expected)
 
 
-def test_temperature_and_vector_scaling_are_recovered():
+def test_vector_scaling_is_recovered():
     values = simulated(5000, 1, spread=0.0)
     logits = np.log(np.maximum(values[:, :, 0].T, 1e-6))
-    cooled = temperature(mean(1), values, softmax(0.6 * logits, axis=1))
-    np.testing.assert_allclose(cooled.scale, 0.6, atol=1e-4)
     scale, bias = np.array([0.5, 1, 1, 1, 1, 1.2]), np.array([0.4, 0, 0, 0, 0, -0.4])
     scaled = vector_scaling(mean(1), values, softmax(bias + scale * logits, axis=1))
     np.testing.assert_allclose(scaled.scale, scale, atol=0.05)
