@@ -16,13 +16,8 @@ class TwoRateAdamW(keras.optimizers.Adam):
     def __init__(self, learning_rate: float, decay: float = 0.0, **kwargs):
         super().__init__(learning_rate, **kwargs)
         self.decay = decay
-        self._backbone_rate = keras.Variable(1.0, trainable=False, name="backbone_rate")
+        self.backbone_rate = keras.Variable(1.0, trainable=False, name="backbone_rate")
         self._in_head: list[bool] = []
-
-    @property
-    def backbone_rate(self) -> keras.Variable:
-        """Learning rate below the head, as a share of the head's."""
-        return self._backbone_rate
 
     def build(self, variables):
         """Note which variables are the head's."""
@@ -33,7 +28,7 @@ class TwoRateAdamW(keras.optimizers.Adam):
         """Update one variable."""
         rate = ops.cast(learning_rate, variable.dtype)
         if not self._in_head[self._get_variable_index(variable)]:
-            rate = rate * ops.cast(self._backbone_rate, variable.dtype)
+            rate = rate * ops.cast(self.backbone_rate, variable.dtype)
         if self.decay:
             self.assign_sub(variable, variable * (rate * self.decay))
         super().update_step(gradient, variable, rate)
