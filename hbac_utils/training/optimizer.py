@@ -11,6 +11,9 @@ class TwoRateAdamW(keras.optimizers.Adam):
 
     All variables but the head's are updated, and decayed, with ``backbone_rate`` times the learning
     rate; zero keeps them as they are. It may be changed between two steps.
+
+    The momentum of averaged weights is min(``ema_momentum``, (1 + t)/(10 + t)) after t steps, so
+    that early weights are forgotten soon.
     """
 
     def __init__(self, learning_rate: float, decay: float = 0.0, **kwargs):
@@ -32,3 +35,10 @@ class TwoRateAdamW(keras.optimizers.Adam):
         if self.decay:
             self.assign_sub(variable, variable * (rate * self.decay))
         super().update_step(gradient, variable, rate)
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        t = ops.cast(self.iterations, "float32")
+        momentum = ops.minimum(self.ema_momentum, (1 + t) / (10 + t)) * ops.cast(t > 0, "float32")
+        for variable in trainable_variables:
+            average = self._model_variables_moving_average[self._get_variable_index(variable)]
+            average.assign(momentum * average + (1 - momentum) * variable)

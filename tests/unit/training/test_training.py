@@ -177,16 +177,17 @@ def test_two_trainings_of_one_run_wait_for_each_other(tiny_recipe, store, run, t
 # -- averaged weights, refusals ----------------------------------------
 
 
-def test_averaged_weights_are_an_exponential_average(longer, store):
-    state, data = TrainingState(longer), FoldData(store, longer)
+def test_averaged_weights_are_an_exponential_average_whose_momentum_rises(longer, store):
+    recipe = override(longer, {"ema": 0.2})
+    state, data = TrainingState(recipe), FoldData(store, recipe)
     state.begin_fold()
-    state.begin_stage(longer.stages[0])
-    weights, mean = [], None
+    state.begin_stage(recipe.stages[0])
+    weights, mean, momenta = [], 0.0, iter([0.0, 2 / 11, 0.2])  # the last would be 3/12
     for inputs, targets, sample_weights in data.training_dataset(0).take(3):
         state.model.train_on_batch(inputs, targets, sample_weights)
         weights.append(state.model.trainable_variables[0].numpy())
-        last = weights[-1]
-        mean = last if mean is None else longer.ema * mean + (1 - longer.ema) * last
+        momentum = next(momenta)
+        mean = momentum * mean + (1 - momentum) * weights[-1]
     with state.averaged(data, 0):
         np.testing.assert_allclose(state.model.trainable_variables[0], mean, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(state.model.trainable_variables[0], weights[-1])
