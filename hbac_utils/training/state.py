@@ -35,6 +35,7 @@ class TrainingState:
         self._new_optimizer: list[np.ndarray] = []  # its variables before the first step
         self._augment: bool | None = None
         self._steps: dict = {}
+        self._statistics: tuple[int, list[np.ndarray]] | None = None  # of `end_stage`, with step
 
     def begin_fold(self) -> None:
         """Reset the model."""
@@ -53,6 +54,7 @@ class TrainingState:
             self.model.train_function = self._steps.get(stage.augment)
             set_augmentation(self.model, stage.augment)
             self._augment = stage.augment
+        self._statistics = None
         _assign(self.model.optimizer.variables, self._new_optimizer)
         self._optimizer.backbone_rate.assign(stage.backbone_rate)
 
@@ -73,6 +75,15 @@ class TrainingState:
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         ]
         moving = [v for norm in norms for v in (norm.moving_mean, norm.moving_variance)]
+        step = int(self.model.optimizer.iterations)
+        if self._statistics is None or self._statistics[0] != step:  # else of the last epoch
+            self._statistics = step, self._new_statistics(norms, moving, data, stage)
+        _assign(moving, self._statistics[1])
+
+    def _new_statistics(
+        self, norms: list, moving: list, data: FoldData, stage: int
+    ) -> list[np.ndarray]:
+        """Compute the moving averages of batch normalisation over training batches."""
         kept = self.arrays()
         _assign(moving, [np.zeros(v.shape) for v in moving])
         # steps at rate zero: the traced step need not be traced again for the forward pass alone
@@ -87,7 +98,7 @@ class TrainingState:
         shares = [1 - norm.momentum**n for norm in norms for _ in range(2)]
         statistics = [v.numpy() / share for v, share in zip(moving, shares, strict=True)]
         self.restore(kept)
-        _assign(moving, statistics)
+        return statistics
 
     @contextmanager
     def averaged(self, data: FoldData, stage: int) -> Iterator[None]:

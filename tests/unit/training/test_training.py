@@ -193,7 +193,7 @@ def test_averaged_weights_are_an_exponential_average_whose_momentum_rises(longer
     np.testing.assert_array_equal(state.model.trainable_variables[0], weights[-1])
 
 
-def test_averaged_weights_have_their_own_statistics(longer, store):
+def test_averaged_weights_have_their_own_statistics(longer, store, monkeypatch):
     """Mean and variance of what the first normalisation reads, computed from its inputs."""
     recipe = override(longer, {"augment": {}, "stages.0.learning_rate": 0.1, "ema": 0.5})
     state, data = TrainingState(recipe), FoldData(store, recipe)
@@ -216,8 +216,13 @@ def test_averaged_weights_have_their_own_statistics(longer, store):
             expected = np.average(moments, axis=0, weights=weights)
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
         assert np.abs(norm.moving_variance / raw - 1).max() > 0.1
+        averaged = [variable.numpy() for variable in state.model.variables]
     for value, same in zip(state.arrays(), before, strict=True):
         np.testing.assert_array_equal(value, same)
+    monkeypatch.setattr(data, "training_dataset", None)  # they are not computed twice
+    state.end_stage(data, 0)
+    for variable, same in zip(state.model.variables, averaged, strict=True):
+        np.testing.assert_array_equal(variable, same)
 
 
 def test_a_loss_that_is_not_finite_names_the_windows(tiny_recipe, store, tmp_path, monkeypatch):
