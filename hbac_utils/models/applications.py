@@ -52,14 +52,17 @@ def build(backbone: KerasApplication, input_shape: tuple, pretrained: bool = Tru
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, MOMENTUM)
     if weights:
-        try:
-            model.load_weights(weights)
-        except (ValueError, OSError, KeyError) as error:
-            raise InputError(
-                f"{weights}: not weights of {backbone.kind} {backbone.variant} ({one_line(error)})"
-            ) from None
+        load_weights(model, weights, f"{backbone.kind} {backbone.variant}")
     # under a name of its own, because two branches may have the same backbone
     return keras.Model(model.inputs[0], model.outputs[0])
+
+
+def load_weights(model: keras.Model, path: Path, name: str) -> None:
+    """Load a backbone's weights; InputError if they are not those of ``name``."""
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise InputError(f"{path}: not weights of {name} ({one_line(error)})") from None
 
 
 def _with_drop_path(network: keras.Model, rate: float) -> keras.Model:

@@ -58,12 +58,7 @@ def build(backbone: Pretrained, input_shape: tuple, pretrained: bool = True) -> 
     if weights:
         presets = {"kernel_size": 3} if isinstance(backbone, EfficientNetV2) else {}
         given = _network(backbone.model_copy(update=presets), input_shape)
-        try:
-            given.load_weights(weights)
-        except (ValueError, OSError, KeyError) as error:
-            raise InputError(
-                f"{weights}: not weights of {backbone.kind} ({one_line(error)})"
-            ) from None
+        applications.load_weights(given, weights, backbone.kind)
         # a 3×3 kernel becomes the centre of a larger one with a border of zeros, so that the larger
         # network starts as the same function
         for own, had in zip(model.variables, given.variables, strict=True):
