@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+import hbac_utils.parts  # noqa: F401 (registers them)
 from hbac_utils.registry import AUGMENTATIONS, AnyAugment, AnyBackbone, AnyView, Augment, has_parts
 from hbac_utils.utils.config_io import StrictModel, find_config, parse_json, read_config, validate
 from hbac_utils.utils.errors import InputError

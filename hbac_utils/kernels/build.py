@@ -23,9 +23,10 @@ from hbac_utils.environment import DEFAULT_RECIPES
 from hbac_utils.kernels.api import ACCOUNT_PAGE
 from hbac_utils.kernels.metadata import KernelMetadata, load_metadata
 from hbac_utils.notebooks import check_parameters, read_parameters
+from hbac_utils.parts import KerasApplication, Pretrained
 from hbac_utils.recipe import SHIPPED, load_recipe, override
 from hbac_utils.recipe import check_parameters as check_training
-from hbac_utils.registry import Backbone, KerasApplication, Pretrained
+from hbac_utils.registry import Backbone
 from hbac_utils.utils.config_io import parse_yaml
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import PACKAGE, find_resource, resource_root

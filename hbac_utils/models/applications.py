@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hbac_utils.data.layout import KAGGLE_INPUT
-from hbac_utils.registry import KerasApplication
+from hbac_utils.parts import KerasApplication
 from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError, one_line
 

@@ -20,7 +20,7 @@ from keras import layers, ops
 
 from hbac_utils.data.layout import SEGMENT_SECONDS, WINDOW_SECONDS
 from hbac_utils.montage import DOUBLE_BANANA, LEFT, MIDLINE, RIGHT
-from hbac_utils.registry import Compact
+from hbac_utils.parts import Compact
 
 MARGIN_SECONDS = 1  # read at full resolution on either side of the labelled segment
 CONTEXT_POOLING = 4  # the whole window is averaged by this before its encoder

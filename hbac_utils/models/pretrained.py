@@ -15,8 +15,8 @@ import numpy as np
 from hbac_utils.data.layout import KAGGLE_INPUT
 from hbac_utils.models import applications
 from hbac_utils.models.applications import VARIABLE
+from hbac_utils.parts import EfficientNetV2, KerasApplication, Pretrained
 from hbac_utils.recipe import Recipe
-from hbac_utils.registry import EfficientNetV2, KerasApplication, Pretrained
 from hbac_utils.utils.backend import keras
 from hbac_utils.utils.errors import InputError, one_line
 

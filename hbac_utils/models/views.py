@@ -74,7 +74,7 @@ class EegSpectrogramView(keras.layers.Layer):
     cosines and sines), power averaged over a chain's four derivations, logarithm. The
     normalisation is fixed, because the amplitude is informative.
 
-    For the arguments see `hbac_utils.registry.EegSpectrogram`; both ends of the band are included.
+    For the arguments see `hbac_utils.parts.EegSpectrogram`; both ends of the band are included.
 
     Input shape: ``(batch, 10000, 19)``, microvolts, referential.
     Output shape: ``(batch, 4 * bins, frames, 1)``; rows are LL, RL, LP, RP, each from low to
@@ -115,7 +115,7 @@ class MultiSpectrogramView(keras.layers.Layer):
     7th place. A shorter duration has shorter frames: with the same ones it would show what the
     longer one shows, only wider.
 
-    For the arguments see `hbac_utils.registry.MultiSpectrogram`.
+    For the arguments see `hbac_utils.parts.MultiSpectrogram`.
 
     Input shape: ``(batch, 10000, 19)``, microvolts, referential.
     Output shape: ``(batch, 4 * bins, durations * frames, 1)``.
@@ -153,7 +153,7 @@ class MelSpectrogramView(keras.layers.Layer):
     differences / 3. ``sample`` standardises each channel of an image to mean 0 and standard
     deviation 1.
 
-    For the arguments see `hbac_utils.registry.MelSpectrogram`.
+    For the arguments see `hbac_utils.parts.MelSpectrogram`.
 
     Input shape: ``(batch, 10000, 19)``, microvolts, referential.
     Output shape: ``(batch, 16 * bins, columns, 3)``, by default 1024 × 852; rows are the

@@ -19,8 +19,9 @@ from hbac_utils.plots import style
 from hbac_utils.plots.windows import draw_traces, row_height
 
 if TYPE_CHECKING:
+    from hbac_utils.parts import Waveform
     from hbac_utils.recipe import Branch
-    from hbac_utils.registry import View, Waveform
+    from hbac_utils.registry import View
 
 PANELS = {
     "loss": "Training loss",

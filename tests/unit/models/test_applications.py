@@ -13,8 +13,8 @@ from hbac_utils.data.dataset import SHAPES
 from hbac_utils.models import applications
 from hbac_utils.models.classifier import build_classifier, load_classifier, save_weights
 from hbac_utils.models.pretrained import check_weights
+from hbac_utils.parts import KerasConvNeXt, KerasEfficientNetV2, KerasMobileNetV3
 from hbac_utils.recipe import load_recipe, override, parse_recipe
-from hbac_utils.registry import KerasConvNeXt, KerasEfficientNetV2, KerasMobileNetV3
 from hbac_utils.utils.errors import InputError
 
 SHAPE = (64, 32, 3)

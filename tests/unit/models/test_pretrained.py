@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from hbac_utils.models import pretrained
+from hbac_utils.parts import EfficientNetV2, ResNet50V2, YoloV8
 from hbac_utils.recipe import load_recipe, override
-from hbac_utils.registry import EfficientNetV2, ResNet50V2, YoloV8
 from hbac_utils.utils.errors import InputError
 
 SHAPE = (64, 75, 3)  # odd and even sides: strides pad them differently

@@ -9,15 +9,15 @@ from hbac_utils import plots
 from hbac_utils.data.layout import FREQUENCIES
 from hbac_utils.eda.examples import Window
 from hbac_utils.montage import DOUBLE_BANANA, ELECTRODES
-from hbac_utils.plots.style import new_figure
-from hbac_utils.plots.windows import ROWS, bipolar_traces, draw_traces, row_height
-from hbac_utils.registry import (
+from hbac_utils.parts import (
     EegSpectrogram,
     KaggleSpectrogram,
     MelSpectrogram,
     MultiSpectrogram,
     Waveform,
 )
+from hbac_utils.plots.style import new_figure
+from hbac_utils.plots.windows import ROWS, bipolar_traces, draw_traces, row_height
 
 VOTES = np.array([0, 6, 14, 0, 0, 2])
 PROBABILITIES = np.array([0.1, 0.2, 0.4, 0.1, 0.1, 0.1])
