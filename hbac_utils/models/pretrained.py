@@ -56,8 +56,9 @@ def build(backbone: Pretrained, input_shape: tuple, pretrained: bool = True) -> 
     weights = find_weights(backbone) if pretrained else None
     model = _network(backbone, input_shape)
     if weights:
-        presets = {"kernel_size": 3} if isinstance(backbone, EfficientNetV2) else {}
-        given = _network(backbone.model_copy(update=presets), input_shape)
+        given = model
+        if isinstance(backbone, EfficientNetV2) and backbone.kernel_size > 3:
+            given = _network(backbone.model_copy(update={"kernel_size": 3}), input_shape)
         applications.load_weights(given, weights, backbone.kind)
         # a 3×3 kernel becomes the centre of a larger one with a border of zeros, so that the larger
         # network starts as the same function
