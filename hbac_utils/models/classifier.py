@@ -112,6 +112,8 @@ def compile_classifier(model: keras.Model, optimizer: keras.optimizers.Optimizer
     minutes to compile a large backbone.
     """
     model.compile(optimizer, loss=keras.losses.KLDivergence(), jit_compile=False)
+    # a training step that makes variables is traced twice
+    model.optimizer.build(model.trainable_variables)
 
 
 def set_augmentation(model: keras.Model, active: bool) -> None:

@@ -47,7 +47,6 @@ class TrainingState:
             with self.strategy.scope():
                 self._optimizer = self._new(stage)
                 compile_classifier(self.model, self._optimizer)
-                self.model.optimizer.build(self.model.trainable_variables)
             self._new_optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
         if stage.augment != self._augment:
             self._steps[self._augment] = self.model.train_function
