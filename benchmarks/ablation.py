@@ -10,6 +10,7 @@ Finished lines are not trained again.
 
 import argparse
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from hbac_utils.inference.predict import open_run
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.metric import kl_divergence
 from hbac_utils.recipe import Recipe, load_recipe, override
+from hbac_utils.synthetic import mixtures, raters
 from hbac_utils.training.trainer import train
 
 COUNT = "data.simulated.components"
@@ -34,8 +36,17 @@ LINES: dict[str, dict[str, object]] = {
     "softmax head": {"head": "softmax"},
     "width 32": {"backbone.width": 32},
     "width 64": {"backbone.width": 64},
+    "experts of equal limits": {},
+    "plain mixtures": {},
 }
 """Line of the table, and what it changes in the recipe."""
+
+PLAIN = ("FADED", "TILTED", "UNREADABLE", "FAILED_ELECTRODES")
+PATCHES: dict[str, tuple[ModuleType, dict[str, object]]] = {
+    "experts of equal limits": (raters, {"_THRESHOLDS": np.zeros_like(raters._THRESHOLDS)}),
+    "plain mixtures": (mixtures, dict.fromkeys(PLAIN, 0.0)),
+}
+"""Lines that change the simulation instead."""
 
 
 def build(changes: dict[str, object], epochs: int) -> Recipe:
@@ -74,7 +85,11 @@ def main() -> None:
     for number in numbers:
         name, changes = list(LINES.items())[number]
         run = options.out / f"run{number}"
+        module, values = PATCHES.get(name, (mixtures, {}))
+        saved = {key: getattr(module, key) for key in values}
+        module.__dict__.update(values)
         train(build(changes, options.epochs), store, run, folds=[0])
+        module.__dict__.update(saved)
         (model,) = open_run(run).models.values()
         row: dict[str, object] = {"changed": name, "parameters": model.count_params()}
         for test, (eeg, fractions) in tests.items():
