@@ -48,9 +48,7 @@ def build(backbone: KerasApplication, input_shape: tuple, pretrained: bool = Tru
         input_shape=input_shape,
     )
     model = _with_drop_path(network, getattr(backbone, "drop_path", 0.0))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = min(layer.momentum, MOMENTUM)
+    limit_momentum(model)
     if weights:
         load_weights(model, weights, f"{backbone.kind} {backbone.variant}")
     # under a name of its own, because two branches may have the same backbone
@@ -63,6 +61,17 @@ def load_weights(model: keras.Model, path: Path, name: str) -> None:
         model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise InputError(f"{path}: not weights of {name} ({one_line(error)})") from None
+
+
+def limit_momentum(network: keras.Model) -> None:
+    """Make batch normalisation's moving statistics follow within tens of training steps.
+
+    With Keras' momentum of 0.99 they are those of the initial weights for hundreds of steps, and a
+    network that fits its training batches predicts nonsense.
+    """
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, MOMENTUM)
 
 
 def _with_drop_path(network: keras.Model, rate: float) -> keras.Model:

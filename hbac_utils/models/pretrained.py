@@ -86,7 +86,9 @@ def _network(backbone: Pretrained, input_shape: tuple) -> keras.Model:
             "stackwise_kernel_sizes": [backbone.kernel_size] * 6,
         }
     make = getattr(_keras_cv().models, name)
-    return make(include_rescaling=False, input_shape=input_shape, **arguments)
+    network = make(include_rescaling=False, input_shape=input_shape, **arguments)
+    applications.limit_momentum(network)
+    return network
 
 
 FILE = "model.weights.h5"  # in every preset of KerasCV
