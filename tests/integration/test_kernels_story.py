@@ -133,6 +133,31 @@ def test_from_a_trained_run_to_a_score(story, run, capsys):
         assert KEY not in json.dumps(call.body)
 
 
+def test_pretrained_weights_are_attached_or_downloaded(story):
+    model = "keras/efficientnetv2/keras/efficientnetv2_b2_imagenet/2"
+    for recipe, models, internet in (
+        ("vipeegnet", [], True),
+        ("paper-efficientnetv2b2", [model], False),
+    ):
+        story.call("push", "training", "--set", f"recipe={recipe}")
+        pushed = story.server.versions["alice/hbac-training"][-1]
+        sent = pushed.get("modelDataSources", []), pushed["enableInternet"]
+        assert sent == (models, internet)
+
+
+def test_a_session_without_the_pretrained_weights_says_what_to_attach(story):
+    if not is_isolated():
+        pytest.skip("namespaces are not permitted here: the weights would be downloaded")
+    story.call("push", "training", "--set", "recipe=vipeegnet")
+    inputs = {f"competitions/{SLUG}": story.competition.path}
+    with pytest.raises(AssertionError) as failed:
+        story.run_on_kaggle("training", inputs, HOME=str(story.folder))
+    said = [line for line in str(failed.value).splitlines() if "_notop.h5" in line]
+    (line,) = {line for line in said if "backbone.weights: no efficientnetv2-b3_notop.h5" in line}
+    assert "attach a data set that holds this file to the Kaggle notebook" in line
+    assert not (story.folder / "training-working1" / "run").exists(), "nothing was trained"
+
+
 def test_the_library_can_be_in_an_attached_data_set(story, monkeypatch, capsys):
     """`make wheel-dataset` makes the data set, then a version; an attached one is used."""
     pytest.importorskip("hatchling")  # constraints/build.txt
