@@ -1,14 +1,13 @@
 """Train models of every kind for the same time; score them on the same held-out patients.
 
     python benchmarks/models.py --data FOLDER --out FOLDER [--minutes 12] [--real FOLDER]
-                                [--only compact,waveform]
+                                [--only compact,vipeegnet]
 
-Each model is a recipe, reduced for a CPU where `CONTESTANTS` says so, with as many epochs as fit
-into twelve minutes on two cores. Fold 0 is trained from scratch, ``fine-tuned`` from the model in
-the package. The table holds the KL divergence on the held-out windows, and its excess over the
-floor (the score of the true probabilities) as a share of the constant prior's. ``--real`` names a
-competition folder with ``solution_votes.csv`` to score the models on; nothing is chosen by it.
-Finished models are not trained again.
+Each model is a recipe, with the overrides of its section ``reduced`` if it has one. Fold 0 is
+trained from scratch, ``fine-tune`` from the model in the package. The table holds the KL divergence
+on the held-out windows, and its excess over the floor (the score of the true probabilities) as a
+share of the constant prior's. ``--real`` names a competition folder with ``solution_votes.csv`` to
+score the models on; nothing is chosen by it. Finished models are not trained again.
 """
 
 import argparse
@@ -29,39 +28,15 @@ from hbac_utils.sweeps.study import count_parameters
 from hbac_utils.training.evaluation import RunResult, find_truth, score
 from hbac_utils.training.trainer import train
 
-SMALL = {"backbone.variant": "b0", "backbone.weights": "none"}
-SMALL_BRANCH = {"branches.0.view.frames": 128, "branches.0.view.bins": 16}
-
-
-def epochs(first: int, second: int | None = None) -> dict[str, float]:
-    """Epochs of the stages, the first quarter of them for warming up."""
-    given = {"stages.0.epochs": first, "stages.0.warmup_epochs": first / 4}
-    return given if second is None else {**given, "stages.1.epochs": second}
-
-
-CONTESTANTS: dict[str, tuple[str, dict[str, object]]] = {
-    "fine-tuned": ("fine-tune", {}),
-    "compact": ("compact", {}),
-    "waveform": (
-        "vipeegnet",
-        {**SMALL, "data.band": [0.5, 40.0], "view.rate": 40, **epochs(3, 1)},  # one store for all
-    ),
-    "eeg-spectrogram": ("eeg-spectrogram", {"view.frames": 128, "view.bins": 16, **epochs(10, 4)}),
-    "multiview": (
-        "multiview",
-        {"view.rate": 40, **SMALL_BRANCH, "branches.1.view.size": [100, 75], **epochs(1, 1)},
-    ),
-    "paper-efficientnetv2": (
-        "paper-efficientnetv2b2", {**SMALL, "view.size": [200, 150], **epochs(6)}
-    ),
-}  # fmt: skip
-"""Line of the table: recipe, and overrides that reduce it."""
+CONTESTANTS = (
+    "fine-tune", "compact", "eeg-spectrogram", "spectrogram-50-30-10", "mel-zoom", "vipeegnet",
+    "multiview", "paper-efficientnetv2b2", "paper-resnet50v2", "paper-yolov8",
+)  # fmt: skip
 
 
 def build(name: str) -> Recipe:
-    """Recipe of a line."""
-    recipe, changes = CONTESTANTS[name]
-    return override(load_recipe(recipe), changes)
+    """Load a recipe at reduced size; all share a store."""
+    return override(load_recipe(name, reduced=True), {"data.band": [0.5, 40.0]})
 
 
 def compete(name: str, store: Store, out: Path, minutes: float) -> dict:
@@ -100,7 +75,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="packed first if it is not there")
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--real", type=Path, help="a folder to score on, with solution_votes.csv")
-    parser.add_argument("--only", default=",".join(CONTESTANTS), help="lines, comma-separated")
+    parser.add_argument("--only", default=",".join(CONTESTANTS), help="recipes, comma-separated")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     place = options.store or options.out / "store"

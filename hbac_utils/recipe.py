@@ -238,13 +238,20 @@ def initial_weights(recipe: Recipe) -> Path | None:
     return path
 
 
-def load_recipe(path: str | Path) -> Recipe:
+def load_recipe(path: str | Path, reduced: bool = False) -> Recipe:
     """Load a recipe from a YAML or JSON file, or by its name in the folder ``recipes``.
+
+    ``reduced`` applies the file's section of that name, overrides to a size that learns on two
+    cores, if it has one. The section is not part of the recipe.
 
     Raises InputError if the file is missing or not YAML, or a key or value is wrong.
     """
     path = find_config(path, "recipes", "recipe")
-    return parse_recipe(read_config(path), str(path))
+    content = read_config(path)
+    changes = content.pop("reduced", {}) if isinstance(content, dict) else {}
+    recipe = parse_recipe(content, str(path))
+    small = override(recipe, changes)  # checked in any case
+    return small if reduced else recipe
 
 
 def parse_recipe(content: object, source: str = "recipe") -> Recipe:
@@ -272,7 +279,7 @@ def override(recipe: Recipe, changes: dict[str, Any] | str) -> Recipe:
         raise InputError(f'overrides {changes!r}: write {{"key": value}}')
     content = recipe.model_dump(mode="json")
     for key, value in changes.items():
-        *path, last = key.split(".")
+        *path, last = str(key).split(".")
         try:
             place: Any = content
             for part in path:

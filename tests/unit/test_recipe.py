@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -147,6 +148,34 @@ def test_a_bare_name_is_found_from_any_folder(tmp_path, monkeypatch):
     own = shipped.model_copy(update={"seed": 5})
     (tmp_path / "recipes" / "compact.yaml").write_text(own.model_dump_json())  # JSON is YAML
     assert load_recipe("compact").seed == 5, "one that lies here comes first"
+
+
+def test_a_file_may_say_how_the_recipe_is_reduced(tmp_path):
+    content = MINIMAL | {"reduced": {"view.rate": 20, "stages.0.epochs": 3}}
+    path = tmp_path / "own.yaml"
+    path.write_text(json.dumps(content))
+    assert load_recipe(path) == parse_recipe(MINIMAL)
+    small = override(parse_recipe(MINIMAL), {"view.rate": 20, "stages.0.epochs": 3})
+    assert load_recipe(path, reduced=True) == small
+    assert load_recipe("compact", reduced=True) == load_recipe("compact"), "it has no such section"
+    for wrong, reason in ({"view.rates": 20}, "unknown key"), ({"view.rate": 3}, "view"), (7, "7"):
+        path.write_text(json.dumps(MINIMAL | {"reduced": wrong}))
+        with pytest.raises(InputError, match=reason):
+            load_recipe(path)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_for_a_gpu_says_how_it_is_reduced(path):
+    recipe, small = load_recipe(path), load_recipe(path, reduced=True)
+    if recipe.view.is_series:
+        return
+    assert small != recipe
+    assert all(branch.backbone.weights == "none" for branch in small.all_branches)
+    comment = path.read_text().split("name:")[0].splitlines()
+    assert 3 <= len(comment) <= 6
+    assert all(line.startswith("# ") for line in comment)
+    for fact in ("million parameters", "hours on a T4 × 2", "GB for a batch"):
+        assert fact in " ".join(comment)
 
 
 def test_folds_and_hours_are_checked_against_the_recipe():
