@@ -1,6 +1,7 @@
 """The pipeline benchmark measures every line, with its bound, and writes what it prints."""
 
 import json
+import re
 
 import keras
 import pytest
@@ -86,11 +87,17 @@ def test_subsets_keep_whole_spectrograms(pipeline, competition, tmp_path):
     assert len(small.train) == len(every)
 
 
-def test_operations_kept_tensors_and_hours_are_those_worked_out_by_hand():
-    """Convolution 2·27·4·64 and dense 2·4·6 operations; kept: 8·8·3, 8·8·4, 4 and 6 floats."""
+@pytest.fixture(scope="module")
+def cost():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend("benchmarks")
         import cost
+
+        yield cost
+
+
+def test_operations_kept_tensors_and_hours_are_those_worked_out_by_hand(cost):
+    """Convolution 2·27·4·64 and dense 2·4·6 operations; kept: 8·8·3, 8·8·4, 4 and 6 floats."""
     image = keras.Input((8, 8, 3), name="eeg")
     x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False, activation="relu")(image)
     x = keras.layers.GlobalAveragePooling2D()(x)
@@ -101,3 +108,26 @@ def test_operations_kept_tensors_and_hours_are_those_worked_out_by_hand():
     seen = 15 * (3 * 16_000 + 4_100) + 5 * (3 * 5_080 + 4_100)
     seconds = cost.fold_seconds(cost.load_recipe("vipeegnet"), 10**9)
     assert seconds == pytest.approx(seen * 1e9 / 5.4e12)
+
+
+def test_costs_are_printed_and_checked_on_this_machine(cost, monkeypatch, capsys):
+    monkeypatch.setattr(pretrained, "_network", tiny_network)
+    cost.main(["compact", "eeg-spectrogram"])
+    head, *rows = capsys.readouterr().out.splitlines()[1:]
+    assert head.split()[:2] == ["recipe", "input"]
+    assert [row.split()[:2] for row in rows] == [
+        ["compact", "5000×18"], ["eeg-spectrogram", "128×256×3"],
+    ]  # fmt: skip
+    _, _, parameters, operations, _, batch, _, hours = rows[0].split()
+    assert (parameters, batch) == ("212,069", "32")
+    # 32 epochs of five folds: 16,000 windows, three times a forward pass, and 4,100
+    expected = 5 * 32 * 52_100 * float(operations) * 1e9 / 5.4e12 / 3600
+    assert float(hours) == pytest.approx(expected, abs=0.01)
+
+    cost.main(["--check", "compact", "eeg-spectrogram"])
+    head, first, second, verdict = capsys.readouterr().out.splitlines()
+    predicted, measured, ratio = (float(number) for number in second.split()[-3:])
+    assert first.split()[-3:] == ["1.00", "1.00", "1.00"]
+    assert ratio == pytest.approx(measured / predicted, rel=0.1)
+    (worst,) = re.findall(r"off by (.*) at most \(goal: 1\.5\)", verdict)
+    assert float(worst) == pytest.approx(max(ratio, 1 / ratio), rel=0.02)
