@@ -91,9 +91,9 @@ class Stage(StrictModel):
     epochs: PositiveInt
     batch_size: PositiveInt = 64
     min_votes: PositiveInt = 1  # windows with fewer votes are left out
-    # sample weight; votes: votes/20; or a table such as {1: 0.1, 5: 0.4, 10: 1.0}: windows with at
-    # least so many votes have that weight
-    weight: Literal["none", "votes"] | dict[PositiveInt, NonNegativeFloat] = "none"
+    # sample weight; votes: votes/20; root: its square root; or a table such as {1: 0.1, 5: 0.4,
+    # 10: 1.0}: windows with at least so many votes have that weight
+    weight: Literal["none", "votes", "root"] | dict[PositiveInt, NonNegativeFloat] = "none"
     target: Literal["votes", "consensus"] = "votes"  # vote fractions, or one-hot consensus
     smoothing: NonNegativeFloat = 0.0  # votes that the mean of the stage's windows adds to a window
     learning_rate: PositiveFloat | None = None  # the peak; None: 6e-6 × batch size

@@ -130,8 +130,9 @@ class FoldData:
             if settings.target == "consensus":
                 targets = np.eye(N_CLASSES, dtype=np.float32)[targets.argmax(axis=1)]
             weights = np.ones(len(rows), np.float32)
-            if settings.weight == "votes":
+            if settings.weight in ("votes", "root"):
                 weights = (votes[rows].sum(axis=1) / FULL_WEIGHT_VOTES).astype(np.float32)
+                weights = np.sqrt(weights) if settings.weight == "root" else weights
             elif settings.weight != "none":
                 weights = weights_of(settings.weight, self.votes[rows].sum(axis=1))
             if cutmix:

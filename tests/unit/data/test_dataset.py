@@ -232,6 +232,15 @@ def test_vote_weights_are_votes_over_twenty(store, plain):
     np.testing.assert_allclose(weights, store.windows["total_votes"].to_numpy()[rows] / 20)
 
 
+def test_root_weights_are_the_square_root_of_vote_weights(store, plain):
+    """One vote in place of twenty: a weight of 0.22, not 0.05."""
+    recipe = override(plain, {"stages.0.weight": "root"})
+    votes = store.windows["total_votes"].to_numpy()[FoldData(store, recipe).rows_of_epoch(0, 0)]
+    weights = np.concatenate([w for _, _, w in batches(store, recipe)])
+    np.testing.assert_allclose(weights**2, votes / 20, rtol=1e-5)
+    assert (weights[votes < 20] > votes[votes < 20] / 20).all()
+
+
 def test_weights_may_come_from_a_table_by_number_of_votes(store, plain):
     recipe = override(plain, {"stages.0.weight": {"4": 0.25, "1": 0.125, "12": 1.0}})
     totals = store.windows["total_votes"].to_numpy()[FoldData(store, recipe).rows_of_epoch(0, 0)]
