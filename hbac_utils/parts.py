@@ -257,3 +257,13 @@ class Compact(Backbone):
     width: PositiveInt = 32  # channels after the stem
     code = "hbac_utils.models.compact:build"
     reads_series = True
+
+
+@register
+class Derivations(Backbone):
+    """A left–right symmetric network over single derivations, for a CPU and few patients."""
+
+    kind: Literal["derivations"]
+    width: Annotated[int, Field(ge=2)] = 16  # channels after the stem
+    code = "hbac_utils.models.derivations:build"
+    reads_series = True

@@ -137,8 +137,8 @@ class Branch(StrictModel):
     def _backbone_reads_the_view(self):
         if self.view.is_series != self.backbone.reads_series:
             raise ValueError(
-                f"backbone {self.backbone.kind} cannot read this view: compact reads waveform with "
-                "layout series, the others read images"
+                f"backbone {self.backbone.kind} cannot read this view: compact and derivations "
+                "read waveform with layout series, the others read images"
             )
         if self.view.is_series and getattr(self.view, "resampling", "fixed") == "learned":
             raise ValueError("view.resampling needs layout image")

@@ -132,23 +132,30 @@ def build(backbone: Compact, input_shape: tuple, pretrained: bool = True) -> ker
     """Build the network, from ``(batch, time, 18)`` to ``(batch, 4 * width)``."""
     n_times, width = input_shape[0], backbone.width
     series = keras.Input((n_times, len(DOUBLE_BANANA)))
-    fine = n_times * (SEGMENT_SECONDS + 2 * MARGIN_SECONDS) // WINDOW_SECONDS
-    segment = layers.Cropping1D((n_times - fine) // 2, name="segment")(series)
-    context = layers.AveragePooling1D(CONTEXT_POOLING, name="context")(series)
-    segment_stem = _stem(segment, width, "segment")
-    context_stem = _stem(context, width // 2, "context")
+    segment, context = segment_and_context(series)
+    segment_stem = halves_stem(segment, width, "segment")
+    context_stem = halves_stem(context, width // 2, "context")
     features = [
-        _encode(segment_stem, Present(name="segment_present")(segment), width, "segment"),
+        encode(segment_stem, Present(name="segment_present")(segment), width, "segment"),
         _rhythm(segment_stem, width, n_times / WINDOW_SECONDS / STEM_STRIDE),
-        _encode(context_stem, Present(name="context_present")(context), width // 2, "context"),
+        encode(context_stem, Present(name="context_present")(context), width // 2, "context"),
     ]
     x = layers.Concatenate(name="segment_and_context")(features)
     return keras.Model(series, layers.Dense(4 * width, "relu", name="joint")(x), name="compact")
 
 
-def _stem(series, width: int, name: str):
+def segment_and_context(series):
+    """Crop the labelled segment with its margins, and average the window for its context."""
+    n_times = series.shape[1]
+    fine = n_times * (SEGMENT_SECONDS + 2 * MARGIN_SECONDS) // WINDOW_SECONDS
+    segment = layers.Cropping1D((n_times - fine) // 2, name="segment")(series)
+    return segment, layers.AveragePooling1D(CONTEXT_POOLING, name="context")(series)
+
+
+def halves_stem(series, width: int, name: str):
+    """Convolve the series of the two halves of the head, at a quarter of its rate."""
     x = Hemispheres(name=f"{name}_hemispheres")(series)
-    return _convolve(x, width, 15, f"{name}_stem", strides=STEM_STRIDE)
+    return convolve(x, width, 15, f"{name}_stem", strides=STEM_STRIDE)
 
 
 def _rhythm(x, width: int, rate: float):
@@ -156,27 +163,29 @@ def _rhythm(x, width: int, rate: float):
     x = FeatureSpectrum(rate, dtype="float32", name="rhythm")(x)
     x = layers.BatchNormalization(momentum=MOMENTUM, name="rhythm_norm")(x)
     x = CombineHalves(name="rhythm_meet")(x)
-    x = _convolve(x, 2 * width, 5, "rhythm_0")
+    x = convolve(x, 2 * width, 5, "rhythm_0")
     x = layers.AveragePooling2D((1, 2), name="rhythm_pool")(x)
-    x = layers.Flatten(name="rhythm_flat")(_convolve(x, width, 3, "rhythm_1"))
+    x = layers.Flatten(name="rhythm_flat")(convolve(x, width, 3, "rhythm_1"))
     x = layers.Dropout(0.3, seed=0, name="rhythm_dropout")(x)
     return layers.Dense(2 * width, "relu", name="rhythm_joint")(x)
 
 
-def _encode(x, present, width: int, name: str):
+def encode(x, present, width: int, name: str, combine=CombineHalves, mixed: int | None = None):
+    """Encode rows of an image, combine them, and pool: mean and maximum of ``mixed`` features."""
     present = layers.AveragePooling2D((1, STEM_STRIDE), padding="same", name=f"{name}_weight")(
         present
     )
     for i, channels in enumerate((width, 2 * width, 2 * width, 2 * width)):
-        x = _convolve(x, channels, 5, f"{name}_{i}")
+        x = convolve(x, channels, 5, f"{name}_{i}")
         x = layers.AveragePooling2D((1, 2), name=f"{name}_pool{i}")(x)
         present = layers.AveragePooling2D((1, 2), name=f"{name}_weight{i}")(present)
-    x = CombineHalves(name=f"{name}_meet")(x)
-    x = _convolve(x, 3 * width, 1, f"{name}_mix")
+    x = combine(name=f"{name}_meet")(x)
+    x = convolve(x, mixed or 3 * width, 1, f"{name}_mix")
     return PoolPresent(name=f"{name}_features")([x, present])
 
 
-def _convolve(x, channels: int, kernel: int, name: str, strides: int = 1):
+def convolve(x, channels: int, kernel: int, name: str, strides: int = 1):
+    """Convolve each row over time; batch normalisation and ReLU."""
     x = layers.Conv2D(
         channels, (1, kernel), (1, strides), padding="same", use_bias=False, name=f"{name}_conv"
     )(x)

@@ -24,6 +24,7 @@ IMAGE = {"kind": "waveform", "rate": 40, "layout": "image", "resampling": "learn
 SMALL = {"kind": "kaggle_spectrogram", "size": [32, 32]}
 RECIPES = {
     "compact": {"view": {"kind": "waveform"}, "backbone": {"kind": "compact", "width": 4}},
+    "derivations": {"view": {"kind": "waveform"}, "backbone": {"kind": "derivations", "width": 4}},
     "branches": {
         "view": IMAGE,
         "backbone": {"kind": "efficientnetv2", "variant": "b0"},

@@ -21,6 +21,11 @@ FAMILIES = {
         "backbone": {"kind": "compact", "width": 4},
         "head": "hierarchical",
     },
+    "derivations": {
+        "view": {"kind": "waveform", "rate": 40},
+        "backbone": {"kind": "derivations", "width": 4},
+        "head": "hierarchical",
+    },
     "efficientnetv2": {
         "view": SPECTROGRAM,
         "backbone": {"kind": "efficientnetv2", "variant": "b0"},

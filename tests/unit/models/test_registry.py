@@ -95,7 +95,8 @@ def test_a_new_backbone_view_and_augmentation_are_trained_by_their_names():
 
 def test_what_a_test_has_registered_is_gone():
     kerascv, keras = ("efficientnetv2", "resnet50v2", "yolov8"), ("efficientnetv2", "convnext")
-    known = {*kerascv, *(f"keras_{kind}" for kind in (*keras, "mobilenetv3")), "compact"}
+    known = {*kerascv, *(f"keras_{kind}" for kind in (*keras, "mobilenetv3"))}
+    known |= {"compact", "derivations"}
     assert set(registry.BACKBONES) == known
     with pytest.raises(InputError, match="'dense' found using 'kind' does not match"):
         parse_recipe(load_recipe("compact").model_dump() | {"backbone": {"kind": "dense"}})
