@@ -29,6 +29,7 @@ def test_memory_is_flat_over_training_steps(store, tmp_path):
     from hbac_utils.training.trainer import train
 
     changes = {"data.folds": 2, "stages.0.batch_size": 2, "stages.0.epochs": 170}  # of 12 steps
+    changes["backbone.width"] = 4
     megabytes = []
     train(
         override(load_recipe("compact"), changes), store, tmp_path / "run", folds=[0],

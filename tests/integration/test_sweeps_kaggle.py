@@ -176,7 +176,7 @@ def test_an_outage_is_waited_for(server, job_of):
     [
         ({"recipe": "own.yaml"}, "recipe own: is not the one in recipes/"),
         ({"name": "a" * 45}, "title: String should have at most 50 characters"),
-        ({"grid": {"backbone.width": [8, -8]}}, "backbone.compact.width"),
+        ({"grid": {"backbone.width": [8, -8]}}, "backbone.derivations.width"),
     ],
 )
 def test_what_cannot_be_pushed_is_refused_before_the_first_push(
