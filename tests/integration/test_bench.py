@@ -119,7 +119,7 @@ def test_costs_are_printed_and_checked_on_this_machine(cost, monkeypatch, capsys
         ["compact", "5000×18"], ["eeg-spectrogram", "128×256×3"],
     ]  # fmt: skip
     _, _, parameters, operations, _, batch, _, hours = rows[0].split()
-    assert (parameters, batch) == ("212,069", "32")
+    assert (parameters, batch) == ("149,237", "32")
     # 32 epochs of five folds: 16,000 windows, three times a forward pass, and 4,100
     expected = 5 * 32 * 52_100 * float(operations) * 1e9 / 5.4e12 / 3600
     assert float(hours) == pytest.approx(expected, abs=0.01)
