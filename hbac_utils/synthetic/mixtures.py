@@ -128,6 +128,6 @@ class Mixtures:
 def _faded(first: np.ndarray, second: np.ndarray, place: float, speed: float) -> np.ndarray:
     """Let a background turn into another one; ``place`` and ``speed`` are from 0 to 1."""
     constant = np.exp(np.interp(speed, (0, 1), np.log(FADE_SECONDS)))
-    times = np.arange(WINDOW_SAMPLES, dtype=np.float32) / SAMPLING_RATE - place * WINDOW_SECONDS
-    share = expit(times / np.float32(constant))[:, None]
+    times = np.arange(WINDOW_SAMPLES) / SAMPLING_RATE - place * WINDOW_SECONDS
+    share = expit(times / constant).astype(np.float32)[:, None]
     return np.sqrt(1 - share) * first + np.sqrt(share) * second
