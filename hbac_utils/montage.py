@@ -20,12 +20,13 @@ ELECTRODES = (
 EKG = "EKG"
 CHANNELS = (*ELECTRODES, EKG)  # all columns of an EEG file, in order
 
-_NAMES = {name.casefold(): name for name in CHANNELS} | {
-    "t7": "T3", "t8": "T4", "p7": "T5", "p8": "T6", "ecg": EKG,
-}  # fmt: skip
+NEWER_NAMES = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
+_NAMES = {name.casefold(): name for name in CHANNELS} | {"ecg": EKG}
+_NAMES |= {newer.casefold(): name for name, newer in NEWER_NAMES.items()}
 # what recorders write around an electrode's name; another electrode after it is a derivation
 _REFERENCE = (
-    r"ref\d?|reference|ler?|cler?|avg?|average|car|aa|\(?[am][12](\+?[am]2)?\)?(/2)?|afz|fcz|cpz"
+    r"v?ref\d?|reference|ler?|cler?|avg?|ave|average|ar|car|aa|g2|org"
+    r"|\(?[am][12](\+?[am]2)?\)?(/2)?|afz|fcz|cpz"
 )
 _LABEL = re.compile(
     rf"(?:eeg|pol)?[\s_:.-]*(?P<name>{'|'.join(_NAMES)})"

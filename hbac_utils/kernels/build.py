@@ -45,7 +45,7 @@ NOT_EMBEDDED = (
 
 # what no notebook imports
 EXCLUDED = (
-    "sweeps", "kernels", "cli.py", "__main__.py", "notebooks.py", "utils/commands.py",
+    "sweeps", "kernels", "recording", "cli.py", "__main__.py", "notebooks.py", "utils/commands.py",
     "ensembling/blend.py", "ensembling/members.py", "ensembling/optimize.py",
 )  # fmt: skip
 

@@ -57,7 +57,7 @@ def test_the_data_has_nineteen_electrodes_and_an_ekg():
         ("Fp1", ["Fp1", "FP1", " fp1 ", "Fp1.", "Fp1..", "EEG FP1", "EEGFp1", "EEG Fp1-Ref",
                  "FP1-LE", "EEG_FP1_REF", "EEG Fp1-A1A2", "EEG FP1-AVG", "fp1-m2", "EEG.Fp1.Ref",
                  "Fp1-(A1+A2)/2", "Fp1 [µV]", "EEG FP1-Ref (uV)", "Fp1-CPz",
-                 "POL Fp1"]),
+                 "POL Fp1", "Fp1-Ave", "FP1-AR", "Fp1-G2", "EEG Fp1-vRef", "EEG Fp1-Org"]),
         ("T3", ["T3", "T7", "EEG T7-REF"]), ("T4", ["T8", "t4-Ref"]),
         ("T5", ["P7", "EEG T5-LE"]), ("T6", ["P8", "eeg p8"]),
         ("EKG", ["EKG", "ECG", "ecg-ref"]),

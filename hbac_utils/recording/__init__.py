@@ -1,0 +1,1 @@
+"""Hours of EEG from any recorder: read, predict, summarise, report."""
