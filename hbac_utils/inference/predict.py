@@ -160,30 +160,37 @@ def predict(
     return _combined(predictors, test["eeg_id"], blend)
 
 
-def _combined(predictors: "list[RunPredictor]", ids: pd.Series, blend: Blend | None) -> Prediction:
-    """Average folds, then runs; the prior where nothing is known."""
-    runs = [predictor.run for predictor in predictors]
-    by_run = np.array([weighted_mean(predictor.values) for predictor in predictors])
-    known = ~np.isnan(by_run).any(axis=-1)
-    lost = ~known.any(axis=0)
-    mean = weighted_mean(by_run, [len(run.models) for run in runs])
+def combine(predictors: "Sequence[RunPredictor]", blend: Blend | None = None) -> np.ndarray:
+    """Average folds, then runs, or blend these; shape (n, 6), NaN where nothing is known."""
+    by_run = np.array([weighted_mean(predictor.probabilities) for predictor in predictors])
+    mean = weighted_mean(by_run, [len(predictor.models) for predictor in predictors])
     if blend is not None:
-        complete = known.all(axis=0)
+        complete = ~np.isnan(by_run).any(axis=(0, 2))
         mean[complete] = blend.combine(by_run[:, complete])
-    mean[lost] = mean_prior(runs)
-    submission = pd.DataFrame(mean / mean.sum(axis=1, keepdims=True), columns=COLUMNS)
+    return mean / mean.sum(axis=1, keepdims=True)
+
+
+def _combined(predictors: "list[RunPredictor]", ids: pd.Series, blend: Blend | None) -> Prediction:
+    """Combine the predictors; the prior where nothing is known."""
+    runs = [predictor.run for predictor in predictors]
+    mean = combine(predictors, blend)
+    lost = np.isnan(mean).any(axis=1)
+    prior = mean_prior(runs)
+    mean[lost] = prior / prior.sum()
+    submission = pd.DataFrame(mean, columns=COLUMNS)
     submission.insert(0, "eeg_id", ids)
     made = Prediction(submission, {}, blend="" if blend is None else str(blend))
     made.fallbacks = {ids[row]: predictors[0].reason(row) for row in np.flatnonzero(lost)}
     for number, (run, predictor) in enumerate(zip(runs, predictors, strict=True)):
         name = run.recipe.name
         prefix = f"{name} {number + 1}, " if len(runs) > 1 else ""
-        filled = np.where(np.isnan(predictor.values), run.prior, predictor.values)
+        filled = np.where(np.isnan(predictor.probabilities), run.prior, predictor.probabilities)
         made.by_fold |= {prefix + fold: p for fold, p in zip(run.models, filled, strict=True)}
+        known = ~np.isnan(predictor.probabilities).any(axis=-1).all(axis=0)
         repaired = predictor.repaired.items()
-        made.repaired |= {ids[row]: what for row, what in repaired if known[number, row]}
+        made.repaired |= {ids[row]: what for row, what in repaired if known[row]}
         scores = read_metrics(run.path)["scores"]["model"]
-        missing = int((~known[number]).sum())
+        missing = int((~known).sum())
         made.runs.append({"recipe": name, "models": len(run.models), "lost": missing, **scores})
     return made
 
@@ -207,7 +214,7 @@ class RunPredictor:
         self.run = run
         size = max(1, min(BATCH_SIZE, n))
         self.models = [ModelPredictor(m, run.recipe.tta, size) for m in run.models.values()]
-        self.values = np.full((len(self.models), n, N_CLASSES), np.nan)  # NaN: no prediction
+        self.probabilities = np.full((len(self.models), n, N_CLASSES), np.nan)  # NaN: no prediction
         self.errors: dict[int, str] = {}  # by row
         self.repaired: dict[int, str] = {}  # what was wrong with a row's recordings
 
@@ -217,7 +224,7 @@ class RunPredictor:
         self.errors |= errors
         self.repaired |= batch.notes(self.run.recipe.inputs)
         if rows:
-            for values, model in zip(self.values, self.models, strict=True):
+            for values, model in zip(self.probabilities, self.models, strict=True):
                 values[rows] = model(signals)
 
     def reason(self, row: int) -> str:
