@@ -4,6 +4,8 @@ Kinds of artifact: Tatum et al. (2011), J Clin Neurophysiol 28:252; muscle activ
 al. (2003), doi:10.1016/S1388-2457(03)00093-2.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.random import Generator
 from scipy.signal import oaconvolve
@@ -35,46 +37,76 @@ _COSINES = np.stack([_POSITIONS @ direction(108, azimuth) for azimuth in (-24, 2
 _LEFT_EYE, _RIGHT_EYE = np.exp(1 - np.rad2deg(np.arccos(np.clip(_COSINES, -1, 1))) / 22)
 
 
-def add_artifacts(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
-    """Add a session's artifacts and amplifier noise; return the EKG (µV, 200 Hz) per interval."""
-    ekg = _add_heartbeat(signal, rng)
-    for add_artifact, prevalence in ARTIFACTS.items():
-        if rng.random() < prevalence:
-            add_artifact(signal, rng)
-    white = np.sqrt(2 / SAMPLING_RATE)  # the spectrum with unit variance
-    signal.add_noise(rng, rng.uniform(0.3, 2.0) * _UNIT_FIELDS, lambda f: np.full(len(f), white))
-    return ekg
+@dataclass(frozen=True)
+class Heart:
+    """A patient's heartbeat: when it beats, its form, and its field at the electrodes."""
+
+    onsets: np.ndarray  # seconds
+    beat: np.ndarray  # 200 Hz; R is 0.4 s after its begin
+    field: np.ndarray  # (19,), µV
+    connected: bool  # otherwise the EKG is noise alone
+    size: float  # µV, of the EKG
+    noise: float  # relative to ``size``
+
+    def beats(self, begin: float, n_times: int) -> np.ndarray:
+        """Compute the heartbeat without unit, shape (n_times,), from ``begin`` seconds on."""
+        before = min(len(self.beat), max(0, round(begin * SAMPLING_RATE)))  # samples
+        at = ((self.onsets - begin) * SAMPLING_RATE).astype(np.int64) + before
+        impulses = np.zeros(n_times + before, dtype=np.float32)
+        impulses[at[(at >= 0) & (at < len(impulses))]] = 1
+        return oaconvolve(impulses, self.beat)[before : before + n_times]
+
+    def ekg(self, beats: np.ndarray, rng: Generator) -> np.ndarray:
+        """Compute the EKG in µV, with noise, from what `beats` returns."""
+        drift = fluctuation(rng, len(beats), 2) + 0.3 * rng.standard_normal(len(beats))
+        return (self.size * (self.connected * beats + self.noise * drift)).astype(np.float32)
 
 
-def _add_heartbeat(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
-    n_times = round(signal.seconds * SAMPLING_RATE)
+def draw_heart(rng: Generator, seconds: float) -> Heart:
+    """Draw a heartbeat for a signal of the given length."""
     interval = 60 / rng.uniform(45, 140)
     variability = rng.uniform(0.01, 0.2 if rng.random() < 0.15 else 0.05)  # high: fibrillation
-    n = int(n_times / SAMPLING_RATE / interval * 1.5) + 10
+    n = int(seconds / interval * 1.5) + 10
     onsets = np.cumsum(interval * np.maximum(0.4, 1 + variability * rng.standard_normal(n)))
-    at = (onsets * SAMPLING_RATE).astype(np.int64)
-    impulses = np.zeros(n_times, dtype=np.float32)
-    impulses[at[at < n_times]] = rng.choice((-1, 1), p=(0.2, 0.8))
+    polarity = rng.choice((-1, 1), p=(0.2, 0.8))
     # place, width (seconds) and size of P, Q, R, S and T
     waves = [(-0.16, 0.025, 0.12), (-0.03, 0.01, -0.15), (0, 0.012, 1), (0.03, 0.012, -0.3)]
     waves.append((min(0.28, 0.4 * interval), 0.05, rng.uniform(0.05, 0.45)))
     x = np.arange(0, 1, 1 / SAMPLING_RATE) - 0.4
     beat = sum(size * np.exp(-0.5 * ((x - place) / width) ** 2) for place, width, size in waves)
-    beats = oaconvolve(impulses, beat.astype(np.float32))[:n_times]
+    field = np.zeros(N_ELECTRODES)
     if rng.random() < 0.6:
         # the heart is far away: its field is nearly linear over the head
         slope = (_POSITIONS @ rng.normal(0, 1, 3) + rng.normal()) / 2
-        signal.add(-MARGIN, log_uniform(rng, 0.5, 15) * slope[None], beats[None])
-    connected = rng.random() > 0.12  # otherwise noise alone
+        field = log_uniform(rng, 0.5, 15) * slope
+    connected = rng.random() > 0.12
     size = log_uniform(rng, 20, 4000) if connected else log_uniform(rng, 5, 12_000)
-    share = rng.uniform(0.01, 0.3) if connected else 1
+    noise = rng.uniform(0.01, 0.3) if connected else 1
+    beat = (polarity * beat).astype(np.float32)
+    return Heart(onsets, beat, field, bool(connected), size, noise)
+
+
+def add_artifacts(signal: SessionSignal, rng: Generator) -> list[np.ndarray]:
+    """Add a session's artifacts and amplifier noise; return the EKG (µV, 200 Hz) per interval."""
+    heart = draw_heart(rng, signal.seconds)
+    beats = heart.beats(0, round(signal.seconds * SAMPLING_RATE))
+    if heart.field.any():
+        signal.add(-MARGIN, heart.field[None], beats[None])
     ekg = []
     for start, seconds in signal.intervals:
         begin = (start + MARGIN) * SAMPLING_RATE
-        own = beats[begin : begin + seconds * SAMPLING_RATE]
-        drift = fluctuation(rng, len(own), 2) + 0.3 * rng.standard_normal(len(own))
-        ekg.append((size * (connected * own + share * drift)).astype(np.float32))
+        ekg.append(heart.ekg(beats[begin : begin + seconds * SAMPLING_RATE], rng))
+    add_other_artifacts(signal, rng)
     return ekg
+
+
+def add_other_artifacts(signal: SessionSignal, rng: Generator) -> None:
+    """Add artifacts and amplifier noise without the heartbeat."""
+    for add_artifact, prevalence in ARTIFACTS.items():
+        if rng.random() < prevalence:
+            add_artifact(signal, rng)
+    white = np.sqrt(2 / SAMPLING_RATE)  # the spectrum with unit variance
+    signal.add_noise(rng, rng.uniform(0.3, 2.0) * _UNIT_FIELDS, lambda f: np.full(len(f), white))
 
 
 def _event_times(rng: Generator, signal: SessionSignal, per_minute: float) -> np.ndarray:
@@ -216,10 +248,15 @@ ARTIFACTS = {
 }  # fmt: skip  # share of the sessions with each artifact
 
 
+def draw_offsets(rng: Generator) -> np.ndarray:
+    """Draw the amplifiers' offsets, float32, shape (19, 1), µV."""
+    size = rng.uniform(1, 120.0)
+    return (size * rng.uniform(-1, 1, (N_ELECTRODES, 1))).astype(np.float32)
+
+
 def add_channel_faults(eegs: list[np.ndarray], rng: Generator) -> None:
     """Add the amplifiers' offsets to EEGs, shape (19, n_times); spoil a channel of some."""
-    size = rng.uniform(1, 120.0)  # µV
-    offsets = (size * rng.uniform(-1, 1, (N_ELECTRODES, 1))).astype(np.float32)
+    offsets = draw_offsets(rng)
     for eeg in eegs:
         eeg += offsets
         if rng.random() < BAD_CHANNEL:

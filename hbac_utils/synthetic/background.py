@@ -77,17 +77,22 @@ def draw_session_background(patient: Generator, session: Generator) -> Backgroun
 
 
 def add_background(
-    signal: SessionSignal, background: Background, reference: str, rng: Generator
-) -> None:
-    """Add a background to a session's signal; for ``reference`` see `apply_reference`."""
-    b, half = background, background.asymmetry / 2
-    theta, alpha, beta = rng.uniform((0.6, 0.4, 1.5), (2.0, 1.2, 4.0))  # Hz, widths
+    signal: SessionSignal, background: Background, reference: str, rng: Generator,
+    patient: Generator | None = None,
+) -> None:  # fmt: skip
+    """Add a background to a session's signal; for ``reference`` see `apply_reference`.
+
+    Fields and forms of the sources are drawn from ``patient`` (default: ``rng``), so that parts of
+    one recording have the same sources.
+    """
+    b, half, patient = background, background.asymmetry / 2, patient or rng
+    theta, alpha, beta = patient.uniform((0.6, 0.4, 1.5), (2.0, 1.2, 4.0))  # Hz, widths
     generators = [  # relative amplitude, spectrum with frequency and shape, fields
-        (1.0, aperiodic, b.knee, b.exponent, _scattered_fields(rng, 14, 0)),
-        (b.delta, rhythm, b.delta_frequency, 0.6, _scattered_fields(rng, 6, b.asymmetry)),
-        (b.theta, rhythm, b.theta_frequency, theta, _scattered_fields(rng, 4, half)),
-        (b.alpha, rhythm, b.alpha_frequency, alpha, _posterior_fields(rng)),
-        (b.beta, rhythm, b.beta_frequency, beta, _scattered_fields(rng, 4, -half)),
+        (1.0, aperiodic, b.knee, b.exponent, _scattered_fields(patient, 14, 0)),
+        (b.delta, rhythm, b.delta_frequency, 0.6, _scattered_fields(patient, 6, b.asymmetry)),
+        (b.theta, rhythm, b.theta_frequency, theta, _scattered_fields(patient, 4, half)),
+        (b.alpha, rhythm, b.alpha_frequency, alpha, _posterior_fields(patient)),
+        (b.beta, rhythm, b.beta_frequency, beta, _scattered_fields(patient, 4, -half)),
     ]
 
     def waxing(seconds: float) -> np.ndarray:
@@ -102,8 +107,10 @@ def add_background(
             size = b.amplitude * relative / np.sqrt((fields**2).sum(axis=0).mean())
             for part in np.split(fields, [len(fields) // 2]):
                 envelope = common * np.exp(0.35 * waxing(rng.uniform(1, 8)))
-                own = rng.uniform(0.88, 1.12) * frequency  # a little different for each part
+                own = patient.uniform(0.88, 1.12) * frequency  # a little different for each part
                 signal.add_noise(rng, size * part, spectrum(own, shape), envelope)
+        elif patient is not rng:
+            patient.random(2)  # so that the other sources are the same in all parts
     for _ in range(rng.poisson(b.spindles * signal.seconds / 60)):
         seconds, frequency = rng.uniform(0.5, 1.8), rng.uniform(11, 15)
         x = np.arange(0, seconds, 1 / SAMPLING_RATE)
@@ -112,7 +119,7 @@ def add_background(
         size = b.amplitude * rng.uniform(0.7, 2.5)
         signal.add(rng.uniform(0, signal.seconds), size * field[None], spindle[None])
     if b.transients:
-        _add_transients(signal, b, reference, rng)
+        _add_transients(signal, b, reference, rng, patient)
 
 
 def _scattered_fields(rng: Generator, count: int, asymmetry: float) -> np.ndarray:
@@ -136,17 +143,21 @@ def _posterior_fields(rng: Generator) -> np.ndarray:
     return np.stack([left, right, 0.7 * (left + right)])
 
 
-def _add_transients(signal: SessionSignal, b: Background, reference: str, rng: Generator) -> None:
+def _add_transients(
+    signal: SessionSignal, b: Background, reference: str, rng: Generator, patient: Generator
+) -> None:
     # two kinds, each with its place and form, at irregular times
     x = np.arange(0, 1.2, 1 / SAMPLING_RATE) - 0.4
-    for share in rng.dirichlet((1, 1)):
-        side, midline = rng.choice((-1, 1)), rng.random() < 0.35
-        inclination, azimuth = rng.uniform(5, 100), 0 if midline else side * rng.uniform(15, 165)
-        field = patch_field(inclination, azimuth, rng.uniform(12, 40), rng.normal(0, 0.5, 3))
-        width, slow = log_uniform(rng, 0.015, 0.12), rng.uniform(0.06, 0.16)
-        wave = rng.uniform(0, 1) * np.exp(-0.5 * ((x - 2 * width - slow) / slow) ** 2)
+    for share in patient.dirichlet((1, 1)):
+        side, midline = patient.choice((-1, 1)), patient.random() < 0.35
+        inclination = patient.uniform(5, 100)
+        azimuth = 0 if midline else side * patient.uniform(15, 165)
+        width, tilt = patient.uniform(12, 40), patient.normal(0, 0.5, 3)
+        field = patch_field(inclination, azimuth, width, tilt)
+        width, slow = log_uniform(patient, 0.015, 0.12), patient.uniform(0.06, 0.16)
+        wave = patient.uniform(0, 1) * np.exp(-0.5 * ((x - 2 * width - slow) / slow) ** 2)
         wave = np.exp(-0.5 * (x / width) ** 2) - wave
-        size = b.amplitude * rng.uniform(2, 8) * rng.choice((-1, 1), p=(0.7, 0.3))
+        size = b.amplitude * patient.uniform(2, 8) * patient.choice((-1, 1), p=(0.7, 0.3))
         for _ in range(rng.poisson(share * b.transients * signal.seconds / 60)):
             sizes = size * rng.lognormal(0, 0.35) * apply_reference(field, reference)
             signal.add(rng.uniform(0, signal.seconds), sizes[None], wave[None])
