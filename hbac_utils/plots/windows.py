@@ -19,6 +19,7 @@ from hbac_utils.utils.interactive import prints_errors
 if TYPE_CHECKING:
     from hbac_utils.eda.examples import Window
 
+LEFT_COLOR, RIGHT_COLOR = "#1F4E79", "#8A1C2B"  # of the traces of the hemispheres
 EMPTY = "no such window in the data"
 ROWS = np.arange(len(DOUBLE_BANANA)) + 0.8 * (np.arange(len(DOUBLE_BANANA)) // 4)
 """Vertical positions of the 18 traces, with gaps between the chains of four."""
@@ -85,7 +86,7 @@ def draw_traces(
     rows = ROWS + traces / sensitivity  # the axis points down, so negative voltages point up
     for trace, row, tick in zip(rows.T, ROWS, axes.get_yticklabels(), strict=True):
         name = tick.get_text()
-        color = "#1F4E79" if name in LEFT else "#8A1C2B" if name in RIGHT else style.INK
+        color = LEFT_COLOR if name in LEFT else RIGHT_COLOR if name in RIGHT else style.INK
         tick.set_color(color)
         axes.plot(times, trace, color=color, lw=0.7 if is_short else 0.5, gid=name)
         if np.isnan(trace).all():
