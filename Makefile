@@ -129,10 +129,10 @@ test-kaggle: ## run the tests with the versions of Kaggle's image (needs a Pytho
 # -- the steps, one by one ----------------------------------------------------------------
 DATA_AND_OUT = $(call option,data,DATA) $(call option,out,OUT)
 
-synth: $(READY) ## simulate a competition: OUT= EEGS= PATIENTS= SEED= EVIDENCE= BALANCED=1 EEG_ONLY=1
+synth: $(READY) ## simulate a competition, or hours of one patient: OUT= EEGS= PATIENTS= SEED= EVIDENCE= BALANCED=1 EEG_ONLY=1 EDF=1 HOURS=
 	@$(HBAC) synth $(call option,out,OUT) $(call option,eegs,EEGS) $(call option,patients,PATIENTS) \
 		$(call option,seed,SEED) $(call option,evidence,EVIDENCE) $(call flag,balanced,BALANCED) \
-		$(call flag,eeg-only,EEG_ONLY)
+		$(call flag,eeg-only,EEG_ONLY) $(call flag,edf,EDF) $(call option,hours,HOURS)
 
 pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE= LIMIT= MIN_VOTES= AVAILABLE=1 DASK=
 	@$(HBAC) pack $(call option,data,DATA) $(call option,recipe,RECIPE) $(call option,out,STORE) \
@@ -149,6 +149,11 @@ train: $(READY) ## train a recipe, or continue: DATA= RECIPE= RUN= FOLDS= STORE=
 infer: $(READY) ## predict a test folder with the RECIPE's run or others: DATA= RECIPE= RUN="a b" BLEND= OUT=
 	@$(HBAC) infer $(DATA_AND_OUT) $(call option,recipe,RECIPE) $(call option,run,RUN) \
 		$(call option,blend,BLEND)
+
+read: $(READY) ## read EEG of hours into a page, events and an EDF+: EDF="a.edf b.edf" RUN="a b" BLEND= STEP= OUT= ANONYMIZE=1
+	@$(HBAC) read $(call needed,EDF,a recording: EDF=night.edf) $(call option,run,RUN) \
+		$(call option,blend,BLEND) $(call option,step,STEP) $(call option,out,OUT) \
+		$(call flag,anonymize,ANONYMIZE)
 
 score: $(READY) ## score a submission: SUBMISSION= SOLUTION= TRUTH=
 	@$(HBAC) score "$${SUBMISSION:-outputs/inference/submission.csv}" \

@@ -101,9 +101,27 @@ def synth(
     eeg_only: Annotated[
         bool, flag("write no spectrograms: several times as fast", "--eeg-only")
     ] = False,
+    edf: Annotated[
+        bool, flag("one long recording (EDF+) of one patient, not a competition", "--edf")
+    ] = False,
+    hours: Annotated[
+        float | None, number("length of this recording (default: 6)", above=True)
+    ] = None,
     jobs: Jobs = -1,
 ) -> None:
-    """Simulate a competition with known truth."""
+    """Simulate a competition with known truth, or with --edf one recording of hours."""
+    if edf or hours is not None:
+        from hbac_utils.synthetic.hours import synthesize_hours
+
+        if patients is not None or balanced or eeg_only:
+            raise InputError(
+                "--edf and --hours write a recording: leave out --patients, --balanced, --eeg-only"
+            )
+        folder = synthesize_hours(
+            out, hours=6 if hours is None else hours, seed=seed, evidence=evidence, jobs=jobs
+        )
+        print(f"recording  {folder / 'recording.edf'}\ntruth      {folder / 'truth.tsv'}")
+        return
     from hbac_utils.synthetic.render import synthesize
 
     competition = synthesize(
@@ -204,6 +222,39 @@ def infer(
     }  # fmt: skip
     page = run_notebook("inference", parameters, out)
     print(f"submission  {out / 'submission.csv'}\npage        {page}")
+
+
+@app.command(cls=Verb)
+def read(
+    files: Annotated[
+        list[str],
+        argument("EEG of any length: .edf .bdf .vhdr .set .lay, or a competition .parquet"),
+    ],
+    run: Annotated[
+        list[str] | None,
+        option("trained run; may be repeated (default: that of compact, else the package's)"),
+    ] = None,
+    out: Annotated[Path, option("folder of all recordings")] = Path("outputs/recordings"),
+    blend: Annotated[str, option("blend.json of these runs (default: equal weights)")] = "",
+    step: Annotated[int, number("seconds from one window to the next", 2)] = 10,
+    anonymize: Annotated[
+        bool, flag("write no date and no annotations of the file", "--anonymize")
+    ] = False,
+    keep_identity: Annotated[
+        bool, flag("copy the patient's name and id into annotated.edf", "--keep-identity")
+    ] = False,
+) -> None:
+    """Read recordings of hours: a page, events, probabilities and an annotated EDF+ of each."""
+    from hbac_utils.ensembling.pooling import open_blend
+    from hbac_utils.recording.outputs import describe, read_files
+
+    runs = parse_paths(run or [_run_or_shipped("compact")])
+    for reading in read_files(
+        parse_paths(files), runs, out, step=step, blend=open_blend(blend), anonymize=anonymize,
+        keep_identity=keep_identity,
+    ):  # fmt: skip
+        print(describe(reading))
+        print(f"page  {reading.out / 'report.html'}")
 
 
 @app.command(cls=Verb)

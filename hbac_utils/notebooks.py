@@ -36,7 +36,7 @@ def run_notebook(name: str, parameters: dict, out: str | Path) -> Path:
     Parameters
     ----------
     name : str
-        ``eda``, ``training`` or ``inference``.
+        ``eda``, ``training``, ``inference`` or ``recording``.
     parameters : dict
         Values for the cell tagged ``parameters``.
     out : str or Path

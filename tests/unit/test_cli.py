@@ -92,6 +92,7 @@ def test_a_wrong_command_line_is_exit_code_2(arguments):
 
 NUMBERS = [
     "synth --eegs 0", "synth --patients 0", "synth --seed -1", "synth --evidence 0",
+    "synth --hours 0",
     "synth --jobs 0", "synth --jobs -2", "pack --limit 0", "pack --min-votes -1", "pack --jobs 0",
     "train --max-hours nan", "train --max-hours -1", "sweep x --workers 0",
     "sweep x --poll-interval -1", "push --timeout 0", "status --minutes nan",
@@ -201,12 +202,15 @@ ODD = """my data/a$b$$c "d" 'e' #f é `g` \\ (h) & i; *"""
     [
         (["synth", "OUT=a b", "EEGS=5", "EVIDENCE=2", "BALANCED=1"],
          "synth|--out|a b|--eegs|5|--evidence|2|--balanced"),
+        (["synth", "HOURS=6", "EDF=1", "SEED=3"], "synth|--seed|3|--edf|--hours|6"),
         (["pack", f"DATA={ODD}", "RECIPE=a b.yaml", "STORE= s", "V=1"],
          f"pack|--data|{ODD}|--recipe|a b.yaml|--out|s"),
         (["train", f"DATA={ODD}", "RECIPE=demo", "RUN=r", "STORE=s", "FOLDS=0", "MAX_HOURS=1"],
          f"train|--data|{ODD}|--store|s|--recipe|demo|--run|r|--folds|0|--max-hours|1"),
         (["infer", "DATA=d", "RUN=a b", "BLEND=x y.json"],
          "infer|--data|d|--run|a b|--blend|x y.json"),
+        (["read", "EDF=a.edf 'b c.edf'", "RUN=r", "STEP=5", "OUT=o", "ANONYMIZE=1"],
+         "read|a.edf 'b c.edf'|--run|r|--step|5|--out|o|--anonymize"),
         (["score", "SOLUTION=a b.csv"], "score|outputs/inference/submission.csv|a b.csv"),
         (["blend", "RUNS=a 'b c'", "DATA=d", "COMMON=1", "MAPPING=eeg_id=id fold=k"],
          "blend|a 'b c'|--data|d|--common|--mapping|eeg_id=id fold=k"),

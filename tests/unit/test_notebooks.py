@@ -1,4 +1,4 @@
-"""The three notebooks: thin sources, one execution of each, errors in one line."""
+"""The four notebooks: thin sources, one execution of each, errors in one line."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from hbac_utils.notebooks import FOLDER, check_parameters, run_notebook
 from hbac_utils.recipe import save_recipe
 from hbac_utils.utils.errors import InputError, KernelDied
 
-NAMES = ("eda", "inference", "training")
+NAMES = ("eda", "inference", "recording", "training")
 
 
 def outputs(page: Path) -> list:
@@ -109,8 +109,21 @@ def test_the_inference_notebook_and_the_score(inference_notebook, competition, c
     assert scores <= set(capfd.readouterr().out.split())
 
 
-def test_the_three_notebooks_pages(eda_notebook, training_notebook, inference_notebook, browser):
-    for page in (eda_notebook, training_notebook.page, inference_notebook.page):
+def test_the_recording_notebook(recording_notebook):
+    folder = recording_notebook.parent
+    assert {"annotated.edf", "events.tsv", "probabilities.parquet", "report.html"} <= {
+        path.name for path in folder.iterdir()
+    }
+    windows = count_figures(recording_notebook) - 1  # of the recording over time
+    assert 1 <= windows <= 4
+    assert len(pd.read_parquet(folder / "probabilities.parquet")) == 18
+
+
+def test_the_notebooks_pages(
+    eda_notebook, training_notebook, inference_notebook, recording_notebook, browser
+):
+    pages = (eda_notebook, training_notebook.page, inference_notebook.page, recording_notebook)
+    for page in (*pages, recording_notebook.with_name("report.html")):
         for device in SIZES:
             assert faults(browser, page, device) == [], f"{page.name}, {device}"
 
@@ -120,11 +133,20 @@ def test_the_three_notebooks_pages(eda_notebook, training_notebook, inference_no
 def test_the_notebooks_in_jupyter(name, competition, store, tiny_recipe, run, tmp_path):
     """As in Jupyter: no papermill, the parameters cell edited, a user at the front end."""
     save_recipe(tiny_recipe, tmp_path / "tiny.json")
-    parameters = {"data": str(competition.path)} | {
-        "eda": {"sampled": 2, "files": 2},
-        "training": {"store": str(store.path), "recipe": "tiny.json", "run": "run"},
-        "inference": {"run": str(run), "out": "out"},
-    }[name]
+    data = {} if name == "recording" else {"data": str(competition.path)}
+    parameters = (
+        data
+        | {
+            "eda": {"sampled": 2, "files": 2},
+            "training": {"store": str(store.path), "recipe": "tiny.json", "run": "run"},
+            "inference": {"run": str(run), "out": "out"},
+            "recording": {
+                "files": str(next((competition.path / "test_eegs").iterdir())),
+                "run": str(run),
+                "out": "out",
+            },
+        }[name]
+    )
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     cell.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
