@@ -141,6 +141,20 @@ def worth_in_experts(score: float | None, yardstick: Mapping[str, float]) -> str
     return ", ".join(better + worse)
 
 
+def leading_calibration(votes: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """Compare the highest probability with the votes that its class got, both shape (n, 6).
+
+    Returns means over the windows: ``predicted``, the highest probability, and ``voted``, the
+    share of votes for its class. A greater ``predicted`` means overconfidence.
+    """
+    leading = np.arange(len(prediction)), prediction.argmax(axis=1)
+    fractions = vote_fractions(votes)
+    return {
+        "predicted": float(prediction[leading].mean()),
+        "voted": float(fractions[leading].mean()),
+    }
+
+
 def floored_log(probabilities: np.ndarray) -> np.ndarray:
     """Take the logarithm of probabilities, none below `FLOOR`."""
     return np.log(np.maximum(probabilities, FLOOR))

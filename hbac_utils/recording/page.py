@@ -178,6 +178,7 @@ def _describe_model(run: "Run") -> dict:
         "score": metrics["scores"]["model"],
         "prior": metrics["scores"]["prior"],
         "experts": metrics.get("experts", {}),
+        "calibration": metrics.get("calibration"),
         "worth": run_worth(run.path),
     }
 

@@ -30,7 +30,7 @@ import pandas as pd
 
 from hbac_utils.data.store import Store
 from hbac_utils.labels import N_CLASSES, RELIABLE_VOTES, VOTE_COLUMNS, vote_fractions
-from hbac_utils.metric import both_scores, expert_yardstick, worth_in_experts
+from hbac_utils.metric import both_scores, expert_yardstick, leading_calibration, worth_in_experts
 from hbac_utils.recipe import Recipe, check_parameters, initial_weights, load_recipe
 from hbac_utils.utils.config_io import parse_json
 from hbac_utils.utils.errors import InputError
@@ -157,7 +157,8 @@ def summarize(run: str | Path, store: Store) -> dict:
 
     It has ``scores`` of the ``model`` (selected epochs, with test-time augmentation), of ``last``
     and ``best`` epochs without it, of ``prior`` (mean votes of the other folds) and ``uniform``;
-    ``experts``, the `metric.expert_yardstick` of the windows with ten votes or more; ``prior`` (six
+    ``experts``, the `metric.expert_yardstick` of the windows with ten votes or more;
+    ``calibration``, the `metric.leading_calibration`; ``prior`` (six
     numbers, for recordings that cannot be predicted), ``folds``, ``windows``, ``sha256``. The
     score of the best epoch is slightly optimistic: it selected the epoch.
     """
@@ -190,6 +191,7 @@ def summarize(run: str | Path, store: Store) -> dict:
         "reliable_windows": int((votes.sum(axis=1) >= RELIABLE_VOTES).sum()),
         "scores": scores,
         "experts": expert_yardstick(votes),
+        "calibration": leading_calibration(votes, oof[COLUMNS].to_numpy()),
         "prior": constant_priors(scored[COLUMNS].to_numpy())["kl_reliable"].tolist(),
         "sha256": {
             path.relative_to(run).as_posix(): _sha256(path)

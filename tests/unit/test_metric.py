@@ -16,6 +16,7 @@ from hbac_utils.metric import (
     expert_yardstick,
     kl_by_class,
     kl_divergence,
+    leading_calibration,
     resampled_means,
     score,
     worth_in_experts,
@@ -125,6 +126,14 @@ def test_both_scores_split_at_ten_votes():
     assert scores["kl_reliable"] == pytest.approx(np.log(2))
     assert scores["kl_all"] == pytest.approx((np.log(2) + np.log(6)) / 2)
     assert both_scores(votes[1:], UNIFORM)["kl_reliable"] is None
+
+
+def test_calibration_of_the_leading_class():
+    votes = np.array([[3, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 2]])
+    prediction = np.array([[0.9, 0.02, 0.02, 0.02, 0.02, 0.02], [0.5, 0, 0, 0.1, 0, 0.4]])
+    assert leading_calibration(votes, prediction) == pytest.approx(
+        {"predicted": 0.7, "voted": (3 / 4 + 0) / 2}
+    )
 
 
 def test_the_expert_yardstick_is_the_mean_over_all_choices_of_experts():

@@ -145,6 +145,7 @@ def test_header_names_file_electrodes_model_and_purpose(soup, written):
     for phrase in (
         "Research use only; not a medical device.", "Fz, T3: not in the file", "256 Hz",
         "one gap of 40 s", "2 March 2024, 21:14:05", "2 h", "it has never seen a real EEG",
+        "highest probability is 59 % in the mean, and its class got 59 % of the votes",
         "better than 2 experts, worse than 3 experts",
     ):  # fmt: skip
         assert phrase in text(soup)

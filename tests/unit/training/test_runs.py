@@ -19,6 +19,7 @@ from hbac_utils.metric import (
     both_scores,
     expert_yardstick,
     kl_divergence,
+    leading_calibration,
     worth_in_experts,
 )
 from hbac_utils.models.classifier import load_classifier
@@ -222,6 +223,8 @@ def test_scores_stand_beside_the_constants_the_oracle_and_experts(run, competiti
 
 def test_a_runs_scores_are_tabulated_beside_experts(run, result, capsys):
     assert read_metrics(run)["experts"] == result.experts == expert_yardstick(result.votes)
+    calibration = leading_calibration(result.votes, result.probabilities)
+    assert read_metrics(run)["calibration"] == pytest.approx(calibration)
     table = run_scores(run)
     assert table.index.tolist() == ["model", "prior", "uniform", *result.experts]
     assert table.loc["3 experts", "≥ 10 votes"] == round(result.experts["3 experts"], 4)
