@@ -8,7 +8,7 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
-from recordings import cut_records, set_field, set_unit, times, truth, write_edf
+from edf_files import cut_records, set_field, set_unit, times, truth, write_edf
 
 from hbac_utils.montage import ELECTRODES
 from hbac_utils.recording.edf import parse_annotations

@@ -10,7 +10,7 @@ import edfio
 import numpy as np
 import pandas as pd
 import pytest
-from recordings import cut_records, set_field, set_unit, times, truth, write_edf
+from edf_files import cut_records, set_field, set_unit, times, truth, write_edf
 from scipy.io import savemat
 
 from hbac_utils.montage import ELECTRODES

@@ -1,4 +1,4 @@
-"""Timeline of a long recording, true probabilities of its epochs, and its events."""
+"""Timeline of a long recording, true probabilities of its segments, and its events."""
 
 from dataclasses import replace
 
@@ -42,11 +42,11 @@ def sine():
 
 def test_a_pattern_is_measured_where_it_is(rhythmic, sine):
     pieces = measure_pattern(rhythmic, 7, sine, 0)
-    assert [(p.epoch, p.episode, p.share) for p in pieces] == [(0, 7, 0.5), (1, 7, 1), (2, 7, 1)]
+    assert [(p.segment, p.episode, p.share) for p in pieces] == [(0, 7, 0.5), (1, 7, 1), (2, 7, 1)]
     assert {DOUBLE_BANANA[p.derivation] for p in pieces} <= {"Fp1-F7", "Fp1-F3"}
     np.testing.assert_allclose([p.size for p in pieces], 100, rtol=0.01)
     later = measure_pattern(rhythmic, 7, sine[:, 4000:], 20)  # the next block
-    assert [(p.epoch, p.share) for p in later] == [(2, 1)]
+    assert [(p.segment, p.share) for p in later] == [(2, 1)]
 
 
 def test_probabilities_follow_the_contrast(rhythmic, sine):
@@ -54,11 +54,11 @@ def test_probabilities_follow_the_contrast(rhythmic, sine):
     pieces = measure_pattern(rhythmic, 0, sine, 0)
     variances = np.full((4, 18), 25.0**2)
     variances[2] = 5.0**2  # 14 dB
-    epochs, judged = true_probabilities([rhythmic], pieces, variances)
-    np.testing.assert_allclose(epochs.sum(axis=1), 1)
+    segments, judged = true_probabilities([rhythmic], pieces, variances)
+    np.testing.assert_allclose(segments.sum(axis=1), 1)
     np.testing.assert_allclose(judged[:2, OTHER], 0.5, atol=0.03)
-    np.testing.assert_allclose(epochs[:, OTHER], [0.75, 0.5, 0, 1], atol=0.03)
-    assert epochs[2, GRDA] > 0.95
+    np.testing.assert_allclose(segments[:, OTHER], [0.75, 0.5, 0, 1], atol=0.03)
+    assert segments[2, GRDA] > 0.95
     evidence = rhythmic.episode.evidence
     evidence[0] = 20 * np.log10(5) / 3  # 3 dB are a unit of evidence
     np.testing.assert_allclose(judged[2], class_probabilities(evidence), atol=0.005)
@@ -74,7 +74,7 @@ def test_events_end_where_the_episode_ends_and_span_short_gaps(rhythmic):
     events = list_events([one], pieces, judged)
     assert events["eventType"].tolist() == ["grda", "grda"]
     assert events["onset"].tolist() == [3, 100]
-    assert events["duration"].tolist() == [67, 10]  # the last 7 s are less than an epoch
+    assert events["duration"].tolist() == [67, 10]  # the last 7 s are less than an segment
     np.testing.assert_allclose(events["confidence"], 0.9)
 
 
