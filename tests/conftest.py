@@ -120,12 +120,12 @@ def inference_notebook(competition, training_notebook) -> Executed:
 
 @pytest.fixture(scope="session")
 def recording_notebook(run, tmp_path_factory) -> Path:
-    """The page of the recording notebook, executed for three minutes of EEG in an EDF file."""
+    """The page of the recording notebook, executed for a minute of EEG in an EDF file."""
     from hbac_utils.notebooks import run_notebook
     from hbac_utils.synthetic.hours import synthesize_hours
 
     out = tmp_path_factory.mktemp("notebooks")
-    folder = synthesize_hours(out / "hours", hours=0.05, seed=3, progress=False)
+    folder = synthesize_hours(out / "hours", hours=1 / 60, seed=3, progress=False)
     parameters = {"files": str(folder / "recording.edf"), "run": str(run), "out": str(out)}
     return run_notebook("recording", parameters, out / "recording")
 
