@@ -23,13 +23,13 @@ from hbac_utils.recording.reader import Recording, open_recording
 from hbac_utils.training.runs import run_digest
 from hbac_utils.utils import interactive
 from hbac_utils.utils.errors import InputError
-from hbac_utils.utils.files import lock, replacing, writing
+from hbac_utils.utils.files import lock, remove_drafts, replacing, writing
 
 STEP = 10  # s, length of a segment and distance of two windows
 BLOCK_SEGMENTS = 64  # predicted and saved together
 VERSION = 1  # of what is computed for a segment: raise it when the numbers change
 
-Preprocessing = tuple[tuple[float, float], float]  # band and limit of the amplitudes
+Setting = tuple[tuple[float, float], float]  # of the preprocessing: band, limit of amplitudes
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class Reading:
 
     def window(self, segment: int) -> np.ndarray:
         """EEG around a segment as the first run's models read it, shape (10000, 19), microvolts."""
-        return _windows(self.recording, range(segment, segment + 1), self.step, self._ways[0])[0]
+        return _windows(self.recording, range(segment, segment + 1), self.step, self._settings[0])[
+            0
+        ]
 
     def window_begin(self, segment: int) -> float:
         """Second of the recording at which the window around a segment begins."""
@@ -69,14 +71,16 @@ class Reading:
         """Dependence of a segment's prediction on each chain and second; see `occlusion`."""
         segments = range(segment, segment + 1)
         windows = {
-            way: list(occluded_windows(_windows(self.recording, segments, self.step, way)[0]))
-            for way in self._ways
+            setting: list(
+                occluded_windows(_windows(self.recording, segments, self.step, setting)[0])
+            )
+            for setting in self._settings
         }
         return importance(_predict(self.runs, self.blend, windows)[0])
 
     @cached_property
-    def _ways(self) -> list[Preprocessing]:
-        return _preprocessing(self.runs)
+    def _settings(self) -> list[Setting]:
+        return _find_settings(self.runs)
 
 
 def read_recording(
@@ -148,7 +152,8 @@ def _identity(recording: Recording, runs: list[Run], blend: Blend | None, step: 
 
 
 def _start(folder: Path, identity: str) -> None:
-    """Remove the blocks of another recording or of other runs."""
+    """Remove the blocks of another recording or of other runs, and what a kill has left."""
+    remove_drafts(folder)
     key = folder / "key"
     if not key.is_file() or key.read_text() != identity:
         for path in folder.glob("*.npz"):
@@ -156,7 +161,7 @@ def _start(folder: Path, identity: str) -> None:
         key.write_text(identity)
 
 
-def _preprocessing(runs: Sequence[Run]) -> list[Preprocessing]:
+def _find_settings(runs: Sequence[Run]) -> list[Setting]:
     return list(dict.fromkeys((run.recipe.data.band, run.recipe.data.clip) for run in runs))
 
 
@@ -164,7 +169,7 @@ def _predict_blocks(
     recording: Recording, runs: list[Run], blend: Blend | None, step: int, blocks: list[range]
 ) -> Iterator[tuple[range, dict[str, np.ndarray]]]:
     """Predict blocks; a thread reads the next block while the models work."""
-    ways = _preprocessing(runs)
+    settings = _find_settings(runs)
 
     def prepare(block: range) -> tuple[dict, dict]:
         begin, end = block.start * step, min(block.stop * step, recording.seconds)
@@ -175,7 +180,7 @@ def _predict_blocks(
             eeg[-1] = np.resize(eeg[-1, :short], eeg[-1].shape)
         defects = find_defects(eeg)
         values = {"quality": defects, "spectra": hemisphere_spectra(eeg)}
-        windows = {way: _windows(recording, block, step, way) for way in ways}
+        windows = {setting: _windows(recording, block, step, setting) for setting in settings}
         for row in np.flatnonzero(np.isin(defects, UNREADABLE)):
             for found in windows.values():
                 found[row] = defects[row]
@@ -195,7 +200,7 @@ def _predict_blocks(
             thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _windows(recording: Recording, segments: range, step: int, way: Preprocessing) -> list:
+def _windows(recording: Recording, segments: range, step: int, setting: Setting) -> list:
     """Read the windows around neighbouring segments; float16, shape (10000, 19) each."""
     lead = (WINDOW_SECONDS - step) / 2
     first = segments.start * step - lead
@@ -208,13 +213,13 @@ def _windows(recording: Recording, segments: range, step: int, way: Preprocessin
         window = np.zeros((WINDOW_SAMPLES, eeg.shape[1]), np.float16)
         # in the order of a file's columns: sums in another order round to other half floats
         part = np.asfortranarray(eeg[begin + top : begin + bottom])
-        window[top:bottom], _ = clean_eeg(part, *way)
+        window[top:bottom], _ = clean_eeg(part, *setting)
         windows.append(window)
     return windows
 
 
 def _predict(
-    runs: Sequence[Run], blend: Blend | None, windows: dict[Preprocessing, list]
+    runs: Sequence[Run], blend: Blend | None, windows: dict[Setting, list]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predict windows, given by preprocessing, or why a window cannot be read.
 
