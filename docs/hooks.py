@@ -15,6 +15,7 @@ PACKAGES = {
     "models": "Views, augmentation, backbones and the classifier.",
     "training": "The training loop, test-time augmentation, runs and out-of-fold scores.",
     "inference": "Prediction and submissions.",
+    "recording": "EEG of hours: reading, sliding prediction, events, page.",
     "ensembling": "Blends of runs and of other models.",
     "sweeps": "Many trainings of one recipe.",
     "kernels": "Notebooks on Kaggle.",
@@ -28,8 +29,9 @@ PACKAGES = {
 PROJECT = {"index": "README", "contributing": "CONTRIBUTING", "changelog": "CHANGELOG"}
 
 ORDER = (
-    "index", "data", "models", "model-card", "kaggle", "sweeps", "ensembles", "results",
-    "reliability", "architecture", "dependencies", "licences", "contributing", "changelog",
+    "index", "data", "models", "model-card", "recording", "kaggle", "sweeps", "ensembles",
+    "results", "reliability", "architecture", "dependencies", "licences",
+    "contributing", "changelog",
 )  # fmt: skip
 
 
