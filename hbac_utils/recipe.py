@@ -160,9 +160,7 @@ class Recipe(Branch):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # before the head
     head: Literal["softmax", "hierarchical"] = "softmax"  # hierarchical: labels.DECISIONS
     weight_decay: NonNegativeFloat = 0.0  # of AdamW; zero is Adam
-    ema: Annotated[float, Field(ge=0, lt=1)] = (
-        0.0  # highest momentum of averaged weights; zero: none
-    )
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # momentum of averaged weights
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     select: Literal["best", "last"] = "best"  # which epoch's weights a fold keeps
     tta: TestTime = TestTime()

@@ -112,8 +112,7 @@ def overview(
     """
     total = float((table["onset"] + table["duration"]).iloc[-1])
     length = row_seconds(total, (3 if narrow else 6) * HOUR)
-    found = [part for text in table["quality"] for part in _defects(text)]
-    lanes = [*PATTERNS, *dict.fromkeys(found)]
+    lanes = [*PATTERNS, *filter(None, table["quality"].unique())]
     limits = power_limits(spectra)
     figures = []
     for begin in np.arange(0, total - 1e-6, length):
@@ -134,10 +133,6 @@ def overview(
         _draw_clock(panels[-1], begin, begin + length, start, 5 if narrow else 12)
         figures.append(figure)
     return figures
-
-
-def _defects(quality: str) -> list[str]:
-    return [part.strip() for part in quality.split(",") if part.strip()]
 
 
 def _row_of_panels(lanes: int, narrow: bool) -> tuple[Figure, list[Axes]]:
@@ -196,12 +191,9 @@ def _draw_probabilities(axes: Axes, edges: np.ndarray, table: pd.DataFrame) -> N
 
 def _draw_lanes(axes: Axes, lanes: list[str], events: pd.DataFrame, table: pd.DataFrame) -> None:
     """Draw events as bars of their class's colour, and segments with a defect as grey bars."""
-    quality = table["quality"].map(_defects)
     for place, lane in enumerate(lanes):
         is_pattern = lane in PATTERNS
-        rows = events[events["pattern"] == lane] if is_pattern else None
-        if rows is None:
-            rows = table[[lane in found for found in quality]]
+        rows = events[events["pattern"] == lane] if is_pattern else table[table["quality"] == lane]
         color = style.CLASS_COLORS[lane] if is_pattern else style.MUTED
         # the edge keeps a bar visible that is shorter than a pixel
         axes.broken_barh(

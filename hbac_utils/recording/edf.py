@@ -74,7 +74,7 @@ class EdfSource(Source):
 
     @property
     def data_begin(self) -> int:
-        """Where the first data record begins in the file."""
+        """Offset of the first data record in the file, bytes."""
         return 256 * (len(self.header.signals) + 1)
 
     @property

@@ -1,6 +1,6 @@
 """Events, burden and windows worth looking at, from the probabilities of a recording's segments.
 
-The tables of segments are those of `sliding.Reading`. A segment counts as its `leading_class`; an
+The tables of segments are those of `sliding.Reading`. A segment counts as its `leading_class`; a
 segment that could not be read counts as none.
 """
 
@@ -44,8 +44,8 @@ def find_events(table: pd.DataFrame) -> pd.DataFrame:
     leading = leading_class(table)
     runs = pd.Series(leading).ne(pd.Series(leading).shift()).cumsum()
     events = []
-    for _, rows in table.groupby(runs.to_numpy()):
-        pattern = leading[table.index.get_loc(rows.index[0])]
+    for _, rows in table.assign(pattern=leading).groupby(runs.to_numpy()):
+        pattern = rows["pattern"].iloc[0]
         if pattern in PATTERNS:
             onset, last = rows["onset"].iloc[0], rows.iloc[-1]
             end = last["onset"] + last["duration"]

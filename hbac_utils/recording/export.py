@@ -34,7 +34,7 @@ TEXT_LIMIT = 200  # bytes of an annotation's text; the longest one sets the room
 
 @dataclass
 class _Content:
-    """What is written: signals' headers, when each record begins (s), and the records."""
+    """Content of an EDF or BDF file: signal headers, onsets (s) and bytes of the records."""
 
     kind: str
     signals: list[dict[str, bytes]]

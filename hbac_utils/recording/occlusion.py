@@ -1,4 +1,4 @@
-"""What a prediction depends on: the same window with one chain hidden for one second."""
+"""Occlusion: predict a window again with one chain hidden for one second."""
 
 import numpy as np
 

@@ -59,9 +59,12 @@ class Reading:
 
     def window(self, segment: int) -> np.ndarray:
         """EEG around a segment as the first run's models read it, shape (10000, 19), microvolts."""
-        return _windows(self.recording, range(segment, segment + 1), self.step, self._settings[0])[
-            0
-        ]
+        return self._window(segment, self._settings[0])
+
+    def _window(self, segment: int, setting: Setting) -> np.ndarray:
+        segments = range(segment, segment + 1)
+        eeg = _read(self.recording, segments, self.step)
+        return _windows(eeg, self.recording.seconds, segments, self.step, setting)[0]
 
     def window_begin(self, segment: int) -> float:
         """Second of the recording at which the window around a segment begins."""
@@ -69,11 +72,8 @@ class Reading:
 
     def importance(self, segment: int) -> np.ndarray:
         """Dependence of a segment's prediction on each chain and second; see `occlusion`."""
-        segments = range(segment, segment + 1)
         windows = {
-            setting: list(
-                occluded_windows(_windows(self.recording, segments, self.step, setting)[0])
-            )
+            setting: list(occluded_windows(self._window(segment, setting)))
             for setting in self._settings
         }
         return importance(_predict(self.runs, self.blend, windows)[0])
@@ -172,15 +172,19 @@ def _predict_blocks(
     settings = _find_settings(runs)
 
     def prepare(block: range) -> tuple[dict, dict]:
-        begin, end = block.start * step, min(block.stop * step, recording.seconds)
-        eeg = recording.read(begin, begin + step * len(block))
-        eeg = eeg.reshape(len(block), step * SAMPLING_RATE, eeg.shape[1])
-        if end < block.stop * step:  # the last segment is shorter: its end is repeated, not a gap
-            short = round((end - (block.stop - 1) * step) * SAMPLING_RATE)
+        around = _read(recording, block, step)
+        windows = {
+            setting: _windows(around, recording.seconds, block, step, setting)
+            for setting in settings
+        }
+        lead, length = (WINDOW_SAMPLES - step * SAMPLING_RATE) // 2, step * SAMPLING_RATE
+        eeg = around[lead : lead + len(block) * length].reshape(len(block), length, -1).copy()
+        end = recording.seconds - (block.stop - 1) * step
+        if end < step:  # the last segment is shorter: its end is repeated, not a gap
+            short = round(end * SAMPLING_RATE)
             eeg[-1] = np.resize(eeg[-1, :short], eeg[-1].shape)
         defects = find_defects(eeg)
         values = {"quality": defects, "spectra": hemisphere_spectra(eeg)}
-        windows = {setting: _windows(recording, block, step, setting) for setting in settings}
         for row in np.flatnonzero(np.isin(defects, UNREADABLE)):
             for found in windows.values():
                 found[row] = defects[row]
@@ -200,12 +204,16 @@ def _predict_blocks(
             thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _windows(recording: Recording, segments: range, step: int, setting: Setting) -> list:
-    """Read the windows around neighbouring segments; float16, shape (10000, 19) each."""
-    lead = (WINDOW_SECONDS - step) / 2
-    first = segments.start * step - lead
-    eeg = recording.read(first, first + step * (len(segments) - 1) + WINDOW_SECONDS)
-    inside = [round(-first * SAMPLING_RATE), round((recording.seconds - first) * SAMPLING_RATE)]
+def _read(recording: Recording, segments: range, step: int) -> np.ndarray:
+    """Read the EEG of the windows around neighbouring segments at once."""
+    first = segments.start * step - (WINDOW_SECONDS - step) / 2
+    return recording.read(first, first + step * (len(segments) - 1) + WINDOW_SECONDS)
+
+
+def _windows(eeg: np.ndarray, seconds: float, segments: range, step: int, setting: Setting) -> list:
+    """Cut what `_read` returns into prepared windows; float16, shape (10000, 19) each."""
+    first = segments.start * step - (WINDOW_SECONDS - step) / 2
+    inside = [round(-first * SAMPLING_RATE), round((seconds - first) * SAMPLING_RATE)]
     windows = []
     for row in range(len(segments)):
         begin = row * step * SAMPLING_RATE

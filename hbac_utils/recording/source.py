@@ -1,4 +1,4 @@
-"""What every file format offers: channels, continuous pieces in time, and samples of both."""
+"""Common interface of the file formats: channels, pieces without a gap, and their samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

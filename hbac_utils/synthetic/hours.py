@@ -53,7 +53,7 @@ def _generator(seed: int, purpose: int, index: int = 0) -> Generator:
 
 @dataclass(frozen=True)
 class LongRecording:
-    """What is simulated: the patient's states, the episodes, and what does not change."""
+    """Plan of a long recording: the patient's states, the episodes, and constant properties."""
 
     seconds: int
     seed: int
