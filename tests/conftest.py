@@ -1,4 +1,9 @@
-"""One small synthetic competition, packed once, and one quickly trained run, for all tests."""
+"""One small synthetic competition, packed once, and one quickly trained run, for all tests.
+
+Most of the time of a short training is the tracing of its step, which grows with the number of
+layers. Tests within this process therefore train `tiny_recipe`, whose network has few; notebooks
+and other processes, which do not know it, train `compact_recipe`.
+"""
 
 import io
 import os
@@ -8,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "agg")
+# joblib starts processes, each of which imports the library, only where a test names their number
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 import pytest
+from networks import Tiny
 
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.packing import pack
 from hbac_utils.data.store import Store
-from hbac_utils.recipe import Recipe, parse_recipe
+from hbac_utils.recipe import Recipe, override, parse_recipe
+from hbac_utils.registry import register
 from hbac_utils.synthetic.render import synthesize
 
 REAL_EEG = Path(__file__).parents[2] / "shared" / "real_eeg"
@@ -34,7 +43,7 @@ def own_competition(competition, tmp_path) -> Competition:
 
 
 @pytest.fixture(scope="session")
-def tiny_recipe() -> Recipe:
+def compact_recipe() -> Recipe:
     """The compact network at its smallest, two folds, two epochs."""
     return parse_recipe(
         {
@@ -46,11 +55,18 @@ def tiny_recipe() -> Recipe:
             "stages": [
                 {"epochs": 1, "batch_size": 16, "learning_rate": 2e-3, "warmup_epochs": 0},
                 {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "warmup_epochs": 0,
-                 "augment": False, "weight": "votes"},
+                 "weight": "votes"},
             ],
             "select": "last",
         }
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(compact_recipe) -> Recipe:
+    """One convolution in place of the compact network; the second stage without augmentation."""
+    register(Tiny)
+    return override(compact_recipe, {"backbone": {"kind": "tiny"}, "stages.1.augment": False})
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +84,16 @@ def run(store, tiny_recipe, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     train(tiny_recipe, store, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compact_run(store, compact_recipe, tmp_path_factory) -> Path:
+    """The folder of a run of the compact network; do not change it."""
+    from hbac_utils.training.trainer import train
+
+    folder = tmp_path_factory.mktemp("runs") / "compact"
+    train(compact_recipe, store, folder)
     return folder
 
 
@@ -98,12 +124,12 @@ def eda_notebook(competition, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def training_notebook(competition, tiny_recipe, tmp_path_factory) -> Executed:
-    """The training of the tiny recipe with packing; the store is written beside the run."""
+def training_notebook(competition, compact_recipe, tmp_path_factory) -> Executed:
+    """The training of the compact network with packing; the store is written beside the run."""
     from hbac_utils.recipe import save_recipe
 
     folder = tmp_path_factory.mktemp("notebooks")
-    save_recipe(tiny_recipe, folder / "tiny.json")
+    save_recipe(compact_recipe, folder / "tiny.json")
     verb = ["train", "--data", competition.path, "--recipe", folder / "tiny.json"]
     verb += ["--store", folder / "store", "--run", folder / "run"]
     return execute(verb, folder / "run" / "training.html")
@@ -119,13 +145,14 @@ def inference_notebook(competition, training_notebook) -> Executed:
 
 
 @pytest.fixture(scope="session")
-def recording_notebook(run, tmp_path_factory) -> Path:
+def recording_notebook(training_notebook, tmp_path_factory) -> Path:
     """The page of the recording notebook, executed for a minute of EEG in an EDF file."""
     from hbac_utils.notebooks import run_notebook
     from hbac_utils.synthetic.hours import synthesize_hours
 
     out = tmp_path_factory.mktemp("notebooks")
     folder = synthesize_hours(out / "hours", hours=1 / 60, seed=3, progress=False)
+    run = training_notebook.page.parent
     parameters = {"files": str(folder / "recording.edf"), "run": str(run), "out": str(out)}
     return run_notebook("recording", parameters, out / "recording")
 

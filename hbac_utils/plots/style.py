@@ -71,7 +71,7 @@ class StyledFigure(Figure):
 
     def _repr_png_(self):
         full, small = BytesIO(), BytesIO()
-        self.savefig(full, format="png")
+        self.savefig(full, format="png", pil_kwargs={"compress_level": 0})  # it is saved again
         # 256 colours need a third of the bytes
         picture = Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE)
         picture.save(small, "png")

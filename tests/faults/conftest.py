@@ -15,7 +15,7 @@ import yaml
 from operations import HBAC, QUICK, Operation
 
 from hbac_utils.labels import VOTE_COLUMNS
-from hbac_utils.recipe import override, save_recipe
+from hbac_utils.recipe import Recipe, override, save_recipe
 
 SEED = int(os.environ.get("SEED") or 0)
 
@@ -45,6 +45,18 @@ def pytest_terminal_summary(terminalreporter) -> None:
 def random(request) -> np.random.Generator:
     """Random numbers of this test alone."""
     return np.random.default_rng([SEED, *request.node.name.encode()])
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(compact_recipe) -> Recipe:
+    """The compact network: other processes do not know the tests' own."""
+    return compact_recipe
+
+
+@pytest.fixture(scope="session")
+def run(compact_run) -> Path:
+    """The folder of a run of the compact network."""
+    return compact_run
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from hbac_utils.cli import main
 from hbac_utils.kernels.build import metadata_path
 from hbac_utils.metric import check_probabilities
 from hbac_utils.notebooks import FOLDER
+from hbac_utils.recipe import SHIPPED, SHIPPED_RUNS
 
 WHEELS = "datasets/alice/hbac-utils"
 KEY = "fedcba9876543210fedcba9876543210"
@@ -90,8 +91,9 @@ def test_a_session_has_no_network_and_no_repository(server, competition, tmp_pat
     ]  # fmt: skip
 
 
-def test_from_a_trained_run_to_a_score(story, run, capsys):
+def test_from_a_trained_run_to_a_score(story, capsys):
     """The inference notebook finds the training kernel's output, and its submission is scored."""
+    run = SHIPPED_RUNS / SHIPPED
     trained = story.folder / "trained"
     shutil.copytree(run, trained / "run")
     story.server.outputs["alice/hbac-training"] = trained
@@ -120,7 +122,7 @@ def test_from_a_trained_run_to_a_score(story, run, capsys):
     submission = story.server.submissions[0]
     assert submission["kernelVersion"] == 1
     kl = json.loads((run / "metrics.json").read_text())["scores"]["model"]["kl_all"]
-    description = f"tiny (2 models, out of fold {kl:.4f} on all votes"
+    description = f"{SHIPPED} (1 models, out of fold {kl:.4f} on all votes"
     assert submission["submissionDescription"].startswith(description)
     shown = capsys.readouterr()
     assert "score  0.37" in shown.out

@@ -129,19 +129,19 @@ def test_the_notebooks_pages(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_notebooks_in_jupyter(name, competition, store, tiny_recipe, run, tmp_path):
+def test_the_notebooks_in_jupyter(name, competition, store, compact_recipe, compact_run, tmp_path):
     """As in Jupyter: no papermill, the parameters cell edited, a user at the front end."""
-    save_recipe(tiny_recipe, tmp_path / "tiny.json")
+    save_recipe(compact_recipe, tmp_path / "tiny.json")
     data = {} if name == "recording" else {"data": str(competition.path)}
     parameters = (
         data
         | {
             "eda": {"sampled": 2, "files": 2},
             "training": {"store": str(store.path), "recipe": "tiny.json", "run": "run"},
-            "inference": {"run": str(run), "out": "out"},
+            "inference": {"run": str(compact_run), "out": "out"},
             "recording": {
                 "files": str(next((competition.path / "test_eegs").iterdir())),
-                "run": str(run),
+                "run": str(compact_run),
                 "out": "out",
             },
         }[name]

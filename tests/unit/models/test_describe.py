@@ -4,8 +4,8 @@ from hbac_utils.models.describe import network_code, network_parts
 from hbac_utils.recipe import load_recipe, override
 
 
-def test_parts_have_the_shapes_of_the_model(tiny_recipe):
-    branch, head = network_parts(tiny_recipe)
+def test_parts_have_the_shapes_of_the_model(compact_recipe):
+    branch, head = network_parts(compact_recipe)
     assert branch[0] == ("raw EEG", "10,000 × 19\nsamples × electrodes, µV")
     assert branch[1] == ("view\nwaveform", "2,000 × 18")
     assert branch[2][1].startswith("16\n")  # four times the width

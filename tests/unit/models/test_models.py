@@ -271,9 +271,9 @@ def test_branches_are_joined_before_the_head():
     assert len(model.get_layer("view_augmentation_1").steps) == 2
 
 
-def test_the_seed_makes_the_weights(tiny_recipe):
-    first, second = build_classifier(tiny_recipe), build_classifier(tiny_recipe)
-    other = build_classifier(override(tiny_recipe, {"seed": 1}))
+def test_the_seed_makes_the_weights(compact_recipe):
+    first, second = build_classifier(compact_recipe), build_classifier(compact_recipe)
+    other = build_classifier(override(compact_recipe, {"seed": 1}))
     first, second, other = (
         np.concatenate([w.ravel() for w in model.get_weights()]) for model in (first, second, other)
     )
@@ -281,11 +281,11 @@ def test_the_seed_makes_the_weights(tiny_recipe):
     assert (first != other).any()
 
 
-def test_a_model_rebuilt_from_recipe_and_weights_predicts_the_same(tiny_recipe, tmp_path):
-    model, inputs = build_classifier(tiny_recipe), {"eeg": raw("eeg", 2)}
+def test_a_model_rebuilt_from_recipe_and_weights_predicts_the_same(compact_recipe, tmp_path):
+    model, inputs = build_classifier(compact_recipe), {"eeg": raw("eeg", 2)}
     save_weights(model, tmp_path / "model.weights.h5")
     keras.utils.set_random_seed(99)  # a rebuilt model starts from other weights
-    loaded = load_classifier(tiny_recipe, tmp_path / "model.weights.h5")
+    loaded = load_classifier(compact_recipe, tmp_path / "model.weights.h5")
     expected = model.predict_on_batch(inputs)
     np.testing.assert_allclose(loaded.predict_on_batch(inputs), expected, atol=1e-6)
     assert loaded.jit_compile is False
@@ -302,9 +302,9 @@ def test_pretrained_weights_are_not_needed_to_load_trained_ones(tmp_path):
     )
 
 
-def test_the_loss_is_the_competitions_score(tiny_recipe):
+def test_the_loss_is_the_competitions_score(compact_recipe):
     random = np.random.default_rng(0)
-    model = build_classifier(tiny_recipe)
+    model = build_classifier(compact_recipe)
     head = model.get_layer("probabilities")
     head.kernel.assign(head.kernel / 100)  # no probability is near zero
     compile_classifier(model, keras.optimizers.Adam(0.0))
@@ -316,8 +316,8 @@ def test_the_loss_is_the_competitions_score(tiny_recipe):
     assert loss == pytest.approx(kl_divergence(votes, model.predict_on_batch(inputs)), rel=1e-4)
 
 
-def test_augmentation_acts_in_training_until_a_stage_switches_it_off(tiny_recipe):
-    recipe = override(tiny_recipe, {"augment.polarity": 1.0, "augment.time_mask": 0.5})
+def test_augmentation_acts_in_training_until_a_stage_switches_it_off(compact_recipe):
+    recipe = override(compact_recipe, {"augment.polarity": 1.0, "augment.time_mask": 0.5})
     model, eeg = build_classifier(recipe), raw("eeg")
     before = np.asarray(model.get_layer("signal_augmentation")({"eeg": eeg}, training=True)["eeg"])
     np.testing.assert_array_equal(before, -eeg.astype(np.float32))
@@ -327,8 +327,8 @@ def test_augmentation_acts_in_training_until_a_stage_switches_it_off(tiny_recipe
     )
 
 
-def test_views_of_a_batch_have_the_shapes_of_the_network(tiny_recipe):
-    (series,) = augmented_views(tiny_recipe, {"eeg": raw("eeg")})
+def test_views_of_a_batch_have_the_shapes_of_the_network(compact_recipe):
+    (series,) = augmented_views(compact_recipe, {"eeg": raw("eeg")})
     assert series.shape == (4, 2000, 18)
     recipe = load_recipe("recipes/paper-efficientnetv2b2.yaml")
     (image,) = augmented_views(recipe, {"spectrogram": raw("spectrogram")})
@@ -368,8 +368,13 @@ assert os.environ["KERAS_BACKEND"] == "jax", "children of a user's notebook keep
 """
 
 
-def test_the_users_settings_of_keras_do_not_count(tiny_recipe, tmp_path):
-    recipe = override(tiny_recipe, {"backbone.width": 2})
+@pytest.mark.parametrize(
+    "optimize",
+    # without docstrings Python has no compiled files of TensorFlow and compiles it anew
+    ["", pytest.param("2", marks=pytest.mark.slow)],
+)
+def test_the_users_settings_of_keras_do_not_count(compact_recipe, tmp_path, optimize):
+    recipe = override(compact_recipe, {"backbone.width": 2})
     model, eeg = build_classifier(recipe), raw("eeg", 2)
     save_weights(model, tmp_path / "model.weights.h5")
     save_recipe(recipe, tmp_path / "recipe.json")
@@ -378,7 +383,7 @@ def test_the_users_settings_of_keras_do_not_count(tiny_recipe, tmp_path):
     (tmp_path / "keras.json").write_text(json.dumps(settings | {"backend": "torch"}))
     users = {
         "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax", "KERAS_MAX_STEPS_PER_EPOCH": "1",
-        "TF_USE_LEGACY_KERAS": "1", "PYTHONOPTIMIZE": "2",
+        "TF_USE_LEGACY_KERAS": "1", "PYTHONOPTIMIZE": optimize,
     }  # fmt: skip
     command = [sys.executable, "-c", CHILD, str(tmp_path)]
     done = subprocess.run(command, env=os.environ | users, capture_output=True, text=True)
@@ -387,10 +392,10 @@ def test_the_users_settings_of_keras_do_not_count(tiny_recipe, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "predicted.npy"), expected, atol=1e-6)
 
 
-def test_another_backend_and_missing_docstrings_are_one_line(tiny_recipe, monkeypatch):
+def test_another_backend_and_missing_docstrings_are_one_line(compact_recipe, monkeypatch):
     monkeypatch.setattr(sys, "flags", types.SimpleNamespace(optimize=2))
     with pytest.raises(InputError, match="KerasCV does not work without docstrings: unset"):
         check_weights(load_recipe("multiview"))
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with pytest.raises(InputError, match="set KERAS_BACKEND=tensorflow before that import"):
-        build_classifier(tiny_recipe)
+        build_classifier(compact_recipe)

@@ -245,13 +245,13 @@ def test_workers_share_cores_and_gpus(monkeypatch):
     assert "OMP_NUM_THREADS" not in launcher.device_share(0, 3)
 
 
-def test_a_sweep_of_a_real_trial(competition, store, tiny_recipe, tmp_path, capsys):
+def test_a_sweep_of_a_real_trial(competition, store, compact_recipe, tmp_path, capsys):
     from hbac_utils.cli import main
 
-    save_recipe(tiny_recipe, tmp_path / "tiny.json")
+    save_recipe(compact_recipe, tmp_path / "tiny.json")
     content = {
         "name": "real", "recipe": str(tmp_path / "tiny.json"), "grid": {"dropout": [0.3]},
-        "overrides": {"stages": [tiny_recipe.stages[0].model_dump(mode="json")]},
+        "overrides": {"stages": [compact_recipe.stages[0].model_dump(mode="json")]},
         "folds": [0], "objective": "kl_all", "workers": 2,
     }  # fmt: skip
     (tmp_path / "real.yaml").write_text(yaml.safe_dump(content))

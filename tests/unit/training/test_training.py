@@ -208,8 +208,8 @@ def test_averaged_weights_have_their_own_statistics(averaging, monkeypatch):
     for batch in batches:
         state.model.train_on_batch(*batch)
     before = state.arrays()
-    backbone = state.model.get_layer("compact")
-    norm = backbone.get_layer("segment_stem_norm")
+    backbone = state.model.get_layer("tiny_network")
+    norm = backbone.get_layer("tiny_norm")
     view = state.model.get_layer("waveform")
     read = keras.Model(backbone.input, norm.input)
     raw = norm.moving_variance.numpy()
@@ -217,7 +217,7 @@ def test_averaged_weights_have_their_own_statistics(averaging, monkeypatch):
         values = [read(view(tf.cast(inputs["eeg"], tf.float32))).numpy() for inputs, *_ in batches]
         weights = norm.momentum ** np.arange(len(batches))[::-1]
         for found, moment in ((norm.moving_mean, np.mean), (norm.moving_variance, np.var)):
-            moments = [moment(value, axis=(0, 1, 2)) for value in values]
+            moments = [moment(value, axis=(0, 1)) for value in values]
             expected = np.average(moments, axis=0, weights=weights)
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
         assert np.abs(norm.moving_variance / raw - 1).max() > 0.1
@@ -354,10 +354,10 @@ assert losses[0][0] != losses[0][1]
 
 
 @pytest.mark.slow
-def test_two_devices_train_as_one(tiny_recipe, store, tmp_path):
+def test_two_devices_train_as_one(compact_recipe, store, tmp_path):
     # without augmentation and dropout, whose random numbers each device draws for itself
     calm = override(
-        tiny_recipe, {"stages.0.augment": False, "stages.0.epochs": 2, "stages.0.batch_size": 8}
+        compact_recipe, {"stages.0.augment": False, "stages.0.epochs": 2, "stages.0.batch_size": 8}
     )
     save_recipe(calm, tmp_path / "recipe.json")
     child = subprocess.run(
