@@ -10,7 +10,7 @@ from hbac_utils.registry import Backbone
 
 
 class Tiny(Backbone):
-    """One convolution, batch normalisation and a dense layer; for `register`."""
+    """The stem of the compact network, pooled: as symmetric, with one convolution."""
 
     kind: Literal["tiny"]
     width: int = 8
@@ -20,10 +20,10 @@ class Tiny(Backbone):
         import keras
         from keras import layers
 
+        from hbac_utils.models.compact import halves_stem
+
         series = keras.Input(input_shape)
-        x = layers.Conv1D(self.width, 15, 4, use_bias=False, name="tiny_conv")(series)
-        x = layers.BatchNormalization(momentum=0.9, name="tiny_norm")(x)
-        x = layers.GlobalMaxPooling1D(name="tiny_pool")(layers.ReLU(name="tiny_relu")(x))
+        x = layers.GlobalMaxPooling2D(name="tiny_pool")(halves_stem(series, self.width, "tiny"))
         x = layers.Dense(16, "relu", name="tiny_joint")(x)
         return keras.Model(series, x, name="tiny_network")
 

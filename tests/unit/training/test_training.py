@@ -209,7 +209,7 @@ def test_averaged_weights_have_their_own_statistics(averaging, monkeypatch):
         state.model.train_on_batch(*batch)
     before = state.arrays()
     backbone = state.model.get_layer("tiny_network")
-    norm = backbone.get_layer("tiny_norm")
+    norm = backbone.get_layer("tiny_stem_norm")
     view = state.model.get_layer("waveform")
     read = keras.Model(backbone.input, norm.input)
     raw = norm.moving_variance.numpy()
@@ -217,7 +217,7 @@ def test_averaged_weights_have_their_own_statistics(averaging, monkeypatch):
         values = [read(view(tf.cast(inputs["eeg"], tf.float32))).numpy() for inputs, *_ in batches]
         weights = norm.momentum ** np.arange(len(batches))[::-1]
         for found, moment in ((norm.moving_mean, np.mean), (norm.moving_variance, np.var)):
-            moments = [moment(value, axis=(0, 1)) for value in values]
+            moments = [moment(value, axis=(0, 1, 2)) for value in values]
             expected = np.average(moments, axis=0, weights=weights)
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
         assert np.abs(norm.moving_variance / raw - 1).max() > 0.1
