@@ -7,6 +7,7 @@ import pytest
 
 from hbac_utils.kernels import build
 from hbac_utils.kernels.build import build_kernel
+from hbac_utils.recipe import load_recipe
 from hbac_utils.utils.errors import InputError
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -83,6 +84,18 @@ def test_pretrained_models_of_the_recipe_are_attached():
     kernel = build_with("training", "recipe=paper-resnet50v2")
     assert kernel.metadata.model_sources == ("keras/resnetv2/keras/resnet50_v2_imagenet/2",)
     assert not kernel.metadata.enable_internet
+
+
+@pytest.mark.parametrize("name", ["eeg-spectrogram", "multiview", "mel-zoom"])
+def test_the_image_recipes_start_from_imagenet(name):
+    """Every branch does, and the push switches the internet on for Keras' files."""
+    recipe = load_recipe(name)
+    assert {branch.backbone.weights for branch in recipe.all_branches} == {"imagenet"}
+    reduced = load_recipe(name, reduced=True)
+    assert {branch.backbone.weights for branch in reduced.all_branches} == {"none"}
+    metadata = build_with("training", f"recipe={name}").metadata
+    assert metadata.enable_internet
+    assert metadata.model_sources == ()
 
 
 def test_internet_is_on_only_for_what_keras_downloads(tmp_path):

@@ -169,10 +169,11 @@ def test_missing_weights_are_one_line_before_packing(tmp_path):
     check_weights(recipe())
     with pytest.raises(InputError, match=r"float_no_top_v2\.h5 .*attach a data set that holds"):
         check_weights(recipe(weights="imagenet"))
-    missing = r"no efficientnetv2-b3_notop\.h5 .*attach a data set .* or switch its internet on"
-    with pytest.raises(InputError, match=missing) as error:
-        check_weights(load_recipe("vipeegnet"))
-    assert "\n" not in str(error.value)
+    for name, variant in (("vipeegnet", "b3"), ("eeg-spectrogram", "b0"), ("multiview", "b0")):
+        missing = rf"no efficientnetv2-{variant}_notop\.h5 .*attach a data set .* or switch its int"
+        with pytest.raises(InputError, match=missing) as error:
+            check_weights(load_recipe(name))
+        assert "\n" not in str(error.value)
     with pytest.raises(InputError, match=r"mine\.h5: no such file"):
         check_weights(recipe(weights=str(tmp_path / "mine.h5")))
     (tmp_path / "mine.h5").write_bytes(b"no weights")

@@ -14,7 +14,7 @@ def test_parts_have_the_shapes_of_the_model(compact_recipe):
 
 def test_code_is_folded_and_complete():
     sources = network_code(override(load_recipe("multiview"), {"branches": []}))
-    assert list(sources.code)[1:] == ["The view waveform", "The backbone efficientnetv2"]
+    assert list(sources.code)[1:] == ["The view waveform", "The backbone keras_efficientnetv2"]
     assert "class WaveformView" in sources.code["The view waveform"]
     page = sources._repr_html_()
     assert page.count("<details>") == 3

@@ -229,9 +229,8 @@ def test_a_recipe_selects_the_head(head, parameters):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-@shallow_efficientnet()
 def test_the_centre_is_the_two_central_columns():
-    recipe = load_recipe("recipes/eeg-spectrogram.yaml")
+    recipe = load_recipe("recipes/eeg-spectrogram.yaml", reduced=True)
     model = build_classifier(override(recipe, {"pool": "centre", "view.frames": 320}))
     assert model.get_layer("centre").input.shape[2] == 10
     assert model.get_layer("centre").output.shape[2] == 2
@@ -395,7 +394,7 @@ def test_the_users_settings_of_keras_do_not_count(compact_recipe, tmp_path, opti
 def test_another_backend_and_missing_docstrings_are_one_line(compact_recipe, monkeypatch):
     monkeypatch.setattr(sys, "flags", types.SimpleNamespace(optimize=2))
     with pytest.raises(InputError, match="KerasCV does not work without docstrings: unset"):
-        check_weights(load_recipe("multiview"))
+        check_weights(load_recipe("paper-yolov8"))
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with pytest.raises(InputError, match="set KERAS_BACKEND=tensorflow before that import"):
         build_classifier(compact_recipe)

@@ -118,7 +118,8 @@ def test_wrong_weights_are_refused(section, reason, preset):
 
 
 def test_a_recipe_is_asked_for_all_its_weights_at_once(preset, nowhere):
-    recipe = load_recipe("multiview")
+    branches = {f"branches.{i}.backbone": B0 for i in (0, 1)}
+    recipe = override(load_recipe("multiview", reduced=True), branches)
     pretrained.check_weights(recipe)
     pretrained.check_weights(load_recipe("compact"))
     pretrained.check_weights(override(recipe, {"branches.1.backbone.weights": str(preset)}))

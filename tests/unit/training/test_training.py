@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from networks import shallow_efficientnet
 
 from hbac_utils.cli import main
 from hbac_utils.data.dataset import FoldData
@@ -282,10 +281,9 @@ def test_wrong_parameters_are_refused_before_packing(competition, run, tmp_path,
 # -- precision, recipes, devices ------------------------------------------------
 
 
-@shallow_efficientnet()
 def test_a_gpu_trains_in_half_precision_which_starts_with_the_backbone(monkeypatch, tmp_path):
     """Prediction is in single precision; settings of the notebook count for neither."""
-    small = override(load_recipe("eeg-spectrogram"), {"view.frames": 32, "view.bins": 8})
+    small = override(load_recipe("eeg-spectrogram", reduced=True), {"view.bins": 8})
     keras.config.set_dtype_policy("mixed_bfloat16")
     keras.config.set_image_data_format("channels_first")
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind="": ["GPU:0"])
