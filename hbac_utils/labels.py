@@ -9,6 +9,7 @@ import numpy as np
 
 CLASSES = ("Seizure", "LPD", "GPD", "LRDA", "GRDA", "Other")  # as in ``expert_consensus``
 N_CLASSES = len(CLASSES)
+PATTERNS = CLASSES[:-1]  # the harmful ones: all but Other
 
 VOTE_COLUMNS = tuple(f"{name.lower()}_vote" for name in CLASSES)
 """Column names of votes in ``train.csv`` and of probabilities in a submission."""

@@ -47,8 +47,8 @@ NOT_EMBEDDED = (
 EXCLUDED = (
     "sweeps", "kernels", "recording", "cli.py", "__main__.py", "notebooks.py", "utils/commands.py",
     "ensembling/blend.py", "ensembling/members.py", "ensembling/optimize.py",
-    "plots/recordings.py", "synthetic/hours.py", "synthetic/timeline.py", "synthetic/truth.py",
-    "synthetic/edf.py",
+    "plots/recordings.py", "plots/eeg_pages.py",
+    "synthetic/hours.py", "synthetic/timeline.py", "synthetic/truth.py", "synthetic/edf.py",
 )  # fmt: skip
 
 CELL = '''\

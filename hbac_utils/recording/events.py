@@ -7,10 +7,9 @@ segment that could not be read counts as none.
 import numpy as np
 import pandas as pd
 
-from hbac_utils.labels import CLASSES
+from hbac_utils.labels import CLASSES, PATTERNS
 from hbac_utils.metric import floored_log
 
-PATTERNS = CLASSES[:-1]
 UNREAD = ""  # the class of a segment that could not be read
 
 # names of the shares of time in the ACNS terminology (Hirsch et al. 2021)

@@ -16,6 +16,7 @@ from PIL import Image
 from hbac_utils.data.layout import SEGMENT_SECONDS, WINDOW_SECONDS
 from hbac_utils.labels import CLASSES, RELIABLE_VOTES
 from hbac_utils.notebooks import TEMPLATE
+from hbac_utils.plots import eeg_pages
 from hbac_utils.plots import recordings as figures
 from hbac_utils.plots.style import CLASS_COLORS
 from hbac_utils.recipe import SHIPPED, SHIPPED_RUNS
@@ -98,7 +99,7 @@ def write_page(reading: "Reading", out: str | Path) -> Path:
         defects=_by_defect(table),
         events=found,
         windows=[_show_window(reading, segment) for segment in chosen],
-        shades=figures.SHADES,
+        shades=eeg_pages.SHADES,
         spread=_spread(table),
         confidence=_by_confidence(table),
     )
@@ -236,8 +237,8 @@ def _show_window(reading: "Reading", segment: int) -> dict:
         "quality": row["quality"],
         "pictures": {
             narrow: embed(
-                figures.explained_page(eeg, importance, begin, start, narrow=narrow),
-                figures.eeg_palette(),
+                eeg_pages.explained_page(eeg, importance, begin, start, narrow=narrow),
+                eeg_pages.eeg_palette(),
                 narrow=narrow,
             )
             for narrow in (False, True)

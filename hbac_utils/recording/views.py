@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hbac_utils.plots.recordings import explained_page, overview, overview_legend
+from hbac_utils.plots.eeg_pages import explained_page
+from hbac_utils.plots.recordings import overview, overview_legend
 from hbac_utils.recording.events import choose_segments, find_events, summarize
 from hbac_utils.recording.outputs import recording_facts
 from hbac_utils.recording.sliding import Reading
