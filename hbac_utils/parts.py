@@ -136,6 +136,12 @@ for _part in (
     Augmentation("segment_only", "signal", needs="eeg"),
     # the EEG is multiplied by e^u, u uniform in ± this
     Augmentation("gain", "signal", needs="eeg", limit=None),
+    # probability of exchanging the front and the back of the head
+    Augmentation("front_back", "view", needs="series"),
+    # standard deviation, dB, of a random gain at octaves of the frequency
+    Augmentation("spectral_gain", "view", needs="series", limit=None),
+    # the time is stretched by e^u, u uniform in ± this
+    Augmentation("stretch", "view", needs="series"),
     # greatest share of the image's width by which it is moved in time
     Augmentation("translation", "view", needs="image"),
     # greatest share of each side of a rectangle that is cut out

@@ -11,11 +11,20 @@ import numpy as np
 from keras import ops
 
 from hbac_utils.data.layout import SAMPLING_RATE, SEGMENT_SECONDS, WINDOW_SECONDS
-from hbac_utils.montage import CHAINS, DOUBLE_BANANA, ELECTRODES, LEFT, RIGHT, mirror_permutation
+from hbac_utils.montage import (
+    CHAINS,
+    DOUBLE_BANANA,
+    ELECTRODES,
+    LEFT,
+    MIDLINE,
+    RIGHT,
+    mirror_permutation,
+)
 from hbac_utils.recipe import Recipe
 from hbac_utils.registry import AUGMENTATIONS
 
 KEPT_FROM, KEPT_TO = (0.0, 2.0), (10.0, 20.0)  # Hz, ranges of the limits of `band_removal`
+GAIN_KNOTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # Hz, where `spectral_gain` is drawn
 MIRRORED_CHAIN = {"LL": "RL", "RL": "LL", "LP": "RP", "RP": "LP"}
 
 
@@ -26,6 +35,13 @@ def _mirrored_bins() -> np.ndarray:
 
 # index of the mirror image of each electrode or frequency bin, on the last axis
 MIRROR = {"eeg": mirror_permutation(ELECTRODES), "spectrogram": _mirrored_bins()}
+# index of the derivation at the same place of its chain counted from the other end
+TURNED = {
+    name: other
+    for chain in (*CHAINS.values(), MIDLINE)
+    for name, other in zip(chain, reversed(chain), strict=True)
+}
+FRONT_BACK = np.array([DOUBLE_BANANA.index(TURNED[name]) for name in DOUBLE_BANANA])
 HEMISPHERE = np.array([0 if name in LEFT else 1 if name in RIGHT else 2 for name in DOUBLE_BANANA])
 
 
@@ -146,8 +162,7 @@ def band_removal(probability: float, layer: Augmentation) -> Callable[[dict], di
         kept = ops.cast(ops.logical_and(hertz >= low, hertz <= high), eeg.dtype)
         real, imaginary = ops.rfft(ops.transpose(eeg, (0, 2, 1)))
         filtered = ops.irfft((real * kept, imaginary * kept), n)
-        present = ops.any(ops.not_equal(eeg, 0), axis=-1, keepdims=True)
-        filtered = ops.where(present, ops.transpose(filtered, (0, 2, 1)), 0.0)
+        filtered = ops.where(_present(eeg), ops.transpose(filtered, (0, 2, 1)), 0.0)
         return {**signals, "eeg": ops.where(layer.coins(eeg, probability), filtered, eeg)}
 
     return apply
@@ -179,6 +194,67 @@ def gain(largest: float, layer: Augmentation) -> Callable[[dict], dict]:
 
 
 # -- views: images (batch, frequency, time, 1 or 3) or series (batch, time, derivation) --
+
+
+def front_back(probability: float, layer: Augmentation) -> Callable:
+    """Exchange the front and the back of the head in a series.
+
+    A derivation gets the signal of the one at the same place of its chain counted from the other
+    end, with the opposite sign, because it is then subtracted the other way round.
+    """
+
+    def apply(series):
+        coins = layer.coins(series, probability)
+        return ops.where(coins, -ops.take(series, FRONT_BACK, axis=-1), series)
+
+    return apply
+
+
+def spectral_gain(decibels: float, layer: Augmentation) -> Callable:
+    """Multiply the spectrum of a series by a random smooth curve, the same for all derivations.
+
+    The gain in dB is normally distributed at octaves (`GAIN_KNOTS`), with this standard deviation,
+    and linear in between over the logarithm of the frequency. Zeros around a short recording stay.
+    """
+
+    def apply(series):
+        n = series.shape[1]
+        hertz = np.arange(n // 2 + 1) / WINDOW_SECONDS
+        places = np.log(np.clip(hertz, GAIN_KNOTS[0], GAIN_KNOTS[-1]))
+        knots, each = np.log(GAIN_KNOTS), np.eye(len(GAIN_KNOTS))
+        curves = np.array([np.interp(places, knots, one) for one in each], np.float32)
+        shape = (ops.shape(series)[0], len(knots))
+        drawn = keras.random.normal(shape, stddev=decibels * np.log(10) / 20, seed=layer.random)
+        gain = ops.exp(ops.matmul(drawn, curves))[:, None]
+        real, imaginary = ops.rfft(ops.transpose(series, (0, 2, 1)))
+        changed = ops.transpose(ops.irfft((real * gain, imaginary * gain), n), (0, 2, 1))
+        return ops.where(_present(series), changed, 0.0)
+
+    return apply
+
+
+def stretch(largest: float, layer: Augmentation) -> Callable:
+    """Stretch the time of a series about its middle by e^u, u uniform in ± the largest exponent.
+
+    Values in between are interpolated linearly; what lies beyond the window is zero.
+    """
+
+    def apply(series):
+        middle = (series.shape[1] - 1) / 2
+        exponents = keras.random.uniform(
+            (ops.shape(series)[0],), -largest, largest, seed=layer.random
+        )
+        slope = ops.exp(-exponents)
+        one, none = ops.ones_like(slope), ops.zeros_like(slope)
+        # an image one pixel wide: (x, y) gets the value at (x, slope * y + offset)
+        rows = [one, none, none, none, slope, middle * (1 - slope), none, none]
+        image = ops.expand_dims(series, 2)
+        moved = ops.image.affine_transform(
+            image, ops.stack(rows, axis=1), data_format="channels_last"
+        )
+        return ops.squeeze(moved, 2)
+
+    return apply
 
 
 def translation(share: float, layer: Augmentation) -> Callable:
@@ -249,6 +325,10 @@ def channel_mask(highest: float, layer: Augmentation) -> Callable:
         return view * ops.reshape(keep, _along(view, axis))
 
     return apply
+
+
+def _present(series):
+    return ops.any(ops.not_equal(series, 0), axis=-1, keepdims=True)
 
 
 def _channel_axis(view) -> int:

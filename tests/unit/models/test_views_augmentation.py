@@ -260,9 +260,12 @@ def test_nothing_happens_outside_training_or_when_switched_off():
 @pytest.mark.parametrize("depth", [1, 3])
 def test_every_augmentation_keeps_shape_and_type_and_changes_samples(name, depth):
     """Layers see inputs only, so the labels stay as they are."""
-    layer = Augmentation({name: 0.5}, channels=18 if name == "channel_shuffle" else 4)
+    of_derivations = name == "channel_shuffle" or AUGMENTATIONS[name].needs == "series"
+    layer = Augmentation({name: 0.5}, channels=18 if of_derivations else 4)
     if AUGMENTATIONS[name].on == "signal":
         inputs = {"eeg": noise(20, 100, 19)}
+    elif AUGMENTATIONS[name].needs == "series":
+        inputs = noise(20, 50, 18)
     else:
         inputs = noise(20, 72, 50, depth)
     outputs = layer(inputs, training=True)
@@ -312,6 +315,53 @@ def test_band_removal_zeroes_both_ends_of_the_spectrum_of_some_samples():
     assert all(row[low : high + 1].all() for row, (low, high) in zip(filtered, limits, strict=True))
     eeg[:, :100] = 0
     assert not changed(Augmentation({"band_removal": 1}), eeg)[:, :100].any()
+
+
+def test_front_and_back_are_exchanged_as_if_the_electrodes_were():
+    turned = {"Fp1": "O1", "Fp2": "O2", "F7": "T5", "F8": "T6", "F3": "P3", "F4": "P4", "Fz": "Pz"}
+    turned |= {back: front for front, back in turned.items()}
+    eeg = noise(50, 30, 19)
+    source = [ELECTRODES.index(turned.get(name, name)) for name in ELECTRODES]
+    montage = derivation_matrix(DOUBLE_BANANA)
+    series, expected = eeg @ montage, eeg[..., source] @ montage
+    changed = np.asarray(Augmentation({"front_back": 0.4}, channels=18)(series, training=True))
+    coins = (changed != series).any(axis=(1, 2))
+    np.testing.assert_allclose(changed[coins], expected[coins], atol=1e-4)
+    assert 10 <= coins.sum() <= 30
+
+
+def test_spectral_gain_is_smooth_in_frequency_and_the_same_for_all_derivations():
+    series = noise(200, 2500, 18)  # 50 s at 50 Hz
+    layer = Augmentation({"spectral_gain": 3.0}, channels=18)
+    outputs = np.asarray(layer(series, training=True))
+    gain = np.abs(np.fft.rfft(outputs[:, :, :3], axis=1) / np.fft.rfft(series[:, :, :3], axis=1))
+    decibels = 20 * np.log10(gain[:, 1:-1])
+    np.testing.assert_allclose(decibels, decibels[..., :1].repeat(3, axis=-1), atol=0.05)
+    decibels, hertz = decibels[..., 0], np.arange(1, 1250) / 50
+    octaves = decibels[:, np.searchsorted(hertz, (0.5, 1, 2, 4, 8, 16))]
+    np.testing.assert_allclose(octaves.std(axis=0), 3, atol=0.6)
+    np.testing.assert_allclose(np.corrcoef(octaves.T), np.eye(6), atol=0.3)
+    between = decibels[:, np.searchsorted(hertz, 2 * 2**0.5)]
+    np.testing.assert_allclose(between, octaves[:, 2:4].mean(axis=1), atol=0.1)
+    series[:, :500] = 0
+    assert not np.asarray(layer(series, training=True))[:, :500].any()
+
+
+def test_stretch_moves_each_time_away_from_the_middle_by_its_own_factor():
+    times = np.linspace(-25, 25, 1001, dtype=np.float32)
+    series = np.tile(times[None, :, None], (60, 1, 18))
+    layer = Augmentation({"stretch": 0.1}, channels=18)
+    outputs = np.asarray(layer(series, training=True))
+    factors = outputs[:, 600, 0] / times[600]  # a value that was at t * factor is at t
+    np.testing.assert_allclose(
+        outputs[:, 50:951], factors[:, None, None] * series[:, 50:951], atol=1e-3
+    )
+    exponents = np.log(factors)
+    assert np.abs(exponents).max() <= 0.1
+    assert exponents.min() < -0.07
+    assert exponents.max() > 0.07
+    squeezed = outputs[factors.argmax(), :, 0]
+    assert not squeezed[[*range(10), *range(-10, 0)]].any(), "zero beyond the window"
 
 
 def test_all_inputs_of_a_sample_are_mirrored_and_reversed_together():
