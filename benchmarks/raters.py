@@ -35,8 +35,8 @@ def simulated_votes(totals: np.ndarray) -> np.ndarray:
     kinds, shares = raters.episode_kinds(reliable=True)
     drawn = rng.choice(len(kinds), len(totals), p=shares)
     evidence = [raters.draw_evidence(rng, kinds[kind], rng.random(), True) for kind in drawn]
-    pairs = zip(evidence, np.minimum(totals, raters.PANEL), strict=True)
-    return np.array([raters.draw_votes(rng, one, int(total)) for one, total in pairs])
+    panels = [raters.draw_panel(rng, int(min(total, raters.PANEL))) for total in totals]
+    return raters.count_votes(np.array(evidence), panels)
 
 
 def describe(votes: np.ndarray) -> dict[str, float]:

@@ -5,7 +5,7 @@ Terms: Hirsch et al. (2021), doi:10.1097/WNP.0000000000000806. Aperiodic exponen
 doi:10.1016/j.neuroimage.2019.01.024.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
@@ -72,7 +72,7 @@ def draw_background(rng: Generator) -> Background:
 
 def draw_session_background(patient: Generator, session: Generator) -> Background:
     """Draw half of the parameters from the patient, half (sedation, sleep) from the session."""
-    own, of_day = asdict(draw_background(patient)), asdict(draw_background(session))
+    own, of_day = vars(draw_background(patient)), vars(draw_background(session))
     return Background(**{name: (own if session.random() < 0.5 else of_day)[name] for name in own})
 
 

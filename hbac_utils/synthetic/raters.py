@@ -7,6 +7,7 @@ Experts agree moderately and differ by their thresholds: Jing et al. (2023), Neu
 doi:10.1212/WNL.0000000000201670.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -99,9 +100,23 @@ def class_probabilities(evidence: np.ndarray) -> np.ndarray:
     return expert_probabilities(evidence).mean(axis=-2)
 
 
-def draw_votes(rng: Generator, evidence: np.ndarray, total: int) -> np.ndarray:
-    """Draw the votes of ``total`` different experts on one window, shape (6,)."""
-    experts = rng.permutation(PANEL)[:total]
-    cumulative = expert_probabilities(evidence)[experts].cumsum(axis=-1)
-    choice = (rng.random(total)[:, None] > cumulative[:, :-1]).sum(axis=-1)
-    return np.bincount(choice, minlength=N_CLASSES)
+class Panel(NamedTuple):
+    """The different experts who vote on a window, and what they leave to chance."""
+
+    experts: np.ndarray  # indices, shape (votes,)
+    levels: np.ndarray  # uniform from 0 to 1, same shape: the class is where they cross its share
+
+
+def draw_panel(rng: Generator, total: int) -> Panel:
+    """Draw ``total`` experts."""
+    return Panel(rng.permutation(PANEL)[:total], rng.random(total))
+
+
+def count_votes(evidence: np.ndarray, panels: Sequence[Panel]) -> np.ndarray:
+    """Count the votes of a panel on each window, shape (n, 6), from evidence (n, 4)."""
+    windows = np.repeat(np.arange(len(panels)), [len(panel.experts) for panel in panels])
+    experts, levels = (np.concatenate(parts) for parts in zip(*panels, strict=True))
+    cumulative = expert_probabilities(evidence)[windows, experts].cumsum(axis=-1)
+    choice = (levels[:, None] > cumulative[:, :-1]).sum(axis=-1)
+    counts = np.bincount(N_CLASSES * windows + choice, minlength=N_CLASSES * len(panels))
+    return counts.reshape(-1, N_CLASSES)

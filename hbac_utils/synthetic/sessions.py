@@ -5,7 +5,8 @@ Distributions are those of the real tables. They are cut above the 99th percenti
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -132,14 +133,14 @@ def make_plan(
         split: iter(evidence * _draw_targets(rng, sessions, split, balanced))
         for split in ("train", "test")
     }
-    planned, rows = [], []
+    planned, panels = [], []
     for session in sessions:
         patient = np.random.default_rng([seed, 1, session.patient_id])
         session = replace(session, background=draw_session_background(patient, rng))
-        session, labels = _fill_session(rng, session, targets[session.split])
+        session, drawn = _fill_session(rng, session, targets[session.split])
         planned.append(session)
-        rows += labels
-    table = pd.DataFrame(rows)
+        panels += drawn
+    table = _tabulate(planned, panels)
     table["label_id"] = rng.choice(EEG_IDS, len(table), replace=False)
     table["expert_consensus"] = consensus(table[list(VOTE_COLUMNS)].to_numpy())
     is_train = table["split"] == "train"
@@ -249,33 +250,22 @@ def _draw_targets(
 
 def _fill_session(
     rng: Generator, session: Session, targets: Iterator[np.ndarray]
-) -> tuple[Session, list[dict]]:
-    # the session with its episodes, and a row of the tables per window
-    shared = {name: getattr(session, name) for name in ("split", "patient_id", "spectrogram_id")}
-    drawn = asdict(session.background)  # type: ignore[arg-type]
-    background = {f"background_{name}": x for name, x in drawn.items()}
+) -> tuple[Session, list[raters.Panel]]:
+    # the session with its episodes, and each episode's experts
     # an episode lasts at most until halfway to the next recording
     halfway = [(a.start + a.seconds + b.start) / 2 for a, b in pairwise(session.recordings)]
     limits = [0, *halfway, session.seconds]
-    placed, rows = [], []
+    placed, panels = [], []
     for i, recording in enumerate(session.recordings):
-        episodes, labels = [], []
-        for count, reliable in zip(recording.counts, recording.reliable, strict=True):
+        episodes: list[Episode] = []
+        for reliable in recording.reliable:
             episode = draw_episode(rng, next(targets))
             if episodes and rng.random() < CONTINUITY:
                 episode = replace(episode, **{k: getattr(episodes[-1], k) for k in SOURCE})
             episodes.append(episode)
-            labels += count * [_draw_label(rng, episode, reliable, session.split)]
+            panels.append(_draw_panel(rng, reliable, session.split))
         placed += _place(recording, episodes, limits[i], limits[i + 1])
-        for k, (offset, label) in enumerate(zip(recording.offsets, labels, strict=True)):
-            window = {
-                "eeg_id": recording.eeg_id, "eeg_sub_id": k,
-                "eeg_label_offset_seconds": float(offset),
-                "spectrogram_sub_id": len(rows),
-                "spectrogram_label_offset_seconds": float(recording.begin + offset),
-            }  # fmt: skip
-            rows.append(shared | window | label | background)
-    return replace(session, episodes=tuple(placed)), rows
+    return replace(session, episodes=tuple(placed)), panels
 
 
 def _place(
@@ -296,12 +286,56 @@ def _place(
         yield PlacedEpisode(episode, begin, end, labelled, quiet_until)
 
 
-def _draw_label(rng: Generator, episode: Episode, reliable: bool, split: str) -> dict:
+@cache
+def _votes(reliable: bool) -> tuple[np.ndarray, np.ndarray]:
+    # numbers of votes and their shares
     totals, counts = np.array(list((MANY_VOTES if reliable else FEW_VOTES).items())).T
-    total = rng.choice(totals, p=counts / counts.sum())
+    return totals, counts / counts.sum()
+
+
+def _draw_panel(rng: Generator, reliable: bool, split: str) -> raters.Panel:
+    totals, shares = _votes(reliable)
+    total = rng.choice(totals, p=shares)
     if split == "test":
         total = np.clip(total, *TEST_VOTES)
-    votes = raters.draw_votes(rng, episode.evidence, int(total))
-    truth = raters.class_probabilities(episode.evidence)
-    named = zip((*VOTE_COLUMNS, *TRUE_COLUMNS), (*votes, *truth), strict=True)
-    return dict(named) | asdict(episode)
+    return raters.draw_panel(rng, int(total))
+
+
+def _tabulate(sessions: list[Session], panels: list[raters.Panel]) -> pd.DataFrame:
+    # a row per window; what its session, EEG and episode have in common is computed once for each
+    recordings = [recording for session in sessions for recording in session.recordings]
+    per_session = [sum(len(r.offsets) for r in session.recordings) for session in sessions]
+    per_recording = [len(recording.offsets) for recording in recordings]
+    per_episode = [count for recording in recordings for count in recording.counts]
+    offsets = np.concatenate([recording.offsets for recording in recordings])
+    begins = np.repeat([recording.begin for recording in recordings], per_recording)
+    windows = pd.DataFrame(
+        {
+            "eeg_id": np.repeat([recording.eeg_id for recording in recordings], per_recording),
+            "eeg_sub_id": np.concatenate([np.arange(n) for n in per_recording]),
+            "eeg_label_offset_seconds": offsets.astype(np.float64),
+            "spectrogram_sub_id": np.concatenate([np.arange(n) for n in per_session]),
+            "spectrogram_label_offset_seconds": (begins + offsets).astype(np.float64),
+        }
+    )
+    names = ("split", "patient_id", "spectrogram_id")
+    shared = pd.DataFrame([[getattr(one, k) for k in names] for one in sessions], columns=names)
+    backgrounds = pd.DataFrame([vars(session.background) for session in sessions])
+    episodes = [placed.episode for session in sessions for placed in session.episodes]
+    evidence = np.stack([episode.evidence for episode in episodes])
+    labels = [
+        pd.DataFrame(raters.count_votes(evidence, panels), columns=list(VOTE_COLUMNS)),
+        pd.DataFrame(raters.class_probabilities(evidence), columns=list(TRUE_COLUMNS)),
+        pd.DataFrame([vars(episode) for episode in episodes]),
+    ]
+
+    def repeated(table: pd.DataFrame, counts: list[int]) -> pd.DataFrame:
+        return table.loc[np.repeat(table.index, counts)].reset_index(drop=True)
+
+    return pd.concat(
+        [
+            repeated(shared, per_session), windows, *(repeated(t, per_episode) for t in labels),
+            repeated(backgrounds.add_prefix("background_"), per_session),
+        ],
+        axis=1,
+    )  # fmt: skip

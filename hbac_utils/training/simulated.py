@@ -79,5 +79,6 @@ class SimulatedData(FoldData):
         total = self._settings.votes
         if not total:
             return mixed.truth
-        votes = np.stack([raters.draw_votes(random, one, total) for one in mixed.evidence])
+        panels = [raters.draw_panel(random, total) for _ in mixed.evidence]
+        votes = raters.count_votes(mixed.evidence, panels)
         return vote_fractions(votes).astype(np.float32)

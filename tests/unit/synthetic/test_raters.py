@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hbac_utils.labels import CLASSES
-from hbac_utils.synthetic.raters import class_probabilities, draw_votes
+from hbac_utils.synthetic.raters import class_probabilities, count_votes, draw_panel
 
 YES, NO = 8.0, -8.0  # evidence that there is a pattern, is ictal, periodic, lateralized
 
@@ -30,7 +30,10 @@ def test_probabilities_follow_the_decision_tree(evidence, names):
 
 def test_votes_converge_to_the_true_probabilities():
     rng = np.random.default_rng(0)
-    evidence = np.array([0.5, -0.4, 0.3, 0.2])
-    votes = sum(draw_votes(rng, evidence, 20) for _ in range(500))
-    assert votes.sum() == 10_000
-    np.testing.assert_allclose(votes / votes.sum(), class_probabilities(evidence), atol=0.02)
+    evidence = np.array([[0.5, -0.4, 0.3, 0.2], [-0.3, 1.0, 0.0, 0.5]])
+    panels = [draw_panel(rng, total) for _ in range(500) for total in (20, 5)]
+    votes = count_votes(np.tile(evidence, (500, 1)), panels).reshape(500, 2, -1)
+    assert (votes.sum(axis=2) == (20, 5)).all()
+    shares = votes.sum(axis=0) / [[10_000], [2_500]]
+    np.testing.assert_allclose(shares[0], class_probabilities(evidence[0]), atol=0.02)
+    np.testing.assert_allclose(shares[1], class_probabilities(evidence[1]), atol=0.04)
