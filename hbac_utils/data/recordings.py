@@ -132,6 +132,8 @@ def store_recording(
     with target.open("r+b") as file:
         file.seek(position)
         file.write(np.ascontiguousarray(values).data)
+    if not missing.any():
+        return recording, [0.0] * len(windows)
     length = recording_type.window
     return recording, [float(missing[row : row + length].mean()) for row in windows]
 
