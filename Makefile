@@ -206,16 +206,11 @@ output: ## wait, and download its output: NB= OUT= MINUTES= POLL_INTERVAL= TIMEO
 submit: ## submit the pushed version and wait for its score: NB= MINUTES= POLL_INTERVAL= TIMEOUT=
 
 # -- measuring ----------------------------------------------------------------------------
-bench: bench-pipeline bench-sweeps bench-blending ## run all benchmarks, an hour and more: GROWTH= DATA=
-
-bench-pipeline: $(READY) ## measure the pipeline against reference speeds: GROWTH=200,800,3200 DATA=
-	@$(BIN)/python benchmarks/pipeline.py $(call option,growth,GROWTH) $(call option,data,DATA)
+bench: $(READY) ## measure speed and growth against yardsticks, 20 minutes; growth at full size: GROWTH=1000,4000,17089 DATA=
+	@$(BIN)/python benchmarks/bench.py $(call option,growth,GROWTH) $(call option,data,DATA)
 
 bench-sweeps: $(READY) ## run the paper's sweeps at reduced size: DATA=
 	@$(BIN)/python benchmarks/sweeps.py $(call option,data,DATA)
-
-bench-blending: $(READY) ## blend 50 members of 107,000 rows
-	@$(BIN)/python benchmarks/blending.py
 
 cost: $(READY) ## estimate operations, memory and T4 hours of all recipes, or measure steps: RECIPE= CHECK=1
 	@$(BIN)/python benchmarks/cost.py $(if $(RECIPE),"$$RECIPE") $(call flag,check,CHECK)

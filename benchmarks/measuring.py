@@ -30,24 +30,24 @@ class Line:
     note: str = ""
 
     @property
-    def must(self) -> str:
+    def goal(self) -> str:
         """Bound in words."""
         return f"≥ {_number(self.floor)}" if self.ceiling is None else f"≤ {self.ceiling:,.2f}"
 
     @property
     def verdict(self) -> str:
-        """``ok`` or ``short``."""
+        """``pass`` or ``fail``."""
         kept = (
             self.measured >= self.floor if self.ceiling is None else self.measured <= self.ceiling
         )
-        return "ok" if kept else "short"
+        return "pass" if kept else "fail"
 
     def __str__(self) -> str:
         measured = _number(self.measured)
-        return f"{self.name:66} {measured:>9} {self.must:>11} {self.verdict:5}  {self.note}"
+        return f"{self.name:66} {measured:>9} {self.goal:>9} {self.verdict:5}  {self.note}"
 
 
-HEAD = f"{'line':66} {'measured':>9} {'must reach':>11}"
+HEAD = f"{'case':66} {'value':>9} {'goal':>9}"
 
 
 def _number(value: float) -> str:
@@ -76,23 +76,18 @@ def simulated_competition(folder: Path, eegs: int, **settings) -> Competition:
     return synthesize(folder, eegs=eegs, progress=False, **settings)
 
 
-def peak_memory(work: Callable[[], object], *, children: bool = False) -> tuple[object, float]:
+def peak_memory(work: Callable[[], object]) -> tuple[object, float]:
     """Run a function; returns its result and the most memory of this process meanwhile, MB.
 
-    With ``children``, that of the largest process that it starts. Mapped files, which belong to
-    the kernel's cache, are not counted.
+    Mapped files, which belong to the kernel's cache, are not counted.
     """
     samples, finished = [0.0], threading.Event()
 
     def sample() -> None:
         own = psutil.Process()
         while not finished.wait(PERIOD):
-            for process in own.children(recursive=True) if children else [own]:
-                try:
-                    memory = process.memory_info()
-                except psutil.Error:  # it has ended
-                    continue
-                samples.append((memory.rss - getattr(memory, "shared", 0)) / 2**20)
+            memory = own.memory_info()
+            samples.append((memory.rss - getattr(memory, "shared", 0)) / 2**20)
 
     thread = threading.Thread(target=sample)
     thread.start()

@@ -30,6 +30,7 @@ SHAPES = {"eeg": (WINDOW_SAMPLES, len(ELECTRODES)), "spectrogram": (SPECTROGRAM_
 STEP_SECONDS = {"eeg": 1 / SAMPLING_RATE, "spectrogram": SPECTROGRAM_STEP}
 FULL_WEIGHT_VOTES = 20  # with ``weight: votes``, a window with so many votes has weight one
 EVALUATION_BATCH = 64
+ALIGNMENT = 64  # bytes, of TensorFlow's memory
 PARALLEL = 2  # batches made at a time, and made ahead
 
 
@@ -285,6 +286,14 @@ def _named(readers: list["_Reader"], values: list[tf.Tensor]) -> dict[str, tf.Te
     return {reader.name: value for reader, value in zip(readers, values, strict=True)}
 
 
+def empty_aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Allocate an array as TensorFlow aligns its own: `tf.numpy_function` copies all others."""
+    size, item = int(np.prod(shape)), np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT // item, dtype)
+    begin = -memory.ctypes.data % ALIGNMENT // item
+    return memory[begin : begin + size].reshape(shape)
+
+
 class _Reader:
     """Copies windows of one input from a store, a batch at a time."""
 
@@ -302,8 +311,9 @@ class _Reader:
         start = self._start[rows] + (shift if self.name == "eeg" else 0)
         begin = np.maximum(start, self._first[rows])
         end = np.maximum(np.minimum(start + self._length, self._last[rows]), begin)
-        batch = np.empty((len(rows), *SHAPES[self.name]), np.float16)
-        for window, source, stop, first in zip(batch, begin, end, begin - start, strict=True):
+        batch = empty_aligned((len(rows), *SHAPES[self.name]), np.float16)
+        places = zip(batch, begin.tolist(), end.tolist(), (begin - start).tolist(), strict=True)
+        for window, source, stop, first in places:
             last = first + stop - source
             window[:first] = 0
             window[first:last] = self._array[source:stop]

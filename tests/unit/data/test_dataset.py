@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from hbac_utils.data.dataset import FoldData, evaluation_dataset, labelled_share, mix, paste
+from hbac_utils.data.dataset import (
+    FoldData,
+    empty_aligned,
+    evaluation_dataset,
+    labelled_share,
+    mix,
+    paste,
+)
 from hbac_utils.data.splits import patient_folds
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.recipe import override
@@ -35,6 +42,14 @@ def test_a_fold_trains_on_other_patients_than_it_scores(store, plain):
     assert not set(patients[data.training]) & set(patients[data.evaluation])
     with pytest.raises(InputError, match="fold 2 does not exist"):
         FoldData(store, plain, 2)
+
+
+def test_tensorflow_takes_an_aligned_array_without_a_copy():
+    made = [empty_aligned((n, 19), np.float16) for n in range(1, 9)]
+    given = [tf.numpy_function(lambda array=array: array, [], tf.float16) for array in made]
+    addresses = [np.asarray(tensor).ctypes.data for tensor in given]
+    assert addresses == [array.ctypes.data for array in made]
+    assert [array.shape for array in made] == [(n, 19) for n in range(1, 9)]
 
 
 def test_an_epoch_shows_one_window_of_each_group(store, plain):

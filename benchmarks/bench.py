@@ -1,10 +1,10 @@
-"""Measure the pipeline against reference speeds taken in the same run (`make bench-pipeline`).
+"""Measure speed and growth against yardsticks in the same run (`make bench`).
 
-    python benchmarks/pipeline.py [--data FOLDER] [--growth 200,800,3200] [--quick]
+    python benchmarks/bench.py [--data FOLDER] [--growth 1000,4000,17089] [--quick]
 
 Each line compares two cases that are measured alternately; its number is the median over the turns,
 for growth the ratio of the best turns. Without ``--data`` a competition is simulated once under
-``--out`` (two minutes for 800 EEGs on two cores). ``bench.json`` beside the folder ``--out`` holds
+``--out`` (a minute for 400 EEGs on two cores). ``bench.json`` beside the folder ``--out`` holds
 the table.
 """
 
@@ -20,6 +20,8 @@ import joblib
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from blending import scale as blend_scale
+from cost import SPEED
 from measuring import HEAD, Line, ratio, simulated_competition, take_turns, write_report
 
 from hbac_utils.data.competition import Competition, open_competition
@@ -30,24 +32,30 @@ from hbac_utils.models.classifier import build_classifier, compile_classifier
 from hbac_utils.recipe import Data, Recipe, load_recipe, override
 from hbac_utils.synthetic.components import open_components
 from hbac_utils.synthetic.mixtures import Mixtures
+from hbac_utils.synthetic.render import EEGS_PER_PATIENT
+from hbac_utils.synthetic.sessions import make_plan
 from hbac_utils.utils.backend import keras, tf
 
 JOBS = 2  # worker processes of packing and of its reference
 FILL = 4  # batches before the clock starts, while the pipeline fills
 
-# a public KerasCV starter on two cores of this kind
-STARTER_FILES = 53  # spectrogram files a second into .npy, two workers
-STARTER_MIXED, STARTER_PLAIN = 1_311, 4_666  # images a second, batches of 64, from its RAM cache
-TIMES_FASTER = 4
+TIMES_FASTER = 4  # than the public starter
+# Kaggle's T4 × 2 (docs/models.md): operations of a window of `vipeegnet`, processor cores, and
+# those that the steps of two GPUs themselves use, which is assumed
+VIPEEGNET, CORES, STEP_CORES = 10.5e9, 4, 2
+BLEND_LIMITS = {"seconds": 60, "gigabytes": 2.0}
 
 
 @dataclass(frozen=True)
 class Effort:
     """Sizes of the measurements."""
 
-    growth: tuple[int, ...] = (200, 400, 800)
+    growth: tuple[int, ...] = (100, 200, 400)
+    plans: tuple[int, ...] = (1_000, 4_000, 17_089)  # EEGs whose simulation is planned
     eegs: int = 200  # of the lines other than growth
     turns: int = 5
+    members: tuple[int, int] = (50, 107_000)  # of the blend, and their rows
+    cached: int = 256  # windows in the starter's cache, 1.4 MB each
     windows: int = 3_000  # per turn of the lines about batches
     steps: int = 12  # per turn of the lines about the compact model
     deep_steps: int = 4  # and about EfficientNetV2-B0
@@ -55,7 +63,19 @@ class Effort:
     image: tuple[int, int] = (32, 256)  # bins of a chain, frames
 
 
-QUICK = Effort((4, 12), 12, turns=1, windows=96, steps=2, deep_steps=1, deep_batch=2, image=(8, 32))
+QUICK = Effort(
+    (4, 12),
+    (4, 12),
+    12,
+    turns=1,
+    members=(0, 0),
+    cached=64,
+    windows=96,
+    steps=2,
+    deep_steps=1,
+    deep_batch=2,
+    image=(8, 32),
+)
 
 
 # -- data ----------------------------------------------------------------------
@@ -119,18 +139,14 @@ def seconds_to_decode(paths: list[Path]) -> float:
 
 
 def pack_lines(competition: Competition, work: Path, effort: Effort) -> list[Line]:
-    """Packing against mere decoding."""
+    """Packing against mere decoding, and spectrograms against the starter's conversion too."""
     table = competition.train
+    eegs = [competition.eeg_path("train", i) for i in table["eeg_id"].unique()]
+    images = [competition.spectrogram_path("train", i) for i in table["spectrogram_id"].unique()]
     cases = [
-        (
-            "EEG", 0.5, link(competition, table, work / "eegs", spectrograms=False),
-            [competition.eeg_path("train", i) for i in table["eeg_id"].unique()],
-        ),
-        (
-            "spectrograms", 0.6, only_spectrograms(competition, work / "spectrograms"),
-            [competition.spectrogram_path("train", i) for i in table["spectrogram_id"].unique()],
-        ),
-    ]  # fmt: skip
+        ("EEG", 0.5, link(competition, table, work / "eegs", spectrograms=False), eegs),
+        ("spectrograms", 0.6, only_spectrograms(competition, work / "spectrograms"), images),
+    ]
     lines = []
     for name, floor, part, paths in cases:
         megabytes = sum(pq.read_table(path).nbytes for path in paths) / 1e6
@@ -138,17 +154,59 @@ def pack_lines(competition: Competition, work: Path, effort: Effort) -> list[Lin
             "pyarrow": partial(seconds_to_decode, paths),
             "pack": partial(seconds_to_pack, part, work / "packed"),
         }
+        if name == "spectrograms":
+            timed["starter"] = partial(seconds_of_starter, paths, work / "npy")
         take_turns(1, timed)  # starts the workers
         measured = take_turns(effort.turns, timed)
-        seconds = {case: float(np.median(values)) for case, values in measured.items()}
-        speed = {case: megabytes / value for case, value in seconds.items()}
+        speed = {case: megabytes / np.median(values) for case, values in measured.items()}
         note = f"{speed['pack']:.0f} : {speed['pyarrow']:.0f} MB/s, {len(paths)} files"
         share = ratio(measured, "pyarrow", "pack")
         lines.append(Line(f"pack {name} : pyarrow decoding", share, floor, note=note))
-    rate = {case: len(paths) / value for case, value in seconds.items()}
-    note = f"4 × the starter's {STARTER_FILES}; pyarrow only decodes {rate['pyarrow']:.0f}"
-    floor = TIMES_FASTER * STARTER_FILES
-    return [*lines, Line("spectrogram files packed per s", rate["pack"], floor, note=note)]
+    rate = {case: len(paths) / np.median(values) for case, values in measured.items()}
+    note = f"{rate['pack']:.0f} : {rate['starter']:.0f} files/s; decoding {rate['pyarrow']:.0f}"
+    share = ratio(measured, "starter", "pack")
+    return [*lines, Line("pack spectrograms : starter's .npy", share, TIMES_FASTER, note=note)]
+
+
+# -- the public starter --------------------------------------------------------
+# "HMS-HBAC: KerasCV Starter Notebook" by awsaf49 on Kaggle, its steps written anew
+
+
+def seconds_of_starter(paths: list[Path], folder: Path) -> float:
+    """Time its conversion of spectrograms into .npy files."""
+    folder.mkdir(exist_ok=True)
+
+    def convert(path: Path) -> None:
+        values = pd.read_parquet(path).fillna(0).to_numpy()[:, 1:].T
+        np.save(folder / f"{path.stem}.npy", values.astype("float32"))
+
+    begun = time.perf_counter()
+    joblib.Parallel(n_jobs=JOBS)(joblib.delayed(convert)(path) for path in paths)
+    return time.perf_counter() - begun
+
+
+def starter_dataset(store: Store, windows: int, batch: int, mixup: bool) -> tf.data.Dataset:
+    """Make its batches from a cache in memory: images (batch, 400, 300, 3), float32."""
+    starts = np.resize(store.windows["spectrogram_start"], windows)
+    images = np.stack([store.spectrogram[i : i + 300].T for i in starts]).astype(np.float32)
+
+    def image(log):
+        log -= tf.reduce_mean(log)
+        log /= tf.math.reduce_std(log) + 1e-6
+        return tf.tile(log[..., None], [1, 1, 3]), tf.ones(6) / 6
+
+    def mixed(values, labels):
+        size = tf.shape(values)[0]
+        a, b = (tf.random.gamma([size], 2.0) for _ in range(2))
+        share, order = a / (a + b), tf.random.shuffle(tf.range(size))
+        own, other = share[:, None, None, None], tf.gather(values, order)
+        labels = share[:, None] * labels + (1 - share)[:, None] * tf.gather(labels, order)
+        return own * values + (1 - own) * other, labels
+
+    auto = tf.data.AUTOTUNE
+    data = tf.data.Dataset.from_tensor_slices(images).map(image, auto).cache().repeat()
+    data = data.shuffle(windows, seed=0).batch(batch)
+    return (data.map(mixed, auto) if mixup else data).prefetch(auto)
 
 
 # -- windows -------------------------------------------------------------------
@@ -174,13 +232,18 @@ def copy_speed(store: Store, data: FoldData, n: int) -> float:
 
 def batch_speed(data: FoldData, n: int) -> float:
     """Windows per second in ready batches."""
-    batches = iter(data.training_dataset(0))
+    return dataset_speed(data.training_dataset(0), n)
+
+
+def dataset_speed(dataset: tf.data.Dataset, n: int, clock: Callable = time.perf_counter) -> float:
+    """Windows per second of a clock."""
+    batches = iter(dataset)
     for _ in range(FILL):
         next(batches)
-    begun, seen = time.perf_counter(), 0
+    begun, seen = clock(), 0
     while seen < n:
         seen += next(batches)[1].shape[0]
-    return seen / (time.perf_counter() - begun)
+    return seen / (clock() - begun)
 
 
 def warm_up(data: FoldData) -> None:
@@ -189,34 +252,55 @@ def warm_up(data: FoldData) -> None:
 
 
 def window_lines(store: Store, effort: Effort) -> list[Line]:
-    """EEG windows into batches against copying; Kaggle spectrograms against the starter's speed."""
+    """EEG windows into batches against copying; Kaggle spectrograms against the starter."""
     compact, paper = load_recipe("compact"), load_recipe("paper-efficientnetv2b2")
     moved, unmixed = {"augment.shift": 5.0}, {"augment.mixup": 0.0}
     windows = {
         "plain": training_data(store, compact, **moved, **unmixed),
         "mixed": training_data(store, compact, **moved, **{"augment.mixup": 0.5}),
-        "starter, with MixUp": training_data(store, paper),
-        "starter, plain": training_data(store, paper, **unmixed),
+        "Kaggle, MixUp": training_data(store, paper),
+        "Kaggle, plain": training_data(store, paper, **unmixed),
     }
     for value in windows.values():
         warm_up(value)
-    n = effort.windows
+    n, batch = effort.windows, paper.stages[0].batch_size
     cases = {name: partial(batch_speed, value, n) for name, value in windows.items()}
     cases["numpy"] = partial(copy_speed, store, windows["plain"], n)
+    for name in ("MixUp", "plain"):
+        data = starter_dataset(store, effort.cached, batch, name == "MixUp")
+        cases[f"starter, {name}"] = partial(dataset_speed, data, n)
     measured = take_turns(effort.turns, cases)
     speed = {name: float(np.median(values)) for name, values in measured.items()}
-    lines = [
+    compared = [
+        ("EEG windows into batches : numpy copying", "plain", "numpy", 0.5),
+        ("EEG windows into batches, MixUp : numpy copying", "mixed", "numpy", 0.2),
+        *(
+            (f"Kaggle windows into batches, {x} : starter", f"Kaggle, {x}", f"starter, {x}", 4)
+            for x in ("MixUp", "plain")
+        ),
+    ]
+    return [
         Line(
-            f"EEG windows into batches{text} : numpy copying",
-            ratio(measured, name, "numpy"), floor,
-            note=f"{speed[name]:,.0f} : {speed['numpy']:,.0f} windows/s",
+            name, ratio(measured, over, under), floor,
+            note=f"{speed[over]:,.0f} : {speed[under]:,.0f} windows/s",
         )
-        for name, text, floor in (("plain", "", 0.5), ("mixed", ", MixUp", 0.2))
+        for name, over, under, floor in compared
     ]  # fmt: skip
-    for text, starter in (("with MixUp", STARTER_MIXED), ("plain", STARTER_PLAIN)):
-        name, note = f"Kaggle windows into batches per s, {text}", f"4 × the starter's {starter:,}"
-        lines.append(Line(name, speed[f"starter, {text}"], TIMES_FASTER * starter, note=note))
-    return lines
+
+
+def gpu_line(store: Store, effort: Effort) -> Line:
+    """Windows that four cores deliver beside the steps, against those that T4 × 2 train."""
+    data = training_data(store, load_recipe("vipeegnet"))
+    warm_up(data)
+
+    def windows_per_core() -> float:
+        return dataset_speed(data.training_dataset(0), effort.windows, time.process_time)
+
+    per_core = float(np.median(take_turns(effort.turns, {"": windows_per_core})[""]))
+    delivered, needed = per_core * (CORES - STEP_CORES), SPEED / (3 * VIPEEGNET)
+    note = f"{delivered:,.0f} windows/s ({per_core:,.0f} a core × {CORES - STEP_CORES}) : "
+    note += f"{needed:,.0f}; the network limits"
+    return Line("vipeegnet on T4 × 2, windows delivered : needed", delivered / needed, 1, note=note)
 
 
 def mixture_line(work: Path, turns: int, n: int = 32) -> Line:
@@ -339,6 +423,28 @@ def view_line(effort: Effort) -> Line:
 # -- growth --------------------------------------------------------------------
 
 
+def planning_line(effort: Effort) -> Line:
+    """Time per EEG of planning a simulation, at several sizes, processor time."""
+
+    def ms_per_eeg(eegs: int) -> float:
+        again = max(1, effort.plans[1] // eegs)
+        begun = time.process_time()
+        for seed in range(again):
+            make_plan(eegs, max(1, round(eegs / EEGS_PER_PATIENT)), eegs // 10, seed)
+        return 1e3 * (time.process_time() - begun) / (again * eegs)
+
+    return _growth_line("plan the simulation", ms_per_eeg, {n: n for n in effort.plans}, 2)
+
+
+def _growth_line(name: str, ms_per_eeg: Callable, counts: dict[int, int], turns: int) -> Line:
+    measured = take_turns(turns, {n: partial(ms_per_eeg, n) for n in counts})
+    # the best turn: sizes cannot be paired turn by turn, and other processes only add time
+    best = {n: min(values) for n, values in measured.items()}
+    note = "ms per EEG: " + ", ".join(f"{counts[n]:,} EEGs {v:.3g}" for n, v in best.items())
+    share = max(best.values()) / min(best.values())
+    return Line(f"growth, {name}: slowest : fastest size", share, ceiling=1.15, note=note)
+
+
 def growth_lines(competition: Competition, work: Path, effort: Effort) -> list[Line]:
     """Time per EEG of packing and of an epoch's batches, at several sizes."""
     parts = {n: subset(competition, n, work / f"subset-{n}") for n in effort.growth}
@@ -352,22 +458,34 @@ def growth_lines(competition: Competition, work: Path, effort: Effort) -> list[L
     def pack_time(n: int) -> float:
         again = min(max(counts.values()) // counts[n], 8)  # as much work at every size
         seconds = [seconds_to_pack(parts[n], work / "packed") for _ in range(again)]
-        return float(np.mean(seconds)) / counts[n]
+        return 1e3 * float(np.mean(seconds)) / counts[n]
 
     def batch_time(n: int) -> float:
-        per_window = 1 / batch_speed(windows[n], effort.windows)
+        per_window = 1e3 / batch_speed(windows[n], effort.windows)
         return per_window * len(windows[n].rows_of_epoch(0, 0)) / counts[n]
 
-    lines = []
-    for name, timed in (("pack", pack_time), ("an epoch's batches", batch_time)):
-        measured = take_turns(min(effort.turns, 3), {str(n): partial(timed, n) for n in parts})
-        # the best turn: sizes cannot be paired turn by turn, and other processes only add time
-        per_eeg = {k: 1e3 * min(v) for k, v in measured.items()}
-        note = ", ".join(f"{counts[int(k)]:,} EEGs {v:.3g}" for k, v in per_eeg.items())
-        name, share = f"growth, {name}: slowest : fastest size", max(per_eeg.values())
-        share /= min(per_eeg.values())
-        lines.append(Line(name, share, ceiling=1.15, note=f"ms per EEG: {note}"))
-    return lines
+    cases = {"pack": pack_time, "an epoch's batches": batch_time}
+    return [
+        _growth_line(name, timed, counts, min(effort.turns, 3)) for name, timed in cases.items()
+    ]
+
+
+# -- blending ------------------------------------------------------------------
+
+
+def blend_lines(work: Path, effort: Effort) -> list[Line]:
+    """Blend members of full size in a process of its own."""
+    members, rows = effort.members
+    if not members:
+        return []
+    (folder := work / "blend").mkdir()
+    found = blend_scale(folder, members, rows)
+    shutil.rmtree(folder)
+    note = f"weights off by {found['weights_off']:.4f} at most"
+    return [
+        Line(f"blend {members} × {rows:,} rows, {unit}", found[unit], ceiling=limit, note=note)
+        for unit, limit in BLEND_LIMITS.items()
+    ]
 
 
 # -- the whole -----------------------------------------------------------------
@@ -380,10 +498,13 @@ def measure(competition: Competition, work: Path, effort: Effort) -> list[Line]:
     groups = (
         lambda: pack_lines(small, work, effort),
         lambda: window_lines(store, effort),
+        lambda: [gpu_line(store, effort)],
         lambda: [mixture_line(work, effort.turns)],
         lambda: model_lines(store, effort),
         lambda: [view_line(effort)],
+        lambda: [planning_line(effort)],
         lambda: growth_lines(competition, work, effort),
+        lambda: blend_lines(work, effort),
     )
     print(HEAD)
     lines: list[Line] = []
@@ -398,9 +519,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="competition folder (default: simulated)")
     parser.add_argument("--out", type=Path, default=Path("outputs/bench"), help="working folder")
-    parser.add_argument("--growth", default="", help="numbers of EEGs, such as 200,800,3200")
+    parser.add_argument("--growth", default="", help="numbers of EEGs, such as 1000,4000,17089")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, only to see it run")
     options = parser.parse_args(arguments)
+    begun = time.perf_counter()
     effort = QUICK if options.quick else Effort()
     if options.growth:
         effort = replace(effort, growth=tuple(sorted(map(int, options.growth.split(",")))))
@@ -414,12 +536,11 @@ def main(arguments: list[str] | None = None) -> None:
     lines = measure(competition, work, effort)
     shutil.rmtree(work)
     report = options.out.with_suffix(".json")
-    rows = [asdict(line) | {"must": line.must, "verdict": line.verdict} for line in lines]
-    write_report(report, {"lines": rows, "effort": asdict(effort)})
-    short = sum(line.verdict == "short" for line in lines)
-    sizes = ", ".join(f"{n:,}" for n in effort.growth)
-    print(f"\n{short or 'no'} lines short; growth was measured over {sizes} EEGs (GROWTH=…)")
-    print(f"report  {report}")
+    minutes = (time.perf_counter() - begun) / 60
+    rows = [asdict(line) | {"goal": line.goal, "verdict": line.verdict} for line in lines]
+    write_report(report, {"minutes": minutes, "lines": rows, "effort": asdict(effort)})
+    failed = sum(line.verdict == "fail" for line in lines)
+    print(f"\n{failed} of {len(lines)} lines fail; {minutes:.1f} minutes; report  {report}")
 
 
 if __name__ == "__main__":
