@@ -93,6 +93,9 @@ def synth(
     out: Annotated[Path, option("folder to write")] = Path("outputs/synthetic"),
     eegs: Annotated[int, number("number of training EEGs", 1)] = 300,
     patients: Annotated[int | None, number("number of training patients", 1)] = None,
+    test_eegs: Annotated[
+        int | None, number("number of test EEGs (default: a tenth of --eegs)", 1)
+    ] = None,
     seed: Annotated[int, number("random seed")] = 0,
     evidence: Annotated[
         float, number("evidence for the classes; 1: realistic, 5: easy", above=True)
@@ -100,6 +103,9 @@ def synth(
     balanced: Annotated[bool, flag("make classes equally frequent", "--balanced")] = False,
     eeg_only: Annotated[
         bool, flag("write no spectrograms: several times as fast", "--eeg-only")
+    ] = False,
+    uncut: Annotated[
+        bool, flag("longest recordings of hours, as the real ones", "--uncut")
     ] = False,
     edf: Annotated[
         bool, flag("one long recording (EDF+) of one patient, not a competition", "--edf")
@@ -113,9 +119,10 @@ def synth(
     if edf or hours is not None:
         from hbac_utils.synthetic.hours import synthesize_hours
 
-        if patients is not None or balanced or eeg_only:
+        if patients is not None or test_eegs is not None or balanced or eeg_only or uncut:
             raise InputError(
-                "--edf and --hours write a recording: leave out --patients, --balanced, --eeg-only"
+                "--edf and --hours write a recording: leave out --patients, --test-eegs, "
+                "--balanced, --eeg-only, --uncut"
             )
         folder = synthesize_hours(
             out, hours=6 if hours is None else hours, seed=seed, evidence=evidence, jobs=jobs
@@ -125,8 +132,8 @@ def synth(
     from hbac_utils.synthetic.render import synthesize
 
     competition = synthesize(
-        out, eegs=eegs, patients=patients, seed=seed, evidence=evidence, balanced=balanced,
-        eeg_only=eeg_only, jobs=jobs,
+        out, eegs=eegs, patients=patients, test_eegs=test_eegs, seed=seed, evidence=evidence,
+        balanced=balanced, eeg_only=eeg_only, uncut=uncut, jobs=jobs,
     )  # fmt: skip
     print(f"competition  {competition.path}\ntruth        {competition.path}_truth")
 

@@ -3,8 +3,14 @@
 The competition's spectrogram grid (steps of 200/1024 Hz from 0.59 to 19.92 Hz, a row every 2 s) is
 that of a multitaper estimate (Thomson 1982, doi:10.1109/PROC.1982.12433) on windows of 4 s, padded
 to 1,024 samples.
+
+While a competition is written it lies in ``.<name>.partial`` beside its path. A call with the same
+arguments continues there after a kill; after a restart of the machine it starts again, because
+files may not have reached the disk.
 """
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -19,7 +25,9 @@ from numpy.random import Generator
 from scipy.signal.windows import dpss
 from threadpoolctl import threadpool_limits
 
+from hbac_utils import __version__
 from hbac_utils.data.competition import Competition
+from hbac_utils.data.journal import BOOT_ID, discard, partial_folder
 from hbac_utils.data.layout import FREQUENCIES, SPECTROGRAM_COLUMNS, SPECTROGRAM_STEP
 from hbac_utils.labels import N_CLASSES, VOTE_COLUMNS
 from hbac_utils.montage import CHAINS, CHANNELS, DOUBLE_BANANA, derivation_matrix
@@ -27,10 +35,19 @@ from hbac_utils.synthetic import artifacts
 from hbac_utils.synthetic.background import add_background
 from hbac_utils.synthetic.forward_model import apply_reference
 from hbac_utils.synthetic.patterns import episode_waveforms, pattern_fields
-from hbac_utils.synthetic.sessions import PATIENT_IDS, PlacedEpisode, Plan, Session, make_plan
+from hbac_utils.synthetic.sessions import (
+    CUT_TAILS,
+    PATIENT_IDS,
+    REAL_TAILS,
+    PlacedEpisode,
+    Plan,
+    Session,
+    make_plan,
+)
 from hbac_utils.synthetic.signals import MARGIN, SLOW_RATE, SessionSignal, gate, rhythm
 from hbac_utils.utils import interactive
 from hbac_utils.utils.errors import InputError
+from hbac_utils.utils.files import DRAFT, lock, remove_drafts, writing
 
 EEGS_PER_PATIENT = 17_089 / 1_950  # of the real competition
 
@@ -52,13 +69,14 @@ _CHAINS = derivation_matrix([name for chain in CHAINS.values() for name in chain
 def synthesize(
     out: Path, *, eegs: int, patients: int | None = None, test_eegs: int | None = None,
     seed: int = 0, evidence: float = 1.0, balanced: bool = False, eeg_only: bool = False,
-    jobs: int = -1, progress: bool = True,
+    uncut: bool = False, jobs: int = -1, progress: bool = True,
 ) -> Competition:  # fmt: skip
     """Write a simulated competition folder with known truth.
 
     The folder ``<out>_truth`` gets ``truth.parquet`` (per window of both splits: ids, true
     probabilities in the vote columns, parameters of the simulation) and ``solution.csv`` (votes of
-    the test windows). Raises InputError if ``out`` is not empty or a number is out of range.
+    the test windows). Continues if it was stopped. Raises InputError if ``out`` is not empty or a
+    number is out of range, DiskError if the disk is full.
 
     Parameters
     ----------
@@ -74,6 +92,9 @@ def synthesize(
         All classes are equally frequent, instead of as in the real competition.
     eeg_only : bool
         Write no spectrograms, which takes a third of the time; the signals are then others.
+    uncut : bool
+        The longest recordings are as long as the real ones: 743 windows and 57 minutes of an EEG,
+        hours of a spectrogram; otherwise they end at the 99th percentile.
     """
     out = Path(out).resolve()
     patients = max(1, round(eegs / EEGS_PER_PATIENT)) if patients is None else patients
@@ -89,33 +110,61 @@ def synthesize(
         if not valid:
             raise InputError(message)
     truth = out.with_name(f"{out.name}_truth")
-    for path in (out, truth):
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"{path}: exists and is not empty; give a new folder or remove it")
-    plan = make_plan(eegs, patients, test_eegs, seed, evidence, balanced)
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
-    folder = draft / "competition"
-    try:
-        _write_tables(plan, folder, draft / "truth")
-        for split, kind in product(("train", "test"), ("eegs", "spectrograms")[: 2 - eeg_only]):
-            (folder / f"{split}_{kind}").mkdir()
-        write = joblib.delayed(_write_eegs if eeg_only else _write_session)
-        tasks = (write(session, folder, seed) for session in plan.sessions)
-        done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-        for _ in interactive.progress(done, len(plan.sessions), "simulate", show=progress):
-            pass
-        if out.is_dir():
-            out.rmdir()
-        (draft / "truth").rename(truth)
-        folder.rename(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    settings = [eegs, patients, test_eegs, seed, evidence, balanced, eeg_only, uncut]
+    tails = REAL_TAILS if uncut else CUT_TAILS
+    draft = _draft_folder(out, settings)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with lock(out):
+            for path in (out, *[truth] * (not draft.exists())):
+                if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                    raise InputError(
+                        f"{path}: exists and is not empty; give a new folder or remove it"
+                    )
+            plan = make_plan(eegs, patients, test_eegs, seed, evidence, balanced, tails)
+            if not draft.exists():
+                discard(out)
+            folder = draft / "competition"
+            _write_tables(plan, folder, draft / "truth")
+            for split, kind in product(("train", "test"), ("eegs", "spectrograms")[: 2 - eeg_only]):
+                (folder / f"{split}_{kind}").mkdir(exist_ok=True)
+            left = [s for s in plan.sessions if not _last_file(s, folder, eeg_only).exists()]
+            write = joblib.delayed(_write_eegs if eeg_only else _write_session)
+            tasks = (write(session, folder, seed) for session in left)
+            done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
+            count = len(plan.sessions)
+            for _ in interactive.progress(
+                done, count, "simulate", count - len(left), show=progress
+            ):
+                pass
+            remove_drafts(folder)
+            if out.is_dir():
+                out.rmdir()
+            shutil.rmtree(truth, ignore_errors=True)  # of a call that was killed here
+            (draft / "truth").rename(truth)
+            folder.rename(out)
+            discard(out)
     return Competition(out)
 
 
+def _draft_folder(out: Path, settings: list) -> Path:
+    # its name stands for the content: a worker that survived its killed parent cannot write into
+    # another competition
+    boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
+    text = json.dumps([*settings, __version__, boot])
+    return partial_folder(out) / hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _last_file(session: Session, folder: Path, eeg_only: bool) -> Path:
+    # of those that a worker writes for the session
+    if eeg_only:
+        return folder / f"{session.split}_eegs" / f"{session.recordings[-1].eeg_id}.parquet"
+    return folder / f"{session.split}_spectrograms" / f"{session.spectrogram_id}.parquet"
+
+
 def _write_tables(plan: Plan, folder: Path, truth: Path) -> None:
-    truth.mkdir(parents=True)
-    folder.mkdir()
+    for path in (truth, folder):
+        path.mkdir(parents=True, exist_ok=True)
     plan.train.to_csv(folder / "train.csv", index=False)
     plan.test.to_csv(folder / "test.csv", index=False)
     sample = plan.test[["eeg_id"]].assign(**dict.fromkeys(VOTE_COLUMNS, 1 / N_CLASSES))
@@ -144,7 +193,9 @@ def _write_session(session: Session, folder: Path, seed: int) -> None:
 
 def _write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
     table = pa.table({name: np.ascontiguousarray(column) for name, column in columns.items()})
-    pq.write_table(table, path, use_dictionary=False, write_statistics=False)
+    draft = path.with_name(f"{DRAFT}{path.name}.{os.getpid()}")
+    pq.write_table(table, draft, use_dictionary=False, write_statistics=False)
+    draft.replace(path)
 
 
 def render_session(

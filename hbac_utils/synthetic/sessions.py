@@ -1,7 +1,7 @@
 """Structure and tables of a simulated competition: patients, sessions, windows, votes.
 
-Distributions are those of the real tables. They are cut above the 99th percentile (53 windows and
-320 s of an EEG, 2,600 s of a spectrogram), which would take a third of the time to simulate.
+Distributions are those of the real tables. Unless asked otherwise (`REAL_TAILS`) they are cut above
+the 99th percentile: 53 windows and 320 s of an EEG, 2,600 s of a spectrogram.
 """
 
 from collections.abc import Iterator
@@ -21,11 +21,8 @@ from hbac_utils.synthetic.background import Background, draw_session_background
 from hbac_utils.synthetic.patterns import Episode, draw_episode
 from hbac_utils.synthetic.signals import MARGIN, log_uniform
 
-LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)  # of the quantiles below
+LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)  # of quantiles
 EEGS_PER_PATIENT = (1, 1, 2, 3, 5, 19, 37, 94, 269)
-WINDOWS_PER_EEG = (1, 1, 1, 3, 7, 13, 20, 52, 53)
-# a little above the real 1, 2, 4, 8, 107, because the last spectrogram of a patient is not full
-EEGS_PER_SPECTROGRAM = (1, 1, 1, 1, 1, 2.4, 5, 11, 40)
 # seconds from one window to the next, and their shares
 STEPS = {2: 0.36, 4: 0.27, 6: 0.14, 8: 0.07, 10: 0.05, 12: 0.03, 14: 0.02, 18: 0.02, 24: 0.04}
 
@@ -38,7 +35,6 @@ MANY_VOTES = {
 TEST_VOTES = (3, 20)  # range in the test set
 RELIABLE = {"train": 0.33, "test": 0.9}  # share of the EEGs that many experts see
 
-LONGEST_EEG, LONGEST_SPECTROGRAM = 320, 2600  # seconds
 LONGEST_GAP = 400  # seconds between two EEGs of a spectrogram
 TO_EEG = (SPECTROGRAM_SECONDS - WINDOW_SECONDS) // 2  # seconds from a spectrogram window's begin
 TO_SEGMENT = (WINDOW_SECONDS - layout.SEGMENT_SECONDS) // 2  # seconds from an EEG window's begin
@@ -54,6 +50,30 @@ AFTERMATH = 60  # seconds in which the background is attenuated after an episode
 PATIENT_IDS, SPECTROGRAM_IDS, EEG_IDS = 66_000, 2**31, 2**32  # upper limits
 
 TRUE_COLUMNS = tuple(f"true_{name}" for name in VOTE_COLUMNS)  # in tables with votes
+
+
+@dataclass(frozen=True)
+class Tails:
+    """Upper ends of the distributions: quantiles at ``levels``, and the longest files."""
+
+    levels: tuple[float, ...]
+    windows_per_eeg: tuple[float, ...]
+    eegs_per_spectrogram: tuple[float, ...]
+    longest_eeg: int  # seconds
+    longest_spectrogram: int
+    drop: bool  # leave out the windows after the longest EEG's end, or move them closer together
+
+
+# EEGs per spectrogram are a little above the real 1, 2, 4, 8, 107 (quantiles from 0.75 on), because
+# the last spectrogram of a patient is not full
+CUT_TAILS = Tails(
+    LEVELS, (1, 1, 1, 3, 7, 13, 20, 52, 53), (1, 1, 1, 1, 1, 2.4, 5, 11, 40), 320, 2600, drop=True
+)
+# the quantile at 0.9995 makes the sum the real one: 106,800 windows
+REAL_TAILS = Tails(
+    (*LEVELS[:-1], 0.9995, 1), (1, 1, 1, 3, 7, 13, 20, 52, 80, 743),
+    (1, 1, 1, 1, 1, 2.8, 6, 12, 70, 107), 3422, 18_232, drop=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,11 +144,12 @@ class Plan:
 
 
 def make_plan(
-    eegs: int, patients: int, test_eegs: int, seed: int, evidence: float = 1, balanced: bool = False
-) -> Plan:
+    eegs: int, patients: int, test_eegs: int, seed: int, evidence: float = 1,
+    balanced: bool = False, tails: Tails = CUT_TAILS,
+) -> Plan:  # fmt: skip
     """Draw all tables of a competition; for the parameters see `render.synthesize`."""
     rng = np.random.default_rng([seed, 0])
-    sessions = _draw_sessions(rng, eegs, patients, test_eegs)
+    sessions = _draw_sessions(rng, eegs, patients, test_eegs, tails)
     targets = {
         split: iter(evidence * _draw_targets(rng, sessions, split, balanced))
         for split in ("train", "test")
@@ -152,23 +173,25 @@ def make_plan(
     return Plan(train, test[list(layout.TEST_COLUMNS)], solution, truth, tuple(planned))
 
 
-def _draw_sessions(rng: Generator, eegs: int, patients: int, test_eegs: int) -> list[Session]:
+def _draw_sessions(
+    rng: Generator, eegs: int, patients: int, test_eegs: int, tails: Tails
+) -> list[Session]:
     # training first, patient by patient; every test EEG is of another patient
     counts = {PATIENT_IDS: patients, EEG_IDS: eegs, SPECTROGRAM_IDS: eegs}
     patient_ids, eeg_ids, spectrogram_ids = (
         iter(rng.choice(limit, count + test_eegs, replace=False).tolist())
         for limit, count in counts.items()
     )
-    windows = iter(_stratified(rng, WINDOWS_PER_EEG, eegs))
+    windows = iter(_stratified(rng, tails.windows_per_eeg, eegs, tails.levels))
     sessions = []
 
     def add(split: str, patient_id: int, windows_per_eeg: list[int]) -> None:
         # one session, or more where it would become too long
         groups, begin = [[]], 0
         for count in windows_per_eeg:
-            recording = _draw_recording(rng, next(eeg_ids), begin, count, RELIABLE[split])
+            recording = _draw_recording(rng, next(eeg_ids), begin, count, RELIABLE[split], tails)
             end = begin + recording.offsets[-1]
-            if groups[-1] and end + SPECTROGRAM_SECONDS > LONGEST_SPECTROGRAM:
+            if groups[-1] and end + SPECTROGRAM_SECONDS > tails.longest_spectrogram:
                 groups.append([])
                 recording, end = replace(recording, begin=0), recording.offsets[-1]
             groups[-1].append(recording)
@@ -180,7 +203,9 @@ def _draw_sessions(rng: Generator, eegs: int, patients: int, test_eegs: int) -> 
     for remaining in _eegs_per_patient(rng, patients, eegs):
         patient_id = next(patient_ids)
         while remaining > 0:
-            count = min(int(_quantile(EEGS_PER_SPECTROGRAM, rng.random())), remaining)
+            count = min(
+                int(_quantile(tails.eegs_per_spectrogram, rng.random(), tails.levels)), remaining
+            )
             add("train", patient_id, [next(windows) for _ in range(count)])
             remaining -= count
     for patient_id in patient_ids:
@@ -188,14 +213,15 @@ def _draw_sessions(rng: Generator, eegs: int, patients: int, test_eegs: int) -> 
     return sessions
 
 
-def _quantile(values: tuple, levels) -> np.ndarray:
+def _quantile(values: tuple, at, levels: tuple = LEVELS) -> np.ndarray:
     # geometric interpolation, because the tails are heavy
-    return np.exp(np.interp(levels, LEVELS, np.log(values))).round().astype(np.int64)
+    return np.exp(np.interp(at, levels, np.log(values))).round().astype(np.int64)
 
 
-def _stratified(rng: Generator, values: tuple, count: int) -> np.ndarray:
+def _stratified(rng: Generator, values: tuple, count: int, levels: tuple = LEVELS) -> np.ndarray:
     # a small competition has the right quantiles too
-    return rng.permutation(_quantile(values, (np.arange(count) + rng.random(count)) / count))
+    at = (np.arange(count) + rng.random(count)) / count
+    return rng.permutation(_quantile(values, at, levels))
 
 
 def _eegs_per_patient(rng: Generator, patients: int, eegs: int) -> np.ndarray:
@@ -209,11 +235,15 @@ def _eegs_per_patient(rng: Generator, patients: int, eegs: int) -> np.ndarray:
 
 
 def _draw_recording(
-    rng: Generator, eeg_id: int, begin: int, windows: int, reliable: float
+    rng: Generator, eeg_id: int, begin: int, windows: int, reliable: float, tails: Tails
 ) -> Recording:
     steps = rng.choice(list(STEPS), windows - 1, p=list(STEPS.values()))
+    longest = tails.longest_eeg - WINDOW_SECONDS
+    if not tails.drop:
+        for i in np.argsort(-steps):  # the longest become the shortest, until all windows fit
+            steps[i] = min(STEPS) if steps.sum() > longest else steps[i]
     offsets = np.concatenate([[0], steps.cumsum()])
-    offsets = offsets[offsets <= LONGEST_EEG - WINDOW_SECONDS]
+    offsets = offsets[offsets <= longest]
     cuts = np.array([], dtype=np.int64)
     if len(offsets) > 1 and rng.random() < CHANGING:
         parts = min(rng.choice(list(CHANGES), p=list(CHANGES.values())), len(offsets))

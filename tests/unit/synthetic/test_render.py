@@ -1,5 +1,11 @@
 """Files of a simulated competition."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -105,3 +111,28 @@ def test_a_folder_with_files_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="not empty"):
         synthesize(tmp_path, eegs=2, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_killed_simulation_continues_with_the_same_bytes(tmp_path):
+    settings = {"eegs": 6, "patients": 3, "test_eegs": 2, "seed": 1, "progress": False}
+    whole = synthesize(tmp_path / "whole", jobs=1, **settings).path
+    code = (
+        f"import hbac_utils; hbac_utils.synthesize({str(tmp_path / 'cut')!r}, jobs=1, **{settings})"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    written = tmp_path / ".cut.partial"
+    while not list(written.glob("*/competition/train_spectrograms/[0-9]*.parquet")):
+        assert child.poll() is None
+        time.sleep(0.01)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    (first,) = list(written.glob("*/competition/train_spectrograms/[0-9]*.parquet"))[:1]
+    before = first.stat().st_mtime_ns
+    cut = synthesize(tmp_path / "cut", jobs=1, **settings).path
+    assert (cut / "train_spectrograms" / first.name).stat().st_mtime_ns == before
+    assert not written.exists()
+    names = sorted(str(path.relative_to(whole)) for path in whole.rglob("*"))
+    assert sorted(str(path.relative_to(cut)) for path in cut.rglob("*")) == names
+    for name in names:
+        assert (cut / name).is_dir() or (cut / name).read_bytes() == (whole / name).read_bytes()
+    assert (tmp_path / "cut_truth" / "truth.parquet").is_file()

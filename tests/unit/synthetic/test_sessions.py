@@ -5,7 +5,7 @@ import pytest
 
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.metric import score
-from hbac_utils.synthetic.sessions import make_plan
+from hbac_utils.synthetic.sessions import REAL_TAILS, _draw_sessions, make_plan
 
 VOTES = list(VOTE_COLUMNS)
 # real tables, one row per EEG and vote vector: mean vote shares, share of unanimous votes, entropy
@@ -91,3 +91,19 @@ def test_evidence_makes_classes_clear_and_balanced_makes_them_equally_frequent()
     assert entropies[0] > 2 * entropies[1]
     assert truth().mean(axis=0).min() < 0.1  # LRDA
     np.testing.assert_allclose(truth(balanced=True).mean(axis=0), 1 / 6, atol=0.1)
+
+
+def test_uncut_tails_have_the_real_sums_and_extremes():
+    sessions = _draw_sessions(np.random.default_rng([0, 0]), 17_089, 1_950, 1, REAL_TAILS)[:-1]
+    recordings = [recording for session in sessions for recording in session.recordings]
+    windows = [len(recording.offsets) for recording in recordings]
+    assert len(recordings) == 17_089
+    assert sum(windows) == pytest.approx(106_800, rel=0.01)
+    assert len(sessions) == pytest.approx(11_138, rel=0.03)
+    assert sum(r.seconds for r in recordings) / 3600 == pytest.approx(379, rel=0.02)
+    assert sum(s.seconds for s in sessions) / 3600 == pytest.approx(2_368, rel=0.1)
+    assert 500 < max(windows) <= 743
+    assert 3_000 < max(recording.seconds for recording in recordings) <= 3_422
+    assert 2 * 3_600 < max(session.seconds for session in sessions) <= 18_232
+    for recording in recordings:
+        assert np.diff(recording.offsets, prepend=-2).min() >= 2
