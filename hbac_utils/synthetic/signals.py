@@ -183,8 +183,11 @@ class SessionSignal:
         return self._slow_noise + self._slow, fast
 
     def _upsampled(self, envelope: np.ndarray, start: int, n_times: int) -> np.ndarray:
-        place = (start + MARGIN) * SLOW_RATE + np.arange(n_times) / FACTOR
-        return np.interp(place, np.arange(len(envelope)), envelope).astype(np.float32)
+        # only the interval's part: a session of hours has a hundred intervals
+        first = (start + MARGIN) * SLOW_RATE
+        part = envelope[first : first + n_times // FACTOR + 2]
+        times = np.arange(n_times) / FACTOR
+        return np.interp(times, np.arange(len(part)), part).astype(np.float32)
 
 
 def decimate(signals: np.ndarray) -> np.ndarray:
