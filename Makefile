@@ -129,10 +129,11 @@ test-kaggle: ## run the tests with the versions of Kaggle's image (needs a Pytho
 # -- the steps, one by one ----------------------------------------------------------------
 DATA_AND_OUT = $(call option,data,DATA) $(call option,out,OUT)
 
-synth: $(READY) ## simulate a competition, or hours of one patient: OUT= EEGS= PATIENTS= SEED= EVIDENCE= BALANCED=1 EEG_ONLY=1 EDF=1 HOURS=
+synth: $(READY) ## simulate a competition, or hours of one patient: OUT= EEGS= PATIENTS= TEST_EEGS= SEED= EVIDENCE= BALANCED=1 EEG_ONLY=1 UNCUT=1 EDF=1 HOURS=
 	@$(HBAC) synth $(call option,out,OUT) $(call option,eegs,EEGS) $(call option,patients,PATIENTS) \
 		$(call option,seed,SEED) $(call option,evidence,EVIDENCE) $(call flag,balanced,BALANCED) \
-		$(call flag,eeg-only,EEG_ONLY) $(call flag,edf,EDF) $(call option,hours,HOURS)
+		$(call flag,eeg-only,EEG_ONLY) $(call flag,uncut,UNCUT) $(call option,test-eegs,TEST_EEGS) \
+		$(call flag,edf,EDF) $(call option,hours,HOURS)
 
 pack: $(READY) ## pack a competition folder into a store: DATA= RECIPE= STORE= LIMIT= MIN_VOTES= AVAILABLE=1 DASK=
 	@$(HBAC) pack $(call option,data,DATA) $(call option,recipe,RECIPE) $(call option,out,STORE) \
@@ -211,6 +212,9 @@ bench: $(READY) ## measure speed and growth against yardsticks, 20 minutes; grow
 
 bench-sweeps: $(READY) ## run the paper's sweeps at reduced size: DATA=
 	@$(BIN)/python benchmarks/sweeps.py $(call option,data,DATA)
+
+rehearsal: $(READY) ## go the whole road at the real size, hours and 55 GB, or continue: OUT= SIZE=small
+	@$(BIN)/python benchmarks/rehearsal.py $(call option,out,OUT) $(call option,size,SIZE)
 
 cost: $(READY) ## estimate operations, memory and T4 hours of all recipes, or measure steps: RECIPE= CHECK=1
 	@$(BIN)/python benchmarks/cost.py $(if $(RECIPE),"$$RECIPE") $(call flag,check,CHECK)
