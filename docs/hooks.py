@@ -30,7 +30,7 @@ PROJECT = {"index": "README", "contributing": "CONTRIBUTING", "changelog": "CHAN
 
 ORDER = (
     "index", "data", "models", "model-card", "recording", "kaggle", "sweeps", "ensembles",
-    "results", "reliability", "architecture", "dependencies", "licences",
+    "results", "rehearsal", "reliability", "architecture", "dependencies", "licences",
     "contributing", "changelog",
 )  # fmt: skip
 
