@@ -77,6 +77,7 @@ def plan(size: Size, out: Path, jobs: int = -1) -> list[Step]:
         begin = ["train", *source, "--store", temp / store, "--recipe", recipes[recipe]]
         return [*begin, "--run", runs[recipe], *more]
 
+    folds = ("--folds", "0,1")  # a blend is validated on other folds than it is fitted on
     blend = ["blend", *runs.values(), *source, "--common", "--out", work / "blend"]
     infer = ["infer", *source, "--out", work / "inference", "--blend", work / "blend/blend.json"]
     for run in runs.values():
@@ -90,8 +91,8 @@ def plan(size: Size, out: Path, jobs: int = -1) -> list[Step]:
         ("pack", pack("store", "compact"), size.eegs, {}),
         ("train compact, five folds", train("store", "compact"), size.eegs, {}),
         ("pack a part", pack("part", "vipeegnet", "--limit", size.part), size.part, {}),
-        ("train vipeegnet, a fold", train("part", "vipeegnet", "--folds", 0), size.part, {}),
-        ("train mel-zoom, a fold", train("part", "mel-zoom", "--folds", 0), size.part, {}),
+        ("train vipeegnet, two folds", train("part", "vipeegnet", *folds), size.part, {}),
+        ("train mel-zoom, two folds", train("part", "mel-zoom", *folds), size.part, {}),
         ("out-of-fold report", ["scores", runs["compact"]], size.eegs, {}),
         ("blend of three runs", blend, size.part, {}),
         ("inference, cold", infer, size.test_eegs, {"cold": True}),
