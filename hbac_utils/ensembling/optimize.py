@@ -7,10 +7,11 @@ probabilities, shape (6, n, members); ``truth`` vote fractions, shape (n, 6).
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.optimize import minimize, nnls
 from scipy.special import log_softmax
 
@@ -74,8 +75,7 @@ def convex_weights(mixture: Mixture, tolerance: float = TOLERANCE) -> tuple[np.n
             break
         gradient = 1 - ratios
         hessian = _gram(points, np.sqrt(shares) / pooled)
-        hessian += 1e-9 * np.trace(hessian) * np.eye(members)  # two members may be equal
-        root = cholesky(hessian, lower=True)
+        hessian, root = _positive_definite(hessian)
         aim = solve_triangular(root, hessian @ weights - gradient, lower=True)
         step = nnls(root.T, aim)[0] - weights
         value = mixture.score(weights) + weights.sum() + 1e-14  # rounding
@@ -83,6 +83,19 @@ def convex_weights(mixture: Mixture, tolerance: float = TOLERANCE) -> tuple[np.n
             step /= 2
         weights = weights + step
     return weights / weights.sum(), max(gap, 0.0)
+
+
+def _positive_definite(hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add to the diagonal what a Cholesky factor needs; return the sum and the factor.
+
+    Members may be equal, or so similar that rounding to single precision gives a negative
+    eigenvalue.
+    """
+    ridge = np.trace(hessian) * np.eye(len(hessian))
+    for size in (1e-9, 1e-7, 1e-5):
+        with suppress(LinAlgError):
+            return hessian + size * ridge, cholesky(hessian + size * ridge, lower=True)
+    raise LinAlgError("the members' probabilities are not finite")
 
 
 def _gram(points: np.ndarray, factors: np.ndarray) -> np.ndarray:

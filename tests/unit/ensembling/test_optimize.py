@@ -68,6 +68,20 @@ def test_equal_members_and_hard_zeros_do_no_harm():
     np.testing.assert_allclose(weights, [1, 0, 0], atol=1e-6)
 
 
+def test_similar_members_on_few_windows_get_weights():
+    """Their Hessian is singular but for rounding, which may make an eigenvalue negative."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        base = rng.dirichlet(np.ones(6), 5).T[..., None]
+        values = base * (1 + 1e-4 * rng.normal(size=(6, 5, 3)))
+        values /= values.sum(axis=0)
+        mixture = Mixture.of(values, np.eye(6)[rng.integers(0, 6, 5)])
+        weights, gap = convex_weights(mixture)
+        corners = [mixture.score(corner) for corner in np.eye(3)]
+        assert mixture.score(weights) <= min(corners) + 1e-12
+        assert gap < 1e-6
+
+
 def test_class_weights_use_members_that_know_half_of_the_classes():
     random = np.random.default_rng(0)
     truth = random.dirichlet(np.full(6, 0.4), 3000)
