@@ -58,12 +58,12 @@ def _growth(records: dict[str, Record], out: Path) -> str:
 
 def projection(records: dict[str, Record], size: Size) -> str:
     """Project Kaggle's sessions: measured CPU time on its cores, estimated operations on its T4."""
-    from cost import SPEED, _counts, estimate  # loads TensorFlow
+    from cost import T4_PAIR, count, estimate  # loads TensorFlow
 
     names = ("compact", "vipeegnet", "mel-zoom")
     gpu = {f"training, {n}": estimate(load_recipe(n))["T4 × 2 hours"] for n in names}
-    operations = sum(_counts(load_recipe(name))[1] for name in names)
-    gpu["inference, three runs of five folds"] = size.test_eegs * 5 * operations / SPEED / 3600
+    forward = sum(count(load_recipe(name)).seconds(T4_PAIR, training=False) for name in names)
+    gpu["inference, three runs of five folds"] = size.test_eegs * 5 * forward / 3600
     lines = ["| session | CPU minutes | hours of 4 cores | hours of T4 × 2 | sum | limit |"]
     lines.append("| --- " * 6 + "|")
     for session, hours in gpu.items():
