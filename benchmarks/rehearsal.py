@@ -30,7 +30,7 @@ from pathlib import Path
 
 import psutil
 from rehearsal_road import MEMORY, SIZES, Record, Size, Step, plan, write_recipes
-from rehearsal_tables import projection, report
+from rehearsal_tables import growth, projection, report
 
 from hbac_utils.utils.errors import InputError
 from hbac_utils.utils.files import lock, replacing
@@ -165,8 +165,11 @@ def rehearse(size: Size, out: Path, jobs: int = -1) -> str:
         record = records.setdefault(step.name, Record(step.name))
         if not record.done:
             run_step(step, out, record, save)
-    text = report(size, list(records.values()), out)
-    return text + "\n" + projection(records, size) if size == SIZES["full"] else text
+            (out / "rehearsal.md").write_text(report(size, list(records.values())))
+    text = report(size, list(records.values()))
+    if size == SIZES["full"]:  # a small one takes as long as the programs take to start
+        text += f"\n{growth(records, out)}\n{projection(records, size)}"
+    return text
 
 
 def main() -> None:
