@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -138,10 +139,16 @@ def test_another_refusal_fails_only_its_trial(server, job_of):
 def test_a_kernel_that_still_runs_is_not_pushed_again(server, job_of):
     server.states["alice/hbac-small-000/v1"] = "RUNNING"
     job = job_of()
-    timer = threading.Timer(2.0, job.stop.touch)
-    timer.start()
+
+    def stop():
+        while not server.named("SaveKernel"):
+            time.sleep(0.05)
+        job.stop.touch()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
     assert table_of(job)["state"].tolist() == ["interrupted", "waiting"]
-    timer.join()
+    thread.join()
     assert len(server.named("SaveKernel")) == 1
     server.states.clear()
     assert table_of(job_of())["state"].tolist() == ["complete", "complete"]
