@@ -212,6 +212,8 @@ def measure(competition: Competition, work: Path, effort: Effort) -> list[Line]:
     small = subset(competition, effort.eegs, work / "competition")
     store = pack(small, work / "store", Data(), jobs=JOBS, progress=False)
     groups = (
+        # first: a process is said to have had the memory of the one that started it
+        lambda: blend_lines(work, effort),
         lambda: pack_lines(small, work, effort),
         lambda: window_lines(store, effort),
         lambda: [gpu_line(store, effort)],
@@ -220,7 +222,6 @@ def measure(competition: Competition, work: Path, effort: Effort) -> list[Line]:
         lambda: [view_line(effort)],
         lambda: [planning_line(effort)],
         lambda: growth_lines(competition, work, effort),
-        lambda: blend_lines(work, effort),
     )
     print(HEAD)
     lines: list[Line] = []
