@@ -40,8 +40,8 @@ from measuring import HEAD, Line, ratio, simulated_competition, take_turns, writ
 from hbac_utils.data.competition import Competition, open_competition
 from hbac_utils.data.packing import pack
 from hbac_utils.recipe import Data, load_recipe
+from hbac_utils.synthetic.plan import make_plan
 from hbac_utils.synthetic.render import EEGS_PER_PATIENT
-from hbac_utils.synthetic.sessions import make_plan
 
 BLEND_LIMITS = {"seconds": 60, "gigabytes": 2.0}
 

@@ -35,15 +35,8 @@ from hbac_utils.synthetic import artifacts
 from hbac_utils.synthetic.background import add_background
 from hbac_utils.synthetic.forward_model import apply_reference
 from hbac_utils.synthetic.patterns import episode_waveforms, pattern_fields
-from hbac_utils.synthetic.sessions import (
-    CUT_TAILS,
-    PATIENT_IDS,
-    REAL_TAILS,
-    PlacedEpisode,
-    Plan,
-    Session,
-    make_plan,
-)
+from hbac_utils.synthetic.plan import Plan, make_plan
+from hbac_utils.synthetic.sessions import CUT_TAILS, PATIENT_IDS, REAL_TAILS, PlacedEpisode, Session
 from hbac_utils.synthetic.signals import MARGIN, SLOW_RATE, SessionSignal, gate, rhythm
 from hbac_utils.utils import interactive
 from hbac_utils.utils.errors import InputError

@@ -1,4 +1,4 @@
-"""Structure and tables of a simulated competition: patients, sessions, windows, votes.
+"""Sessions of a simulated competition: recordings, windows, episodes and their experts.
 
 Distributions are those of the real tables. Unless asked otherwise (`REAL_TAILS`) they are cut above
 the 99th percentile: 53 windows and 320 s of an EEG, 2,600 s of a spectrogram.
@@ -10,14 +10,13 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 from numpy.random import Generator
 
 from hbac_utils.data import layout
 from hbac_utils.data.layout import SPECTROGRAM_SECONDS, WINDOW_SECONDS
-from hbac_utils.labels import CLASSES, DECISIONS, N_CLASSES, VOTE_COLUMNS, consensus
+from hbac_utils.labels import CLASSES, DECISIONS, N_CLASSES
 from hbac_utils.synthetic import raters
-from hbac_utils.synthetic.background import Background, draw_session_background
+from hbac_utils.synthetic.background import Background
 from hbac_utils.synthetic.patterns import Episode, draw_episode
 from hbac_utils.synthetic.signals import MARGIN, log_uniform
 
@@ -48,8 +47,6 @@ LIKENESS = 6.0  # in classes: spread of the order in which patients get their pa
 AFTERMATH = 60  # seconds in which the background is attenuated after an episode
 
 PATIENT_IDS, SPECTROGRAM_IDS, EEG_IDS = 66_000, 2**31, 2**32  # upper limits
-
-TRUE_COLUMNS = tuple(f"true_{name}" for name in VOTE_COLUMNS)  # in tables with votes
 
 
 @dataclass(frozen=True)
@@ -132,51 +129,10 @@ class Session:
         return SPECTROGRAM_SECONDS + self.recordings[-1].begin + self.recordings[-1].offsets[-1]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All tables of a competition and the sessions to render."""
-
-    train: pd.DataFrame  # as train.csv
-    test: pd.DataFrame  # as test.csv
-    solution: pd.DataFrame  # eeg_id and votes of the test windows
-    truth: pd.DataFrame  # per window: ids, true probabilities, parameters of the simulation
-    sessions: tuple[Session, ...]
-
-
-def make_plan(
-    eegs: int, patients: int, test_eegs: int, seed: int, evidence: float = 1,
-    balanced: bool = False, tails: Tails = CUT_TAILS,
-) -> Plan:  # fmt: skip
-    """Draw all tables of a competition; for the parameters see `render.synthesize`."""
-    rng = np.random.default_rng([seed, 0])
-    sessions = _draw_sessions(rng, eegs, patients, test_eegs, tails)
-    targets = {
-        split: iter(evidence * _draw_targets(rng, sessions, split, balanced))
-        for split in ("train", "test")
-    }
-    planned, panels = [], []
-    for session in sessions:
-        patient = np.random.default_rng([seed, 1, session.patient_id])
-        session = replace(session, background=draw_session_background(patient, rng))
-        session, drawn = _fill_session(rng, session, targets[session.split])
-        planned.append(session)
-        panels += drawn
-    table = _tabulate(planned, panels)
-    table["label_id"] = rng.choice(EEG_IDS, len(table), replace=False)
-    table["expert_consensus"] = consensus(table[list(VOTE_COLUMNS)].to_numpy())
-    is_train = table["split"] == "train"
-    train, test = (table[part].reset_index(drop=True) for part in (is_train, ~is_train))
-    truth = table.drop(columns=["expert_consensus", *VOTE_COLUMNS])
-    truth = truth.rename(columns=dict(zip(TRUE_COLUMNS, VOTE_COLUMNS, strict=True)))
-    truth["label_id"] = truth["label_id"].astype("Int64").where(is_train)
-    train, solution = train[list(layout.TRAIN_COLUMNS)], test[["eeg_id", *VOTE_COLUMNS]]
-    return Plan(train, test[list(layout.TEST_COLUMNS)], solution, truth, tuple(planned))
-
-
-def _draw_sessions(
+def draw_sessions(
     rng: Generator, eegs: int, patients: int, test_eegs: int, tails: Tails
 ) -> list[Session]:
-    # training first, patient by patient; every test EEG is of another patient
+    """Draw the recordings: training patient by patient, then test EEGs, each of another patient."""
     counts = {PATIENT_IDS: patients, EEG_IDS: eegs, SPECTROGRAM_IDS: eegs}
     patient_ids, eeg_ids, spectrogram_ids = (
         iter(rng.choice(limit, count + test_eegs, replace=False).tolist())
@@ -255,10 +211,11 @@ def _draw_recording(
     return Recording(eeg_id, begin, *(tuple(x.tolist()) for x in (offsets, counts, population)))
 
 
-def _draw_targets(
-    rng: Generator, sessions: list[Session], split: str, balanced: bool
-) -> np.ndarray:
-    # evidence for one episode after the other, shape (n, 4); kinds have their exact shares
+def draw_targets(rng: Generator, sessions: list[Session], split: str, balanced: bool) -> np.ndarray:
+    """Draw the evidence of a split's episodes, one after the other, shape (n, 4).
+
+    Each kind of episode has its exact share.
+    """
     recordings = [r for session in sessions if session.split == split for r in session.recordings]
     reliable = np.array([many for recording in recordings for many in recording.reliable])
     targets = np.empty((len(reliable), len(DECISIONS)))
@@ -278,10 +235,10 @@ def _draw_targets(
     return targets
 
 
-def _fill_session(
+def fill_session(
     rng: Generator, session: Session, targets: Iterator[np.ndarray]
 ) -> tuple[Session, list[raters.Panel]]:
-    # the session with its episodes, and each episode's experts
+    """Draw the episodes of a session, and the experts who vote on each."""
     # an episode lasts at most until halfway to the next recording
     halfway = [(a.start + a.seconds + b.start) / 2 for a, b in pairwise(session.recordings)]
     limits = [0, *halfway, session.seconds]
@@ -329,43 +286,3 @@ def _draw_panel(rng: Generator, reliable: bool, split: str) -> raters.Panel:
     if split == "test":
         total = np.clip(total, *TEST_VOTES)
     return raters.draw_panel(rng, int(total))
-
-
-def _tabulate(sessions: list[Session], panels: list[raters.Panel]) -> pd.DataFrame:
-    # a row per window; what its session, EEG and episode have in common is computed once for each
-    recordings = [recording for session in sessions for recording in session.recordings]
-    per_session = [sum(len(r.offsets) for r in session.recordings) for session in sessions]
-    per_recording = [len(recording.offsets) for recording in recordings]
-    per_episode = [count for recording in recordings for count in recording.counts]
-    offsets = np.concatenate([recording.offsets for recording in recordings])
-    begins = np.repeat([recording.begin for recording in recordings], per_recording)
-    windows = pd.DataFrame(
-        {
-            "eeg_id": np.repeat([recording.eeg_id for recording in recordings], per_recording),
-            "eeg_sub_id": np.concatenate([np.arange(n) for n in per_recording]),
-            "eeg_label_offset_seconds": offsets.astype(np.float64),
-            "spectrogram_sub_id": np.concatenate([np.arange(n) for n in per_session]),
-            "spectrogram_label_offset_seconds": (begins + offsets).astype(np.float64),
-        }
-    )
-    names = ("split", "patient_id", "spectrogram_id")
-    shared = pd.DataFrame([[getattr(one, k) for k in names] for one in sessions], columns=names)
-    backgrounds = pd.DataFrame([vars(session.background) for session in sessions])
-    episodes = [placed.episode for session in sessions for placed in session.episodes]
-    evidence = np.stack([episode.evidence for episode in episodes])
-    labels = [
-        pd.DataFrame(raters.count_votes(evidence, panels), columns=list(VOTE_COLUMNS)),
-        pd.DataFrame(raters.class_probabilities(evidence), columns=list(TRUE_COLUMNS)),
-        pd.DataFrame([vars(episode) for episode in episodes]),
-    ]
-
-    def repeated(table: pd.DataFrame, counts: list[int]) -> pd.DataFrame:
-        return table.loc[np.repeat(table.index, counts)].reset_index(drop=True)
-
-    return pd.concat(
-        [
-            repeated(shared, per_session), windows, *(repeated(t, per_episode) for t in labels),
-            repeated(backgrounds.add_prefix("background_"), per_session),
-        ],
-        axis=1,
-    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What happens in hours of continuous EEG of one patient: seizures, patterns, states.
+"""Timeline of hours of continuous EEG of one patient: seizures, patterns, states.
 
 Rates are those of intensive care, of a patient who has seizures:
 

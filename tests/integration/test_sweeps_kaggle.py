@@ -145,10 +145,8 @@ def test_a_kernel_that_still_runs_is_not_pushed_again(server, job_of):
             time.sleep(0.05)
         job.stop.touch()
 
-    thread = threading.Thread(target=stop)
-    thread.start()
+    threading.Thread(target=stop, daemon=True).start()
     assert table_of(job)["state"].tolist() == ["interrupted", "waiting"]
-    thread.join()
     assert len(server.named("SaveKernel")) == 1
     server.states.clear()
     assert table_of(job_of())["state"].tolist() == ["complete", "complete"]

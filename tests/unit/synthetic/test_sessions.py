@@ -5,7 +5,8 @@ import pytest
 
 from hbac_utils.labels import VOTE_COLUMNS, vote_fractions
 from hbac_utils.metric import score
-from hbac_utils.synthetic.sessions import REAL_TAILS, _draw_sessions, make_plan
+from hbac_utils.synthetic.plan import make_plan
+from hbac_utils.synthetic.sessions import REAL_TAILS, draw_sessions
 
 VOTES = list(VOTE_COLUMNS)
 # real tables, one row per EEG and vote vector: mean vote shares, share of unanimous votes, entropy
@@ -94,7 +95,7 @@ def test_evidence_makes_classes_clear_and_balanced_makes_them_equally_frequent()
 
 
 def test_uncut_tails_have_the_real_sums_and_extremes():
-    sessions = _draw_sessions(np.random.default_rng([0, 0]), 17_089, 1_950, 1, REAL_TAILS)[:-1]
+    sessions = draw_sessions(np.random.default_rng([0, 0]), 17_089, 1_950, 1, REAL_TAILS)[:-1]
     recordings = [recording for session in sessions for recording in session.recordings]
     windows = [len(recording.offsets) for recording in recordings]
     assert len(recordings) == 17_089
